@@ -1,0 +1,1 @@
+"""The command line: a verb table that imports nothing heavy, and one thin module a verb."""

@@ -1,0 +1,224 @@
+"""Finished models on disk: an immutable folder whose manifest `miaobi.json` is written last and holds every file's SHA-256.
+
+A folder without a manifest is unfinished, or a plain Hugging Face folder. Nothing here unpickles anything. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miaobi.core.errors import ArtifactError, MiaobiError
+from miaobi.core.types import canonical_json
+
+MANIFEST = "miaobi.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A sealed model folder. `sha256` is over the hashes of the files that generation depends on, so it names the model in labels."""
+
+    folder: Path
+    family: str
+    name: str
+    files: Mapping[str, Mapping[str, Any]]  # path -> {"sha256", "bytes"}
+    sha256: str
+    licence: str = ""
+    base: str = ""
+    data: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Read every file and compare its hash.
+
+        Raises:
+            ArtifactError: a file is missing or has other bytes than were sealed.
+        """
+        for name, entry in self.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise ArtifactError(
+                    "artifact {folder}: the file {name} is missing. Fetch or train the model again", folder=self.folder, name=name
+                )
+            if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+                raise ArtifactError(
+                    "artifact {folder}: {name} is damaged (its SHA-256 is not the sealed one). Fetch or train the model again",
+                    folder=self.folder,
+                    name=name,
+                )
+
+
+def seal(
+    folder: Path,
+    *,
+    family: str,
+    name: str,
+    licence: str = "",
+    base: str = "",
+    data: tuple[str, ...] = (),
+    describe: tuple[str, ...] = ("README.md", "eval.json"),
+) -> Artifact:
+    """Hash every file of `folder` and write the manifest last.
+
+    Files named in `describe` are hashed but do not change the model's `sha256`: mending a card makes no other model.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST and "__pycache__" not in path.parts)
+    files = {path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size} for path in paths}
+    manifest = {
+        "format": FORMAT,
+        "family": family,
+        "name": name,
+        "licence": licence,
+        "base": base,
+        "data": list(data),
+        "describe": list(describe),
+        "files": files,
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    return open_artifact(folder)
+
+
+def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
+    """The artifact in `folder`; `verify=True` also reads and hashes every file.
+
+    Raises:
+        ArtifactError: no folder, no manifest (an unfinished write), a damaged manifest, a newer format, or (verifying) a damaged file.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ArtifactError("there is no model folder at {folder}. `miaobi models` lists what can be loaded", folder=folder)
+    if not path.is_file():
+        raise ArtifactError("{folder} holds no finished miaobi model: {manifest} is missing", folder=folder, manifest=MANIFEST)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        number = int(manifest["format"])
+        if number > FORMAT:
+            raise ArtifactError(
+                "artifact {folder} has format {number}; this miaobi reads formats up to {known}. Update with: pip install --upgrade miaobi",
+                folder=folder,
+                number=number,
+                known=FORMAT,
+            )
+        files = {str(key): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])} for key, entry in manifest["files"].items()}
+        if any(key.startswith(("/", "\\")) or ".." in Path(key).parts for key in files):
+            raise ValueError("a file outside the folder")
+        describe = set(manifest.get("describe", ()))
+        digest = hashlib.sha256(canonical_json({key: entry["sha256"] for key, entry in files.items() if key not in describe})).hexdigest()
+        artifact = Artifact(
+            folder=folder,
+            family=str(manifest["family"]),
+            name=str(manifest["name"]),
+            files=files,
+            sha256=digest,
+            licence=str(manifest.get("licence", "")),
+            base=str(manifest.get("base", "")),
+            data=tuple(str(entry) for entry in manifest.get("data", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError("artifact {folder}: {manifest} is damaged ({error})", folder=folder, manifest=MANIFEST, error=error) from None
+    if verify:
+        artifact.verify()
+    return artifact
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A `<name>.tmp` folder beside `target` that becomes `target` when the block ends well; on an error nothing appears there.
+
+    Raises:
+        ArtifactError: `target` exists and `replace` is False.
+    """
+    if target.exists() and not replace:
+        raise ArtifactError("{folder} exists already; choose another name or remove it", folder=target)
+    temporary = target.with_name(target.name + ".tmp")
+    with explain_os_errors(target):
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_tree(temporary)
+        if target.exists():
+            old = target.with_name(target.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.rename(target)
+        sync_folder(target.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` at once: after a crash it holds the old bytes or the new, never a mixture."""
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text with the line breaks that it has."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut (POSIX)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync every file and folder below `folder`."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+@contextlib.contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a missing permission and the like into a message that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MiaobiError(
+                "the disk is full: {path} was not written. Free some space and run the same command again", path=path
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise MiaobiError("no permission to write {path}. Choose another folder or mend its permissions", path=path) from None
+        raise

@@ -1,0 +1,81 @@
+"""The families that exist: one light `family.py` a folder under `miaobi/models`, and entry points of the group `miaobi.families`.
+
+A `Family` says what a model is without importing it: `miaobi models`, the command line's help, the server and the studio read it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from miaobi.core.errors import MissingExtra, unknown
+from miaobi.core.types import NOTHING, Modality, Verb
+
+if TYPE_CHECKING:
+    from miaobi.core.protocols import Model
+    from miaobi.core.schema import Schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What a kind of model is, does and needs.
+
+    `model` and `runtime` are `"module:Class"`, imported on first use; `runtime`, where present, generates from an exported graph without
+    torch. `schemas` returns the pydantic types of the configuration and of the options. `tiny` is a configuration that trains in
+    seconds; it drives the contract test. `extra` is the pip extra that training (or, without a runtime, any use) needs.
+    """
+
+    name: str
+    summary: str
+    outputs: frozenset[Modality]
+    verbs: frozenset[Verb]
+    model: str
+    schemas: Callable[[], tuple[type[Schema], type[Schema]]]
+    runtime: str = ""
+    tiny: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    metrics: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # metric name -> "module:function", see engine.metrics
+    extra: str = ""
+    packages: tuple[str, ...] = ()  # the importable packages of `extra`, checked before the model is imported
+
+    def model_class(self) -> type[Model]:
+        """The class that learns and generates (torch, for most families)."""
+        return self._resolve(self.model, self.packages)
+
+    def runtime_class(self) -> type[Model] | None:
+        """The class that generates from an exported graph, if the family has one."""
+        return self._resolve(self.runtime, ()) if self.runtime else None
+
+    def _resolve(self, target: str, packages: tuple[str, ...]) -> type[Model]:
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtra(f"family '{self.name}'", self.extra, package)
+        module, _, name = target.partition(":")
+        found: type[Model] = getattr(importlib.import_module(module), name)
+        return found
+
+
+@functools.cache
+def families() -> Mapping[str, Family]:
+    """Every known family by name, in alphabetical order. Built-in names win over entry points of the same name."""
+    found: dict[str, Family] = {}
+    for point in entry_points(group="miaobi.families"):
+        found[point.name] = point.load()
+    folder = Path(__file__).parent.parent / "models"
+    for path in sorted(folder.glob("*/family.py")):
+        module = importlib.import_module(f"miaobi.models.{path.parent.name}.family")
+        found[module.FAMILY.name] = module.FAMILY
+    return dict(sorted(found.items()))
+
+
+def family(name: str) -> Family:
+    """The family of that name, or an error with the nearest known name."""
+    known = families()
+    if name not in known:
+        raise unknown("family", name, known)
+    return known[name]

@@ -1,0 +1,124 @@
+"""What a model can be asked: `Model` is obligatory, every other protocol is opted into.
+
+Tensors and arrays appear in types only, so that importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from miaobi.core.types import Card, Chunk, Record, Request
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Batch = Mapping[str, Any]  # named tensors, first dimension = examples
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Every family. Closing the iterator of `generate` cancels the generation."""
+
+    card: Card
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        """Yield pieces, progress and one `Done` for each content. Options were validated by the engine."""
+        ...
+
+    def save(self, folder: Path, /) -> None:
+        """Write weights and configuration into an existing folder; `core.artifact.seal` adds the manifest."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
+        """The model that `save` wrote."""
+        ...
+
+
+class Codec(Protocol):
+    """Records to tensors and back. Holds no weights and is picklable: it runs in data workers."""
+
+    def collate(self, records: Sequence[Record], /) -> Batch:
+        """One batch. Its `count` entry, where present, is the number of loss elements."""
+        ...
+
+    def length(self, record: Record, /) -> int:
+        """How long the record is in the model's units, for bucketing and packing; 1 when lengths do not matter."""
+        ...
+
+
+@dataclass(slots=True)
+class Loss:
+    """A SUM over elements and how many there are: averaging stays exact over micro-batches and ranks."""
+
+    total: Tensor
+    count: int
+    logs: dict[str, float] = field(default_factory=dict)  # sums as well, divided by `count` for the log
+
+
+@runtime_checkable
+class Learner(Model, Protocol):
+    """Learns by gradient. The engine owns the loop, the family owns the loss."""
+
+    codec: Codec
+    phases: tuple[str, ...]  # ("main",); a GAN: ("discriminator", "generator")
+    network: nn.Module
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
+        """A new model with random weights. `records` (the training split) and `tokenizer` (made by `prepare`) set the vocabulary."""
+        ...
+
+    def loss(self, batch: Batch, phase: str, /) -> Loss:
+        """The summed loss of one batch, with a graph."""
+        ...
+
+    def trainable(self, phase: str, /) -> Iterable[nn.Parameter]:
+        """Only the parameters that may move in this phase (LoRA and frozen layers)."""
+        ...
+
+
+@runtime_checkable
+class Fitter(Model, Protocol):
+    """Learns in one pass by counting (n-gram, rules)."""
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
+        """A new, empty model."""
+        ...
+
+    def fit(self, records: Iterable[Record], /) -> Mapping[str, float]:
+        """Learn from one pass; returns figures for the log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The likelihood of one record: `bits` = -log2 p, over `tokens` model units, `characters` and UTF-8 `bytes` of scored text."""
+
+    id: str
+    bits: float
+    tokens: int
+    characters: int
+    bytes: int
+
+
+@runtime_checkable
+class Scorer(Model, Protocol):
+    """Gives likelihoods: perplexity, bits per character, per byte, per dimension."""
+
+    def score(self, records: Sequence[Record], /) -> Iterator[Score]:
+        """One score for each record, in order."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Model, Protocol):
+    """Writes itself for another runtime."""
+
+    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """Write e.g. `onnx/model.onnx`; returns for each format the largest error against this model."""
+        ...

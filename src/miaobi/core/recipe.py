@@ -1,0 +1,287 @@
+"""A recipe is one model's whole life: data, model, train, adapt, evaluate, generate, trust, scale.
+
+Every section is frozen and refuses unknown keys. `presets` holds named changes (`cpu`, `gpu`); `--set a.b=c` comes last and wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from miaobi.core.errors import UsageError, unknown
+from miaobi.core.schema import Schema, validate
+
+VERSION = 1
+Step = str | dict[str, Any]
+
+
+class Source(Schema):
+    """Where records come from."""
+
+    path: str
+    """A file, folder, glob, or `npm:`, `pypi:`, `hf:` name (`npm:chinese-poetry@2.0.1`)."""
+    files: str = "**/*"
+    """A glob inside a folder, archive or package."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Which keys of a row become `text` and which become `meta`: `{text: paragraphs, title: title}`."""
+    meta: dict[str, str] = Field(default_factory=dict)
+    """Constant meta of every record from here (`era: 唐`)."""
+    licence: str = ""
+    encoding: str = ""
+    """Detected when empty."""
+
+
+class Split(Schema):
+    """Shares held out. Near-duplicates stay on one side."""
+
+    val: float = Field(0.01, ge=0, lt=1)
+    test: float = Field(0.0, ge=0, lt=1)
+    seed: int = 0
+
+
+class Tokenizer(Schema):
+    """The tokenizer that `prepare` trains and saves as `tokenizer.json`."""
+
+    kind: Literal["character", "bpe", "unigram"] = "character"
+    size: int = Field(8000, ge=16, le=1_000_000)
+    min_count: int = Field(1, ge=1)
+
+
+class Data(Schema):
+    """From sources to a `Dataset`."""
+
+    source: str | Source | list[Source] = ""
+    steps: list[Step] = Field(default_factory=list)
+    split: Split = Split()
+    tokenizer: Tokenizer | None = None
+    limit: int | None = Field(None, ge=1)
+    """Stop after so many records (for a try)."""
+
+    def sources(self) -> list[Source]:
+        """The sources as a list, whichever way they were written."""
+        if isinstance(self.source, str):
+            return [Source(path=self.source)] if self.source else []
+        return [self.source] if isinstance(self.source, Source) else list(self.source)
+
+
+class ModelSection(Schema):
+    """A new model of a family, or one that starts from another's weights."""
+
+    family: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    base: str = ""
+    """A built-in name, an artifact folder or a hub name, whose weights are the start."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSection:
+        if not self.family and not self.base:
+            raise ValueError("give `family` (a new model) or `base` (an existing one)")
+        return self
+
+
+class Optimizer(Schema):
+    """How gradients move weights. Norms and biases are never decayed."""
+
+    name: Literal["adamw", "sgd", "lion"] = "adamw"
+    lr: float = Field(3e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.1, ge=0)
+
+
+class Schedule(Schema):
+    """The learning rate over the steps, as a share of `lr`."""
+
+    name: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
+    warmup: int = Field(100, ge=0)
+    decay: float = Field(0.2, ge=0, le=1)
+    """wsd: the share of all steps that the final decay takes."""
+    floor: float = Field(0.1, ge=0, le=1)
+
+
+class EarlyStopping(Schema):
+    """Stop when the validation loss has not fallen for so many evaluations."""
+
+    patience: int = Field(5, ge=1)
+    min_delta: float = Field(0.0, ge=0)
+
+
+class Train(Schema):
+    """The training loop. `batch` records make one optimizer step, `micro` of them go through the network at once."""
+
+    steps: int = Field(1000, ge=1)
+    batch: int = Field(32, ge=1)
+    micro: int | None = Field(None, ge=1)
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip: float = Field(1.0, ge=0)
+    """Largest gradient norm; 0 is no clipping."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of the weights' moving average, which is then what is evaluated and kept; 0 is none."""
+    batching: Literal["shuffled", "bucketed", "packed"] = "shuffled"
+    """`bucketed` groups records of like length; `packed` fills rows of the model's context."""
+    early_stopping: EarlyStopping | None = None
+    evaluate_every: int = Field(500, ge=1)
+    evaluate_records: int = Field(512, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    keep_checkpoints: int = Field(2, ge=2)
+    sample_every: int = Field(0, ge=0)
+    """Generate the recipe's prompts every so many steps; 0 is never."""
+    log_every: int = Field(10, ge=1)
+    compile: bool = False
+    deterministic: bool = False
+    seed: int = 0
+
+
+class Adapt(Schema):
+    """Change an existing model: all weights, some layers, or low-rank additions."""
+
+    method: Literal["full", "freeze", "lora", "dora"] = "lora"
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)
+    layers: list[str] = Field(default_factory=list)
+
+
+class Evaluate(Schema):
+    """Which figures to compute on the held-out split."""
+
+    metrics: list[str] = Field(default_factory=list)
+    split: Literal["val", "test"] = "val"
+    records: int = Field(1000, ge=1)
+    baselines: list[str] = Field(default_factory=list)
+    """Recipes or artifacts whose scores stand beside (an n-gram, say)."""
+
+
+class Generate(Schema):
+    """What the sample previews and `miaobi generate RECIPE` ask."""
+
+    prompts: list[str] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+class Trust(Schema):
+    """How outputs are labelled and the model is licensed."""
+
+    licence: str = ""
+    watermark: str = ""
+
+
+class Scale(Schema):
+    """Where training runs."""
+
+    launcher: Literal["local", "ray"] = "local"
+    workers: int = Field(1, ge=1)
+
+
+class Recipe(Schema):
+    """One model's whole life."""
+
+    version: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    summary: str = ""
+    data: Data = Data()
+    model: ModelSection
+    train: Train = Train()
+    adapt: Adapt | None = None
+    evaluate: Evaluate = Evaluate()
+    generate: Generate = Generate()
+    trust: Trust = Trust()
+    scale: Scale = Scale()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], *, preset: str = "", overrides: Sequence[str] = (), where: str = "recipe") -> Recipe:
+        """A recipe from plain values: the preset's changes, then `a.b=c` overrides, then validation.
+
+        Raises:
+            UsageError: an unknown key (with the nearest known one), a wrong value, an unknown preset, a newer version.
+        """
+        merged = dict(values)
+        presets = merged.pop("presets", {})
+        if isinstance(merged.get("version"), int) and merged["version"] > VERSION:
+            raise UsageError(
+                "{where} has version {number}; this miaobi reads up to {known}. Update miaobi",
+                where=where,
+                number=merged["version"],
+                known=VERSION,
+            )
+        if preset:
+            if preset not in presets:
+                raise unknown("preset", preset, presets)
+            merged = _merge(merged, presets[preset])
+        for override in overrides:
+            merged = _merge(merged, _override(override))
+        return validate(cls, merged, where)
+
+    @classmethod
+    def load(cls, path: Path, *, preset: str = "", overrides: Sequence[str] = ()) -> Recipe:
+        """The recipe in a YAML file; see `of`."""
+        return cls.of(read_yaml(path), preset=preset, overrides=overrides, where=str(path))
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults filled in, as YAML."""
+        import yaml
+
+        return yaml.safe_dump(self.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, by the safe loader: tags that would build objects are refused.
+
+    Raises:
+        UsageError: no such file, not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError("there is no recipe at {path}", path=path) from None
+    except IsADirectoryError:
+        raise UsageError("{path} is a folder; name the recipe file in it", path=path) from None
+    except UnicodeDecodeError:
+        raise UsageError("{path} is not UTF-8 text, so it is no recipe", path=path) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 0
+        raise UsageError(
+            "{path} is not YAML: {problem} (line {line})", path=path, problem=getattr(error, "problem", error), line=line
+        ) from None
+    if not isinstance(values, dict):
+        raise UsageError("{path} holds no recipe: it should be a mapping that begins with `version: 1`", path=path)
+    return values
+
+
+def _override(text: str) -> dict[str, Any]:
+    """`train.steps=10` as nested mappings; the value is YAML, so `null`, `[a, b]` and `1e-3` mean what they look like."""
+    import yaml
+
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageError("--set takes key.path=value, not '{text}'", text=text)
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError("--set {text}: the value is not YAML", text=text) from None
+    if isinstance(nested, str):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as text; people mean the number
+            nested = float(nested) if any(digit.isdigit() for digit in nested) else nested
+    for key in reversed(path.split(".")):
+        nested = {key: nested}
+    assert isinstance(nested, dict)
+    return nested
+
+
+def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `change` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in change.items():
+        before = merged.get(key)
+        merged[key] = _merge(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,1 @@
+"""Layer 1, data: files become Records become Datasets."""

@@ -1,0 +1,1 @@
+"""Figures of quality, each a pure function."""

@@ -1,0 +1,1 @@
+"""Layer 2, model: one folder a family."""

@@ -1,0 +1,1 @@
+"""Interpolated modified Kneser-Ney n-grams: a language model by counting."""

@@ -1,0 +1,1 @@
+"""What makes content accountable: label, verify, replay, originality, safety."""
