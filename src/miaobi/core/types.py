@@ -54,7 +54,7 @@ class Record:
 
     id: str
     parts: tuple[Part, ...]
-    meta: Mapping[str, Any] = NOTHING
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class Request:
     """
 
     turns: tuple[Turn, ...]
-    options: Options = NOTHING
+    options: Options = field(default_factory=dict)
     seed: int = 0
 
     @classmethod
@@ -135,7 +135,7 @@ class Done:
     reason: str = "stop"
     usage: Usage = Usage()
     index: int = 0
-    notes: Options = NOTHING
+    notes: Options = field(default_factory=dict)
 
 
 Chunk = Piece | Progress | Done
@@ -165,7 +165,7 @@ class Label:
     index: int = 0
     request_sha256: str
     prompt: str = ""
-    options: Options = NOTHING
+    options: Options = field(default_factory=dict)
     created: str
     software: str
     content_sha256: str = ""
