@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from miaobi.core.types import Card, Chunk, Record, Request
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from torch import Tensor, nn
 
 Batch = Mapping[str, Any]  # named tensors, first dimension = examples
@@ -41,8 +42,8 @@ class Model(Protocol):
 class Codec(Protocol):
     """Records to tensors and back. Holds no weights and is picklable: it runs in data workers."""
 
-    def collate(self, records: Sequence[Record], /) -> Batch:
-        """One batch. Its `count` entry, where present, is the number of loss elements."""
+    def collate(self, records: Sequence[Record], /, *, rng: Generator | None = None) -> Batch:
+        """One batch. `rng` draws the augmentation of training; None (evaluation) draws nothing."""
         ...
 
     def length(self, record: Record, /) -> int:
