@@ -155,7 +155,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What makes a content accountable and replayable. The schema is `miaobi.label/1`; `trust.label` writes and reads it."""
+    """What makes a content accountable and replayable. The schema is `miaobi.label/1`; `trust.label` writes and reads it.
+
+    `options` are complete (defaults filled in), so a later change of a default does not break a replay. `notes` are the model's own
+    words about this content, from `Done.notes`.
+    """
 
     ai_generated: bool = True
     family: str
@@ -171,6 +175,7 @@ class Label:
     content_sha256: str = ""
     watermark: str = ""
     safety: str = ""
+    notes: Options = field(default_factory=dict)
     parents: tuple[str, ...] = ()
 
 

@@ -1,0 +1,209 @@
+"""The one door through which content leaves: options validated, words checked, pieces gathered, and the label put on.
+
+`Content` and `Label` are built here and nowhere else (tests/house checks the source), so nothing can leave unlabelled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import miaobi
+from miaobi.core import families
+from miaobi.core.errors import UsageError
+from miaobi.core.types import Chunk, Content, Done, Label, Options, Part, Piece, Request, canonical_json
+from miaobi.trust import safety
+from miaobi.trust.label import content_sha256
+
+if TYPE_CHECKING:
+    from miaobi.core.protocols import Model
+    from miaobi.core.schema import Schema
+
+MAX_CONTENTS = 1000
+MAX_SEED = 2**63 - 1
+
+
+def run(
+    model: Model, request: Request, *, schema: type[Schema] | None = None, words: safety.WordList | None = None, created: str = ""
+) -> Iterator[Chunk | Content]:
+    """Stream chunks as the model makes them; after each `Done` comes its `Content`, labelled. Closing the iterator cancels.
+
+    An output with a blocked word ends in `Done(reason="rejected")` and gives no content.
+
+    Args:
+        schema: the options' type; by default that of the model's family.
+        words: the word list of requests and outputs; by default `safety.load()`.
+        created: the time in the labels (a replay gives the original's); by default now.
+
+    Raises:
+        UsageError: at once, before anything is generated: an unknown or wrong option, a seed out of range, text that is not Unicode.
+        Refused: the request has a blocked word.
+    """
+    if words is None:
+        words = safety.load()
+    request, batched = resolve(model, request, schema)
+    category = words.blocked(_request_text(request))
+    if category:
+        raise safety.Refused("the request was refused: it has words of the category '{category}'", category=category)
+    return _Run(model=model, request=request, batched=batched, words=words, created=created).stream()
+
+
+def collect(
+    model: Model, request: Request, *, schema: type[Schema] | None = None, words: safety.WordList | None = None, created: str = ""
+) -> list[Content]:
+    """All contents of `run`, in the order of their index.
+
+    Raises:
+        Refused: every content was held back by the word list. Some of several: the others are returned.
+    """
+    contents: list[Content] = []
+    rejected = ""
+    for chunk in run(model, request, schema=schema, words=words, created=created):
+        if isinstance(chunk, Content):
+            contents.append(chunk)
+        elif isinstance(chunk, Done) and chunk.reason == "rejected":
+            rejected = str(chunk.notes.get("category", "")) or rejected
+    if rejected and not contents:
+        raise safety.Refused("the output was held back: it had words of the category '{category}'. Try another seed", category=rejected)
+    return sorted(contents, key=lambda content: content.label.index)
+
+
+def resolve(model: Model, request: Request, schema: type[Schema] | None = None) -> tuple[Request, bool]:
+    """The request with every option validated and its defaults filled in, and whether the model makes all `n` contents in one batch.
+
+    A family whose options lack `n` gets it from here: `run` then asks the model `n` times, with seeds `seed + index`.
+    """
+    from miaobi.core.schema import validate
+
+    options_type = schema or families.family(model.card.family).schemas()[1]
+    batched = "n" in options_type.model_fields
+    if not batched:
+        options_type = _with_n(options_type)
+    if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed <= MAX_SEED:
+        raise UsageError("the seed is {seed!r}: a whole number from 0 to {largest} is expected", seed=request.seed, largest=MAX_SEED)
+    options = validate(options_type, request.options, f"options of {model.card.name}").model_dump(mode="json")
+    request = dataclasses.replace(request, options=MappingProxyType(options))
+    try:
+        _request_text(request).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the request holds half a character (a lone surrogate) at position {position}", position=error.start) from None
+    return request, batched
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One request on its way through the door."""
+
+    model: Model
+    request: Request
+    batched: bool
+    words: safety.WordList
+    created: str
+
+    def stream(self) -> Iterator[Chunk | Content]:
+        """Ask the model once, or once for each content."""
+        if self.batched:
+            yield from self._gather(self.request, 0)
+            return
+        single = MappingProxyType({key: value for key, value in self.request.options.items() if key != "n"})
+        for index in range(self.request.options["n"]):
+            yield from self._gather(dataclasses.replace(self.request, options=single, seed=self.request.seed + index), index)
+
+    def _gather(self, asked: Request, offset: int) -> Iterator[Chunk | Content]:
+        """The chunks of one call of the model, indices moved by `offset`, a content after each `Done`; its iterator is always closed."""
+        parts: dict[int, list[Part]] = {}
+        stopped: set[int] = set()  # contents in which a blocked word has come up: nothing more of them leaves
+        chunks = self.model.generate(asked)
+        try:
+            for chunk in chunks:
+                index = chunk.index + offset
+                chunk = dataclasses.replace(chunk, index=index)
+                if isinstance(chunk, Done):
+                    yield from self._finish(chunk, tuple(parts.pop(index, [""])))
+                    continue
+                if isinstance(chunk, Piece):
+                    _append(parts.setdefault(index, []), chunk.part)
+                    if self.words.blocked(_tail(parts[index], chunk.part, self.words.longest)):
+                        stopped.add(index)
+                if index not in stopped:
+                    yield chunk
+            assert not parts, f"{self.model.card.family} ended without Done for the contents {sorted(parts)}"
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+    def _finish(self, done: Done, parts: tuple[Part, ...]) -> Iterator[Chunk | Content]:
+        """`Done` and the labelled content, or only `Done(reason="rejected")` when a blocked word is in it."""
+        text = "\n".join(part for part in parts if isinstance(part, str))
+        category = self.words.blocked(text)
+        if category:
+            yield dataclasses.replace(done, reason="rejected", notes=MappingProxyType({"category": category}))
+            return
+        yield done
+        card = self.model.card
+        label = Label(
+            family=card.family,
+            model=card.name,
+            source=card.source,
+            seed=self.request.seed,
+            index=done.index,
+            request_sha256=self.request.sha256,
+            prompt=self.request.prompt,
+            options=self.request.options,
+            created=self.created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            software=f"miaobi {miaobi.__version__}",
+            content_sha256=content_sha256(parts),
+            safety=self.words.verdict(text),
+            notes=_plain(done.notes),
+        )
+        yield Content(parts=parts, label=label)
+
+
+def _with_n(schema: type[Schema]) -> type[Schema]:
+    """The options with a count of contents beside them."""
+    from pydantic import Field, create_model
+
+    return create_model(schema.__name__, __base__=schema, n=(int, Field(1, ge=1, le=MAX_CONTENTS, strict=True)))
+
+
+def _tail(parts: list[Part], new: Part, longest: int) -> str:
+    """The end of the text in which a listed word may just have been completed; separators may stretch a word, so it is generous."""
+    if not isinstance(new, str) or not isinstance(parts[-1], str):
+        return ""
+    return parts[-1][-(len(new) + 4 * longest) :]
+
+
+def _append(parts: list[Part], part: Part) -> None:
+    """A stretch of text continues the text before it; a medium stands alone."""
+    if isinstance(part, str) and parts and isinstance(parts[-1], str):
+        parts[-1] += part
+    else:
+        parts.append(part)
+
+
+def _plain(notes: Options) -> Options:
+    """The notes as JSON gives them back, so that a label read from a file equals the label that was written."""
+    return MappingProxyType(json.loads(canonical_json(notes)))
+
+
+def _request_text(request: Request) -> str:
+    """Everything that the person wrote: all turns, and the texts among the options (a title, a first line)."""
+    texts = [part for turn in request.turns for part in turn.parts if isinstance(part, str)]
+    return "\n".join([*texts, *_strings(request.options)])
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | MappingProxyType):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)

@@ -1,0 +1,159 @@
+"""The label of a content as plain values, and as part of a file: written at once, read back and compared after every write.
+
+A file carries two labels: the implicit one of GB 45438-2025 (`trust.aigc`) and ours, which also holds prompt, options and seed, so that
+the content can be made again. And it carries words that a reader sees. There is exactly one of each: a write replaces, never appends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from miaobi.core import language as messages
+from miaobi.core.artifact import write_text
+from miaobi.core.errors import ArtifactError, MiaobiError, UsageError
+from miaobi.core.types import Content, Label, Part, canonical_json
+from miaobi.trust import aigc
+from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, encode_sidecar
+
+SCHEMA = "miaobi.label/1"
+_HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
+_TYPES: Mapping[str, type | tuple[type, ...]] = {"ai_generated": bool, "seed": int, "index": int, "options": Mapping, "notes": Mapping}
+
+
+def visible(language: str = "") -> str:
+    """The words that tell a reader: "本内容由人工智能生成" or "AI-generated", by default in the language of messages."""
+    return VISIBLE[language or messages.language()]
+
+
+def visible_language(text: str) -> str:
+    """The language of the visible words: those who read Chinese read them in Chinese, whatever the locale of the machine."""
+    return "zh" if _HAN.search(text) else messages.language()
+
+
+def content_sha256(parts: Sequence[Part]) -> str:
+    """SHA-256 of the only part's bytes (UTF-8 for text), as `sha256sum` gives; of several parts, over the list of their hashes."""
+    hashes = [hashlib.sha256(part.encode() if isinstance(part, str) else part.data).hexdigest() for part in parts]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(canonical_json(hashes)).hexdigest()
+
+
+def to_dict(label: Label) -> dict[str, Any]:
+    """The label as plain values for JSON or YAML. Empty fields stay out; `schema` comes first."""
+    values: dict[str, Any] = {"schema": SCHEMA}
+    for field in dataclasses.fields(label):
+        value = getattr(label, field.name)
+        if field.name == "ai_generated" or value or isinstance(value, int):
+            values[field.name] = dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def from_dict(values: Mapping[str, Any]) -> Label:
+    """The label that `to_dict` wrote.
+
+    Raises:
+        ArtifactError: another schema, a missing or unknown key, or a value of another type.
+    """
+    schema = values.get("schema")
+    if schema != SCHEMA:
+        raise ArtifactError("the label has the schema '{schema}'; this miaobi reads {known}. Update miaobi", schema=schema, known=SCHEMA)
+    fields = {field.name: field for field in dataclasses.fields(Label)}
+    given = {key: value for key, value in values.items() if key != "schema"}
+    required = {name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING}
+    wrong = sorted((given.keys() - fields.keys()) | (required - given.keys()))
+    for key in given.keys() & fields.keys():
+        kind = _TYPES.get(key, list if key == "parents" else str)
+        if not isinstance(given[key], kind) or (kind is int and isinstance(given[key], bool)):
+            wrong.append(key)
+    if wrong:
+        raise ArtifactError("the label is damaged: {keys} missing, unknown or of a wrong type", keys=", ".join(wrong))
+    for key in given.keys() & {"options", "notes"}:
+        given[key] = MappingProxyType(dict(given[key]))
+    return Label(**given | {"parents": tuple(given.get("parents", ()))})
+
+
+def implicit(label: Label) -> dict[str, str]:
+    """The seven keys of GB 45438-2025 for a content that this installation produced."""
+    return aigc.implicit(aigc.produce_id(label.content_sha256, label.request_sha256, label.index), by=aigc.producer())
+
+
+def write(content: Content, path: Path, *, language: str = "") -> None:
+    """Write a text with its labels and the visible words, in the manner of the suffix: .md, .txt (with a sidecar), .json or .html.
+
+    `language` is that of the visible words; by default Chinese for a text with Chinese characters, else that of messages.
+
+    Raises:
+        UsageError: another suffix, or content that is not text.
+        MiaobiError: the disk is full, no permission, or the file read back is not what was written.
+    """
+    format = _format(path)
+    if not all(isinstance(part, str) for part in content.parts):
+        raise UsageError("{path}: {suffix} files hold text, and this content has other parts", path=path, suffix=path.suffix)
+    assert content.label.content_sha256 == content_sha256(content.parts), "the label belongs to another content"
+    words = visible(language or visible_language(content.text))
+    marked = Marked(text=content.text, implicit=implicit(content.label), label=to_dict(content.label), visible=words)
+    if format.sidecar:  # first, so that a crash never leaves a text without its label
+        write_text(sidecar(path), encode_sidecar(marked))
+    write_text(path, format.encode(marked))
+    if read_marked(path) != marked:
+        raise MiaobiError(
+            "{path}: the file read back is not what was written (characters that {suffix} cannot hold?). Choose .txt",
+            path=path,
+            suffix=path.suffix,
+        )
+
+
+def read(path: Path) -> Label:
+    """The label of a file.
+
+    Raises:
+        UsageError: no such file, an unknown suffix, or a file without a label of ours.
+        ArtifactError: the label is damaged or of a newer schema.
+    """
+    marked = read_marked(path)
+    if not marked.label:
+        raise UsageError("{path} has no label of miaobi. `miaobi verify {path}` tells what is known about it", path=path)
+    return from_dict(marked.label)
+
+
+def read_marked(path: Path) -> Marked:
+    """The text, both labels and the visible words of a file, as they are, nothing judged."""
+    format = _format(path)
+    marked = format.decode(_read_text(path))
+    if format.sidecar and sidecar(path).is_file():
+        return decode_sidecar(_read_text(sidecar(path)), marked)
+    return marked
+
+
+def sidecar(path: Path) -> Path:
+    """Where the labels of a format without a place for them lie: `poem.txt.aigc.json`."""
+    return path.with_name(path.name + ".aigc.json")
+
+
+def _format(path: Path) -> Format:
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise UsageError(
+            "{path}: a text is labelled in files that end in {known}, not in '{suffix}'",
+            path=path,
+            known=", ".join(FORMATS),
+            suffix=path.suffix,
+        )
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")  # bytes: line breaks stay as they are
+    except FileNotFoundError:
+        raise UsageError("there is no file at {path}", path=path) from None
+    except IsADirectoryError:
+        raise UsageError("{path} is a folder, not a file", path=path) from None
+    except PermissionError:
+        raise UsageError("no permission to read {path}", path=path) from None
+    except UnicodeDecodeError:
+        raise UsageError("{path} is not UTF-8 text", path=path) from None
