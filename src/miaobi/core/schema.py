@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
@@ -16,6 +16,14 @@ class Schema(BaseModel):
     """A frozen value that refuses unknown keys and never coerces a bool into a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)} and bool not in get_args(annotation):
+            raise ValueError(tr("a number is wanted here"))
+        return value
 
 
 S = TypeVar("S", bound=Schema)
@@ -44,9 +52,12 @@ def _explain(schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return tr("unknown key '{path}'.{hint} Known: {known}", path=path, hint=hint, known=", ".join(known))
     if problem["type"] == "missing":
         return tr("'{path}' is missing", path=path)
+    message = problem["msg"].removeprefix("Value error, ")  # pydantic's words before those of a validator of ours
+    if not path:
+        return str(message)  # a contradiction between keys names them itself
     given = repr(problem.get("input"))
     given = given if len(given) <= 60 else given[:57] + "..."
-    return tr("'{path}' is {given}: {message}", path=path, given=given, message=problem["msg"])
+    return tr("'{path}' is {given}: {message}", path=path, given=given, message=message)
 
 
 def _known_keys(schema: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -1,0 +1,36 @@
+"""What can be decoded from: anything that gives logits for the next token of several rows at once, and can keep, drop and copy rows.
+
+A stepper owns its state (a key-value cache, the last characters of an n-gram), the decoding loop owns everything else. So one loop
+serves a numpy n-gram, an ONNX graph and a torch model on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+Array = Any  # a numpy array or a torch tensor: the array API has no nominal type
+
+
+@runtime_checkable
+class Stepper(Protocol):
+    """B rows that grow by one token a step; V is `vocab_size`.
+
+    Logits are unnormalised natural-log scores, floating point, numpy or torch, always finite or -inf. The loop never writes into them,
+    so a stepper may hand out a buffer that its next `step` overwrites. A stepper with a longest context says so in its family: the
+    family lowers `max_tokens` before it calls `decode`.
+    """
+
+    vocab_size: int
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> Array:
+        """Forget everything, read B prompts (each of at least one token, of unequal lengths) and return logits (B, V) for what follows."""
+        ...
+
+    def step(self, tokens: Sequence[int]) -> Array:
+        """Append one token to every row, in row order; returns logits (B, V) for what follows."""
+        ...
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Row i becomes a copy of the former row `rows[i]`: B may shrink (rows that finished) or grow (copies of a prompt)."""
+        ...
