@@ -1,0 +1,40 @@
+"""Make a labelled content again: the recorded request, on the recorded weights, at the recorded time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from miaobi.core.types import Label
+from miaobi.engine import generate
+from miaobi.trust.replay import Replay, check_model, compare, request_of
+
+if TYPE_CHECKING:
+    from miaobi.core.protocols import Model
+    from miaobi.core.schema import Schema
+    from miaobi.trust.safety import WordList
+
+
+def replay(
+    label: Label,
+    load: Callable[[str], Model],
+    *,
+    text: str | None = None,
+    schema: type[Schema] | None = None,
+    words: WordList | None = None,
+) -> Replay:
+    """The content of `label` once more, with the original time in its label: written to a file, it gives the original's bytes.
+
+    `load` gets the model's name. `text` is the original, for showing the difference.
+
+    Raises:
+        UsageError: the label does not hold the whole request.
+        ArtifactError: the loaded model has other weights than the recorded ones.
+    """
+    request = request_of(label)
+    model = load(label.model)
+    check_model(label, model.card)
+    # all n contents are made: rows of one batch may depend on each other in floating point
+    contents = generate.collect(model, request, schema=schema, words=words, created=label.created)
+    again = next(content for content in contents if content.label.index == label.index)
+    return compare(label, again, text=text)
