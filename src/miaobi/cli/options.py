@@ -1,0 +1,152 @@
+"""A family's options on the command line: one argument for each field of its schema, with its choices and its documentation.
+
+The schema is the only place where an option is described; `generate --help`, the parser and the completion all read it here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from miaobi.cli.parser import Parser
+from miaobi.core.errors import UsageError, unknown
+from miaobi.core.language import tr
+
+if TYPE_CHECKING:
+    from miaobi.core.schema import Schema
+
+PREFIX = "option_"  # keeps a family's options apart from the verb's own arguments in the namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One field of an options schema."""
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    default: Any
+    text: str
+
+    @property
+    def flag(self) -> str:
+        """`top_k` is typed as `--top-k`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def options_of(schema: type[Schema]) -> Iterator[Option]:
+    """Every option of `schema`, in the order in which it was written down."""
+    for name, field in schema.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        yield Option(
+            name=name,
+            kind=_kind(field.annotation),
+            choices=_named(str(extra["choices"])) if "choices" in extra else _choices(field.annotation),
+            default=field.get_default(call_default_factory=True),
+            text=" ".join((field.description or "").split()),
+        )
+
+
+def add_options(parser: Parser, schema: type[Schema], title: str) -> None:
+    """Give `parser` an argument for every option of `schema`."""
+    group = parser.add_argument_group(title)
+    for option in options_of(schema):
+        target: dict[str, Any] = {"dest": PREFIX + option.name, "default": argparse.SUPPRESS, "help": _help(option)}
+        if option.kind is bool:
+            group.add_argument(option.flag, action=argparse.BooleanOptionalAction, **target)
+        elif option.kind in (list, dict):
+            metavar = "KEY=VALUE" if option.kind is dict else "TEXT"
+            group.add_argument(option.flag, action="append", metavar=metavar, **target)
+        else:
+            metavar = {int: "N", float: "X"}.get(option.kind, "TEXT")
+            action = group.add_argument(option.flag, metavar=metavar, type=_Choice(option) if option.choices else str, **target)
+            action.completions = option.choices  # type: ignore[attr-defined]  # read by the completion
+
+
+def given_options(arguments: argparse.Namespace, schema: type[Schema], where: str) -> dict[str, Any]:
+    """What was typed, as the values that the schema makes of it; what was not typed is left out.
+
+    Raises:
+        UsageError: a value that the schema refuses.
+    """
+    from miaobi.core.schema import validate
+
+    typed = {key.removeprefix(PREFIX): value for key, value in vars(arguments).items() if key.startswith(PREFIX)}
+    for option in options_of(schema):
+        if option.kind is dict and option.name in typed:
+            typed[option.name] = dict(_pair(option, text) for text in typed[option.name])
+    return validate(schema, typed, where).model_dump(mode="json", include=set(typed))
+
+
+class _Choice:
+    """An argument type: one of the option's choices, or an error with the nearest one."""
+
+    def __init__(self, option: Option) -> None:
+        self.option = option
+
+    def __call__(self, text: str) -> str:
+        if text not in self.option.choices:
+            raise unknown(self.option.name, text, self.option.choices)
+        return text
+
+
+def _pair(option: Option, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("{flag} takes KEY=VALUE, not '{text}'", flag=option.flag, text=text)
+    return key, value
+
+
+def _help(option: Option) -> str:
+    parts = [tr(option.text)] if option.text else []
+    if option.choices:
+        parts.append(tr("One of: {choices}.", choices=", ".join(option.choices)))
+    if option.default not in (None, "", [], {}, ()) and option.kind is not bool:
+        parts.append(tr("Default: {default}.", default=option.default))
+    return " ".join(parts).replace("%", "%%")
+
+
+def _named(target: str) -> tuple[str, ...]:
+    """The choices that a schema names as `module:function`, since listing them may need tables to be read."""
+    module, _, name = target.partition(":")
+    return tuple(getattr(importlib.import_module(module), name)())
+
+
+def _plain_types(annotation: Any) -> Iterator[Any]:
+    """The annotation without `| None` and `Annotated`."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _plain_types(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for inner in typing.get_args(annotation):
+            if inner is not type(None):
+                yield from _plain_types(inner)
+    else:
+        yield annotation
+
+
+def _kind(annotation: Any) -> type:
+    kinds = {typing.get_origin(plain) or plain for plain in _plain_types(annotation)}
+    if kinds & {list, tuple, set, frozenset}:
+        return list
+    for kind in (dict, float, int):
+        if kind in kinds:
+            return kind
+    return bool if kinds == {bool} else str
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The values of literals and enumerations; beside those a bool counts as the words true and false."""
+    found: list[str] = []
+    for plain in _plain_types(annotation):
+        if typing.get_origin(plain) is typing.Literal:
+            found += [str(value) for value in typing.get_args(plain)]
+        elif isinstance(plain, type) and issubclass(plain, Enum):
+            found += [str(member.value) for member in plain]
+    return (*(("true", "false") if found and bool in _plain_types(annotation) else ()), *found)

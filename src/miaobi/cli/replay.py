@@ -1,0 +1,45 @@
+"""`miaobi replay FILE`: makes the content of a labelled file again, from its label, and compares the two byte for byte."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miaobi.cli.parser import Parser
+from miaobi.cli.recipes import machine_arguments
+from miaobi.core.language import tr
+
+if TYPE_CHECKING:
+    from miaobi.cli.terminal import Output
+
+
+def arguments(parser: Parser, words: Sequence[str]) -> None:
+    """The labelled file, and where the copy goes."""
+    parser.add_argument("file", metavar="FILE", type=Path, help=tr("a labelled file"))
+    parser.add_argument("--model", metavar="MODEL", help=tr("the model, when it is not found by its hash"))
+    parser.add_argument("--out", metavar="PATH", type=Path, help=tr("write the content that was made again"))
+    machine_arguments(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Exit code 0 when every byte is the same, 1 when one is not."""
+    from miaobi import api
+    from miaobi.trust import label
+
+    replayed = api.replay(arguments.file, model=arguments.model, device=arguments.device, threads=arguments.threads)
+    if arguments.out:
+        label.write(replayed.content, arguments.out)
+        output.news("written: {path}", path=arguments.out)
+    content = replayed.content
+    words = label.visible(label.visible_language(content.text))
+    verdict = tr("The same, byte for byte.") if replayed.identical else tr("NOT the same: {difference}", difference=replayed.difference)
+    value = {
+        "identical": replayed.identical,
+        "difference": replayed.difference,
+        "text": content.text,
+        "label": label.to_dict(content.label),
+    }
+    output.result(value, f"{content.text}\n\n{words}\n{verdict}")
+    return 0 if replayed.identical else 1
