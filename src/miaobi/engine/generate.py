@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.schema import Schema
 
-MAX_CONTENTS = 1000
+MAX_CONTENTS = 1024
 MAX_SEED = 2**63 - 1
 
 

@@ -20,6 +20,7 @@ from miaobi.trust import aigc
 VISIBLE = {"zh": "本内容由人工智能生成", "en": "AI-generated"}
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _OUR_LINE = re.compile(r"^(AIGC|miaobi): (\{.*\})[ \t]*\r?$", re.MULTILINE)
+_FIRST_BREAK = re.compile(r"\A\r?\n")
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # YAML would refuse these or fold them into spaces
 
 
@@ -54,7 +55,7 @@ def decode_markdown(source: str) -> Marked:
     implicit = aigc.parse(values.get("AIGC"))
     if match is None or (implicit is None and "miaobi" not in values):
         return _without_visible(source)
-    return _without_visible(source[match.end() :].removeprefix("\n"), implicit=implicit, label=values.get("miaobi"))
+    return _without_visible(_FIRST_BREAK.sub("", source[match.end() :]), implicit=implicit, label=values.get("miaobi"))
 
 
 def encode_text(marked: Marked) -> str:
@@ -174,8 +175,10 @@ def _with_visible(marked: Marked) -> str:
 def _without_visible(body: str, *, implicit: Mapping[str, str] | None = None, label: object = None) -> Marked:
     """The body split into text and the visible words. Only one line goes: a text that itself ends with these words keeps its own."""
     for words in VISIBLE.values():
-        if body.endswith(f"\n\n{words}\n"):
-            return _marked(body[: -len(words) - 3], implicit=implicit, label=label, visible=words)
+        for line_break in ("\n", "\r\n"):  # the second where an editor or git converted the file
+            ending = f"{line_break}{line_break}{words}{line_break}"
+            if body.endswith(ending):
+                return _marked(body.removesuffix(ending), implicit=implicit, label=label, visible=words)
     return _marked(body, implicit=implicit, label=label, visible="")
 
 
