@@ -2,7 +2,7 @@
 
 The English template is the key; the Chinese catalogues are the JSON files of `core/messages/zh/`, one for each layer. The language is
 `--lang`, else `MIAOBI_LANG`, else the locale's (`LC_ALL`, `LC_MESSAGES`, `LANG`). A template without a translation is shown in English;
-`tests/test_language.py` finds every template in the source and fails when one has no Chinese.
+`tests/house/test_language.py` finds every template in the source and fails when one has no Chinese.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from miaobi.core.errors import UsageError
 from miaobi.core.types import Label
 from miaobi.engine import generate
 from miaobi.trust.replay import Replay, check_model, compare, request_of
@@ -36,5 +37,7 @@ def replay(
     check_model(label, model.card)
     # all n contents are made: rows of one batch may depend on each other in floating point
     contents = generate.collect(model, request, schema=schema, words=words, created=label.created)
-    again = next(content for content in contents if content.label.index == label.index)
+    again = next((content for content in contents if content.label.index == label.index), None)
+    if again is None:
+        raise UsageError("this content cannot be made again: the present word list holds it back")
     return compare(label, again, text=text)

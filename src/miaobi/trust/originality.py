@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from miaobi.core.artifact import write_bytes
 from miaobi.core.errors import ArtifactError, MissingExtra
+from miaobi.core.language import tr
 
 MAGIC = b"miaobi line filter 1\n"
 _HEADER_BYTES = 512
@@ -176,7 +177,7 @@ class SpanIndex:
         try:
             from pydivsufsort import divsufsort
         except ImportError:
-            raise MissingExtra("the longest shared span", "train", "pydivsufsort") from None
+            raise MissingExtra(tr("the longest shared span"), "train", "pydivsufsort") from None
         documents = [document.encode() for document in corpus]
         self._starts = np.cumsum([0, *(len(document) + 1 for document in documents)])[:-1].tolist()
         self._bytes = _SEPARATOR.join(documents)
