@@ -1,0 +1,193 @@
+"""A decoder as an ONNX graph, written node by node from its safetensors: no torch, no tracing, and only the nodes that decoding needs.
+
+Unusual: attention is one node (GroupQueryAttention: causal mask, rotary positions, grouped heads, and a key-value cache that is written in
+place), so a step runs about ten nodes a layer. Rows may have unequal lengths: prompts are padded on the right, and `attention_mask` says
+how many tokens of each row are real. Logits are computed for each row's last token only.
+
+Eight bits: weights are rounded in blocks along the input dimension, one scale a block, symmetric; activations are rounded per row and
+block inside MatMulNBits (Frantar et al., 2022, call the layout W8A8 group-wise). So a row's result does not depend on the other rows. A
+tied embedding is stored once and read by both the lookup and the head.
+
+Inputs: input_ids (B, T), attention_mask (B, S), past_key_values.{layer}.{key,value} (B, K, capacity, D).
+Outputs: logits (B, 1, V), present.{layer}.{key,value}. These are the names that transformers.js and OpenVINO GenAI know.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from miaobi.core.artifact import explain_os_errors, write_bytes
+from miaobi.core.errors import MissingExtra
+from miaobi.models.common.decoder_layers import GPT2, Llama
+from miaobi.models.common.decoder_weights import Array, StoredTensors, read_config
+
+if TYPE_CHECKING:
+    from miaobi.models.common.transformer import TransformerConfig
+
+Precision = Literal["fp32", "int8"]
+FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
+OPSET, MICROSOFT = 21, "com.microsoft"
+INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB; larger weights go beside the graph
+BLOCK = 32  # weights that share a scale
+ZERO_POINT = 128  # the byte that means 0
+
+
+def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8")) -> None:
+    """Write `onnx/model.onnx` (fp32) and `onnx/model_int8.onnx` beside the `model.safetensors` and `config.json` of `folder`.
+
+    Raises:
+        ArtifactError: weights or configuration are missing, damaged or of a kind that the graph does not compute.
+        MissingExtra: the package `onnx` is not installed.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingExtra("export", "train", "onnx")
+    from miaobi.models.common.hub_format import config_from_hub
+
+    config = config_from_hub(read_config(folder))
+    tensors = StoredTensors(folder)
+    for precision in precisions:
+        _save(build(config, tensors, precision=precision), folder / FILES[precision])
+
+
+def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Precision, block: int = BLOCK) -> Any:
+    """The `onnx.ModelProto` of a decoder."""
+    graph = Graph(tensors, quantised=precision == "int8", block=block)
+    network = GPT2(config, graph) if config.positions == "learned" else Llama(config, graph)
+    return graph.model(config, network.logits())
+
+
+class Graph:
+    """Nodes and initialisers as they are added. Every method returns the name of the value that it adds."""
+
+    def __init__(self, tensors: StoredTensors, *, quantised: bool, block: int = BLOCK) -> None:
+        self.tensors, self.quantised, self.block = tensors, quantised, block
+        self.nodes: list[Any] = []
+        self.initialisers: dict[str, Any] = {}
+
+    def op(self, kind: str, *inputs: str, outputs: Sequence[str] = (), domain: str = "", **attributes: Any) -> str:
+        """Add a node; its first output's name."""
+        from onnx import helper
+
+        name = f"{kind}_{len(self.nodes)}"
+        outputs = outputs or (name,)
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, domain=domain, **attributes))
+        return next(output for output in outputs if output)
+
+    def fused(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
+        """`op` for ONNX Runtime's own operators."""
+        return self.op(kind, *inputs, outputs=outputs, domain=MICROSOFT, **attributes)
+
+    def constant(self, name: str, array: Array) -> str:
+        """Add an initialiser once."""
+        from onnx import numpy_helper
+
+        if name not in self.initialisers:
+            self.initialisers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """A one-dimensional int64 constant."""
+        return self.constant("i" + "_".join(map(str, values)), np.array(values, dtype=np.int64))
+
+    def number(self, value: int) -> str:
+        """An int64 scalar."""
+        return self.constant(f"n{value}", np.array(value, dtype=np.int64))
+
+    def weight(self, name: str) -> str:
+        """A stored tensor as it is: norms, biases, positions."""
+        return self.constant(name, self.tensors[name])
+
+    def linear(self, x: str, name: str, matrix: Array, *, bias: Array | None = None) -> str:
+        """x (B, T, in) times `matrix` (out, in), plus bias."""
+        offset = [] if bias is None else [self.constant(f"{name}.bias", bias)]
+        if self.quantised:
+            out, inner = matrix.shape
+            values, scales = self.quantise(name, matrix)
+            return self.fused(
+                "MatMulNBits", x, values, scales, *(("", "", *offset) if offset else ()),
+                N=out, K=inner, bits=8, block_size=self.block, accuracy_level=4,
+            )  # fmt: skip
+        y = self.op("MatMul", x, self.constant(f"{name}.transposed", matrix.T))
+        return self.op("Add", y, *offset) if offset else y
+
+    def quantise(self, name: str, matrix: Array) -> tuple[str, str]:
+        """The names of `matrix` (out, in) as bytes (out, blocks, block) and as scales (out, blocks)."""
+        values, scales = quantise(matrix, block=self.block)
+        return self.constant(f"{name}.quantised", values), self.constant(f"{name}.scales", scales)
+
+    def embedding(self, tokens: str, name: str, matrix: Array) -> str:
+        """Rows of `matrix` (V, W) for tokens (B, T): (B, T, W)."""
+        if not self.quantised:
+            return self.op("Gather", self.constant(name, matrix), tokens)
+        values, scales = self.quantise(name, matrix)
+        width = matrix.shape[1]
+        rows = self.op("Cast", self.op("Gather", values, tokens), to=1)  # (B, T, blocks, block), still the bytes' values
+        rows = self.op("Sub", rows, self.constant("zero_point", np.array(ZERO_POINT, dtype=np.float32)))
+        share = self.op("Unsqueeze", self.op("Gather", scales, tokens), self.integers(-1))  # (B, T, blocks, 1)
+        blocks = -(-width // self.block)
+        rows = self.op("Reshape", self.op("Mul", rows, share), self.integers(0, 0, blocks * self.block))
+        if blocks * self.block == width:
+            return rows
+        return self.op("Slice", rows, self.integers(0), self.integers(width), self.integers(2))
+
+    def head(self, x: str, name: str, matrix: Array) -> str:
+        """Logits (B, 1, V) of x (B, 1, W). In fp32 the matrix (V, W) stays as the embedding stores it."""
+        if self.quantised:
+            return self.linear(x, name, matrix)
+        flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B, W)
+        return self.op("Unsqueeze", self.op("Gemm", flat, self.constant(name, matrix), transB=1), self.integers(1))
+
+    def model(self, config: TransformerConfig, logits: str) -> Any:
+        """The finished model."""
+        from onnx import TensorProto, helper
+
+        self.op("Identity", logits, outputs=["logits"])
+        inputs = [
+            helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "new"]),
+            helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]),
+        ]
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, config.vocab_size])]
+        for layer in range(config.layers):
+            for kind in ("key", "value"):
+                for names, prefix, length in ((inputs, "past_key_values", "past"), (outputs, "present", "capacity")):
+                    shape: list[str | int | None] = ["batch", config.key_heads, length, config.head_width]
+                    names.append(helper.make_tensor_value_info(f"{prefix}.{layer}.{kind}", TensorProto.FLOAT, shape))
+        graph = helper.make_graph(self.nodes, "decoder", inputs, outputs, list(self.initialisers.values()))
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="miaobi")
+        helper.set_model_props(model, {"context": str(config.context)})
+        return model
+
+
+def quantise(matrix: Array, *, block: int = BLOCK) -> tuple[Array, Array]:
+    """Bytes (out, blocks, block) and scales (out, blocks) of a matrix (out, in): value = (byte - 128) * scale.
+
+    Symmetric, the largest number of a block becomes 127. A last block that the input dimension does not fill is padded with zeros.
+    """
+    out, inner = matrix.shape
+    blocks = -(-inner // block)
+    padded = np.pad(matrix, ((0, 0), (0, blocks * block - inner))).reshape(out, blocks, block)
+    scales = np.abs(padded).max(axis=-1) / 127  # (out, blocks)
+    divisors = np.where(scales == 0, 1, scales)[..., None]
+    values = (np.rint(padded / divisors) + ZERO_POINT).astype(np.uint8)
+    return values, scales.astype(np.float32)
+
+
+def _save(model: Any, path: Path) -> None:
+    """Write the graph; weights too large for one protobuf go to `<name>_data` beside it."""
+    data = path.with_name(path.name + "_data")
+    if model.ByteSize() < INLINE_BYTES:
+        data.unlink(missing_ok=True)
+        write_bytes(path, model.SerializeToString())
+        return
+    import onnx
+
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.unlink(missing_ok=True)  # onnx would append to it
+        onnx.save_model(model, str(path), save_as_external_data=True, location=data.name)

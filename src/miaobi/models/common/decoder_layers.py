@@ -1,0 +1,229 @@
+"""The layers of GPT-2 and of the Llama line (Llama, Mistral, Qwen2, Qwen3, SmolLM) as nodes of a `Graph`.
+
+Unusual: the residual add is part of the norm behind it (SkipLayerNormalization), query, key and value are one product wherever no norm
+stands between, and the last layer's feed-forward part and the head see only each row's last token. Shapes: B rows, T new tokens, W width,
+H query heads, K key heads, D head width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from miaobi.core.errors import ArtifactError
+from miaobi.models.common.decoder_weights import Array
+
+if TYPE_CHECKING:
+    from miaobi.models.common.decoder_graph import Graph
+    from miaobi.models.common.transformer import TransformerConfig
+
+INT32 = 6  # onnx.TensorProto.INT32
+
+
+class Decoder(ABC):
+    """What both share: lengths from the mask, attention, and the last layer narrowed to each row's last token."""
+
+    final_norm: str
+
+    def __init__(self, config: TransformerConfig, graph: Graph) -> None:
+        if config.head_width % 8:
+            raise ArtifactError("heads {width} wide cannot be exported: ONNX Runtime needs a multiple of 8", width=config.head_width)
+        self.config, self.graph = config, graph
+        lengths = graph.op("ReduceSum", "attention_mask", graph.integers(1), keepdims=0)  # (B,) tokens of each row, new ones included
+        self.new = graph.op("Shape", "input_ids", start=1, end=2)  # (1,) T
+        # A row's past is what it holds beyond the T new columns; in a padded batch of prompts that is nothing.
+        self.past = graph.op("Max", graph.op("Sub", lengths, self.new), graph.integers(0))  # (B,)
+        ends = graph.op("Sub", lengths, graph.integers(1))  # (B,) each row's last position
+        self.last = graph.op("Reshape", graph.op("Sub", ends, self.past), graph.integers(-1, 1, 1))  # (B, 1, 1) its column of the new ones
+        self.ends = graph.op("Cast", ends, to=INT32)
+        total = graph.op("Squeeze", graph.op("Shape", "attention_mask", start=1, end=2), graph.integers(0))
+        self.total = graph.op("Cast", total, to=INT32)
+
+    @functools.cached_property
+    def positions(self) -> str:
+        """(B, T): each new column counts on from its row's past."""
+        graph = self.graph
+        columns = graph.op("Range", graph.number(0), graph.op("Squeeze", self.new, graph.integers(0)), graph.number(1))  # (T,)
+        return graph.op("Add", graph.op("Unsqueeze", self.past, graph.integers(1)), columns)
+
+    def logits(self) -> str:
+        """Logits (B, 1, V) of the token after each row's last."""
+        x, update = self.embed(), ""  # `update` is what is still to be added to the residual stream x
+        for layer in range(self.config.layers):
+            normed, x = self.norm(self.norm_names(layer)[0], x, update)
+            update = self.attention(layer, normed)
+            if layer == self.config.layers - 1:
+                x, update = self.narrow(x), self.narrow(update)
+            update = self.attention_output(layer, update)
+            normed, x = self.norm(self.norm_names(layer)[1], x, update)
+            update = self.feed_forward(layer, normed)
+        normed, _ = self.norm(self.final_norm, x, update)
+        name = self.embedding_name if self.config.tied else "lm_head.weight"
+        return self.graph.head(normed, name, self.graph.tensors[name])
+
+    def narrow(self, x: str) -> str:
+        """(B, T, ...) to (B, 1, ...), each row's last token."""
+        return self.graph.op("GatherND", x, self.last, batch_dims=1)
+
+    def attend(self, layer: int, query: str, key: str, value: str, *rotary: str) -> str:
+        """Append to the cache and attend: (B, T, H * D). Key and value are "" when `query` holds all three."""
+        past = [f"past_key_values.{layer}.{kind}" for kind in ("key", "value")]
+        present = [f"present.{layer}.{kind}" for kind in ("key", "value")]
+        return self.graph.fused(
+            "GroupQueryAttention",
+            *(query, key, value, *past, self.ends, self.total, *rotary),
+            outputs=[f"attention.{layer}", *present],
+            num_heads=self.config.heads,
+            kv_num_heads=self.config.key_heads,
+            do_rotary=int(bool(rotary)),
+        )
+
+    def biased(self, x: str, name: str) -> str:
+        """A linear layer stored as (out, in), with its bias where it has one."""
+        tensors = self.graph.tensors
+        return self.graph.linear(x, name, tensors[f"{name}.weight"], bias=tensors.optional(f"{name}.bias"))
+
+    def stacked(self, x: str, name: str, parts: list[str]) -> str:
+        """Several linear layers of the same input as one product; the outputs lie side by side."""
+        tensors = self.graph.tensors
+        matrix = np.concatenate([tensors[f"{part}.weight"] for part in parts])
+        bias: Array | None = None
+        if f"{parts[0]}.bias" in tensors:
+            bias = np.concatenate([tensors[f"{part}.bias"] for part in parts])
+        return self.graph.linear(x, name, matrix, bias=bias)
+
+    embedding_name: str
+
+    @abstractmethod
+    def embed(self) -> str:
+        """(B, T, W)."""
+
+    @abstractmethod
+    def norm_names(self, layer: int) -> tuple[str, str]:
+        """The tensors' names of the norms before attention and before the feed-forward part, without `.weight`."""
+
+    @abstractmethod
+    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
+        """The norm of x + update, and x + update itself. `update` is "" where nothing is to be added."""
+
+    @abstractmethod
+    def attention(self, layer: int, x: str) -> str:
+        """(B, T, W) to (B, T, H * D)."""
+
+    @abstractmethod
+    def attention_output(self, layer: int, x: str) -> str:
+        """(B, T, H * D) to (B, T, W)."""
+
+    @abstractmethod
+    def feed_forward(self, layer: int, x: str) -> str:
+        """(B, T, W) to (B, T, W)."""
+
+
+class GPT2(Decoder):
+    """Learned positions, LayerNorm, GELU; projections are stored as (in, out) and query, key, value already as one."""
+
+    embedding_name, final_norm = "wte.weight", "ln_f"
+
+    def embed(self) -> str:
+        graph = self.graph
+        rows = graph.embedding("input_ids", "wte.weight", graph.tensors["wte.weight"])
+        return graph.op("Add", rows, graph.op("Gather", graph.weight("wpe.weight"), self.positions))
+
+    def norm_names(self, layer: int) -> tuple[str, str]:
+        return f"h.{layer}.ln_1", f"h.{layer}.ln_2"
+
+    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
+        weights = self.graph.weight(f"{name}.weight"), self.graph.weight(f"{name}.bias")
+        if not update:
+            return self.graph.op("LayerNormalization", x, *weights, epsilon=self.config.norm_eps), x
+        outputs = [f"{name}.out", "", "", f"{name}.sum"]
+        self.graph.fused("SkipLayerNormalization", x, update, *weights, outputs=outputs, epsilon=self.config.norm_eps)
+        return outputs[0], outputs[3]
+
+    def attention(self, layer: int, x: str) -> str:
+        return self.attend(layer, self.transposed(x, f"h.{layer}.attn.c_attn"), "", "")
+
+    def attention_output(self, layer: int, x: str) -> str:
+        return self.transposed(x, f"h.{layer}.attn.c_proj")
+
+    def feed_forward(self, layer: int, x: str) -> str:
+        inner = self.graph.fused("FastGelu", self.transposed(x, f"h.{layer}.mlp.c_fc"))
+        return self.transposed(inner, f"h.{layer}.mlp.c_proj")
+
+    def transposed(self, x: str, name: str) -> str:
+        """A linear layer stored as (in, out)."""
+        tensors = self.graph.tensors
+        return self.graph.linear(x, name, tensors[f"{name}.weight"].T, bias=tensors[f"{name}.bias"])
+
+
+class Llama(Decoder):
+    """Rotary positions, RMSNorm, SwiGLU; biases and norms of query and key where the weights have them."""
+
+    embedding_name, final_norm = "model.embed_tokens.weight", "model.norm"
+
+    def __init__(self, config: TransformerConfig, graph: Graph) -> None:
+        super().__init__(config, graph)
+        angles = np.arange(config.context, dtype=np.float32)[:, None] * rotary_frequencies(config)  # (context, D / 2)
+        self.rotary = graph.constant("cosines", np.cos(angles)), graph.constant("sines", np.sin(angles))
+
+    def embed(self) -> str:
+        return self.graph.embedding("input_ids", self.embedding_name, self.graph.tensors[self.embedding_name])
+
+    def norm_names(self, layer: int) -> tuple[str, str]:
+        return f"model.layers.{layer}.input_layernorm", f"model.layers.{layer}.post_attention_layernorm"
+
+    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
+        weight = self.graph.weight(f"{name}.weight")
+        if not update:
+            return self.rms_norm(x, weight), x
+        outputs = [f"{name}.out", "", "", f"{name}.sum"]
+        self.graph.fused("SkipSimplifiedLayerNormalization", x, update, weight, outputs=outputs, epsilon=self.config.norm_eps)
+        return outputs[0], outputs[3]
+
+    def attention(self, layer: int, x: str) -> str:
+        name = f"model.layers.{layer}.self_attn"
+        parts = [f"{name}.{part}_proj" for part in "qkv"]
+        turned_inside = self.config.head_width % 16 == 0  # GroupQueryAttention rotates such heads only
+        if turned_inside and not self.config.query_key_norm:
+            return self.attend(layer, self.stacked(x, f"{name}.qkv", parts), "", "", *self.rotary)
+        query, key, value = (self.biased(x, part) for part in parts)
+        if self.config.query_key_norm:
+            query, key = self.head_norm(query, f"{name}.q_norm"), self.head_norm(key, f"{name}.k_norm")
+        if turned_inside:
+            return self.attend(layer, query, key, value, *self.rotary)
+        query, key = (self.graph.fused("RotaryEmbedding", y, self.positions, *self.rotary) for y in (query, key))
+        return self.attend(layer, query, key, value)
+
+    def attention_output(self, layer: int, x: str) -> str:
+        return self.biased(x, f"model.layers.{layer}.self_attn.o_proj")
+
+    def feed_forward(self, layer: int, x: str) -> str:
+        name, graph = f"model.layers.{layer}.mlp", self.graph
+        gate = graph.fused("QuickGelu", self.biased(x, f"{name}.gate_proj"), alpha=1.0)  # x * sigmoid(1 * x) is SiLU
+        return self.biased(graph.op("Mul", gate, self.biased(x, f"{name}.up_proj")), f"{name}.down_proj")
+
+    def head_norm(self, x: str, name: str) -> str:
+        """RMSNorm over the D numbers of each head of (B, T, heads * D)."""
+        graph = self.graph
+        heads = graph.op("Reshape", x, graph.integers(0, 0, -1, self.config.head_width))  # (B, T, heads, D)
+        return graph.op("Reshape", self.rms_norm(heads, graph.weight(f"{name}.weight")), graph.integers(0, 0, -1))
+
+    def rms_norm(self, x: str, weight: str) -> str:
+        """RMSNorm over the last axis."""
+        return self.graph.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=self.config.norm_eps, stash_type=1)
+
+
+def rotary_frequencies(config: TransformerConfig) -> Array:
+    """Angles per position (D / 2,) of rotary embeddings (Su et al., 2021), with Llama 3's long-context scaling where configured."""
+    D = config.head_width
+    frequencies = (config.rope_theta ** -(np.arange(0, D, 2, dtype=np.float32) / D)).astype(np.float32)
+    if not config.rope_scaling:
+        return frequencies
+    scaling = dict(config.rope_scaling)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * np.pi)  # made within the original context
+    blend = np.clip((turns - low) / (high - low), 0, 1)  # 0: slow, divided by the factor; 1: fast, kept
+    return np.asarray(frequencies * (blend + (1 - blend) / scaling["factor"]), dtype=np.float32)
