@@ -18,7 +18,7 @@ _HOME = {
     "train": "miaobi.api",
     "evaluate": "miaobi.api",
     "export": "miaobi.api",
-    "models": "miaobi.api",
+    "list_models": "miaobi.api",
     "show": "miaobi.api",
     "verify": "miaobi.api",
     "replay": "miaobi.api",
@@ -26,7 +26,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from miaobi.api import evaluate, export, generate, load, models, prepare, replay, show, train, verify
+    from miaobi.api import evaluate, export, generate, list_models, load, prepare, replay, show, train, verify
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Content, Record, Request

@@ -91,7 +91,7 @@ class Known:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"folder": str(self.folder)}
 
 
-def models() -> list[Known]:
+def list_models() -> list[Known]:
     """Every model that `load` finds by name: built in, pulled into the home folder, and trained in `artifacts/`."""
     found: dict[str, Known] = {}
     for place in (builtin(), home() / "models", ARTIFACTS):
@@ -125,7 +125,7 @@ def find(model: str | Path) -> Path:
             if name and (place / name / MANIFEST).is_file():
                 return place / name
         if not Path(name).is_dir():
-            raise unknown("model", name, [known.name for known in models()])
+            raise unknown("model", name, [known.name for known in list_models()])
     folder = Path(model)
     return _of_run(folder) if (folder / "resolved.yaml").is_file() else folder
 
@@ -397,7 +397,7 @@ def replay(path: str | Path, *, model: str | Path | None = None, device: str = "
 
 
 def _by_source(source: str, name: str) -> Path:
-    for known in models():
+    for known in list_models():
         if known.source == source:
             return known.folder
     raise ArtifactError("the model {name} with the hash {source} is not here; name its folder with --model", name=name, source=source[:12])

@@ -45,7 +45,7 @@ SETUP = {
 def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The shell; `words` is what its script asks."""
     parser.add_argument("shell", metavar="SHELL", choices=(*SCRIPTS, "words"), help=tr("bash, zsh or fish"))
-    parser.add_argument("typed", metavar="WORD", nargs="*", help=tr("for the script: what was typed so far"))
+    parser.add_argument("typed", metavar="WORD", nargs="*", default=[], help=tr("for the script: what was typed so far"))
     lines = "\n".join(f"  {shell}  {command}" for shell, command in SETUP.items())
     parser.epilog = f"{tr('Set it up once:')}\n{lines}"
 
@@ -89,7 +89,7 @@ def _starting(words: Iterable[str], prefix: str) -> list[str]:
 def _models() -> list[str]:
     from miaobi import api
 
-    return [model.name for model in api.models()]
+    return [model.name for model in api.list_models()]
 
 
 def _recipes() -> list[str]:
@@ -102,7 +102,6 @@ _NAMES: dict[str, Callable[[], list[str]]] = {
     "verify": _models,
     "show": _models,
     "evaluate": _models,
-    "compare": _models,
     "prepare": _recipes,
     "train": _recipes,
     "completion": lambda: list(SCRIPTS),

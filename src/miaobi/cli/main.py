@@ -22,7 +22,6 @@ VERBS = {
     "train": "train the model of a recipe",
     "generate": "write something with a model",
     "evaluate": "measure a model on held-out data",
-    "compare": "set several models side by side",
     "show": "show what a file, model, dataset, run or recipe is",
     "verify": "check a label, or the files of a model",
     "replay": "make a labelled content again, byte for byte",
@@ -126,7 +125,7 @@ def _split(words: list[str]) -> tuple[list[str], str, list[str]]:
 def _choose_language(words: Sequence[str]) -> None:
     """Help texts are translated while the parser is built, so `--lang` is looked for first."""
     set_language(None)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""]):
         if word == "--":
             return
         chosen = following if word == "--lang" else word.removeprefix("--lang=") if word.startswith("--lang=") else None

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from miaobi.cli.terminal import table
     from miaobi.core.families import families
 
-    models = api.models()
+    models = api.list_models()
     kinds = list(families().values())
     lines = [tr("models (use one: miaobi generate NAME)")]
     rows = [(model.name, model.family, f"{model.bytes / 1e6:.1f} MB", model.licence, str(model.folder)) for model in models]

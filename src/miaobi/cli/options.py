@@ -107,7 +107,9 @@ def _help(option: Option) -> str:
     parts = [tr(option.text)] if option.text else []
     if option.choices:
         parts.append(tr("One of: {choices}.", choices=", ".join(option.choices)))
-    if option.default not in (None, "", [], {}, ()) and option.kind is not bool:
+    if option.default is True:
+        parts.append(tr("Default: on."))
+    elif option.default not in (None, False, "", [], {}, ()):
         parts.append(tr("Default: {default}.", default=option.default))
     return " ".join(parts).replace("%", "%%")
 

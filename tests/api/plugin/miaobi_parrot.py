@@ -6,11 +6,13 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from miaobi.core.families import Family
-from miaobi.core.schema import Schema
 from miaobi.core.types import Card, Chunk, Done, Modality, Piece, Record, Request, Usage, Verb
+
+if TYPE_CHECKING:
+    from miaobi.core.schema import Schema
 
 
 class Parrot:
@@ -50,6 +52,8 @@ def endings() -> list[str]:
 
 def _schemas() -> tuple[type[Schema], type[Schema]]:
     from pydantic import Field
+
+    from miaobi.core.schema import Schema
 
     class Config(Schema):
         """Nothing to choose."""
