@@ -154,8 +154,11 @@ class Evaluate(Schema):
     metrics: list[str] = Field(default_factory=list)
     split: Literal["val", "test"] = "val"
     records: int = Field(1000, ge=1)
+    """How many held-out records are scored, drawn at random by the seed."""
+    samples: int = Field(200, ge=1)
+    """How many contents are generated for the figures that look at them."""
     baselines: list[str] = Field(default_factory=list)
-    """Recipes or artifacts whose scores stand beside (an n-gram, say)."""
+    """Artifact folders whose scores stand beside, or `ngram:5`: an n-gram fitted on the same training records."""
 
 
 class Generate(Schema):

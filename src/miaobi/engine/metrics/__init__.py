@@ -1,1 +1,190 @@
-"""Figures of quality, each a pure function."""
+"""Figures and how they are found: a metric is a pure function from what was measured (`Evidence`) to a `Figure`, known by its name.
+
+A metric declares what it needs: likelihoods of held-out records, generated samples, the training records. The engine computes each need
+once for all metrics. Families add theirs through `Family.metrics`, as `"module:name"` of something made with `@metric`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from miaobi.core.errors import MiaobiError, unknown
+from miaobi.core.families import Family
+from miaobi.core.protocols import Score
+from miaobi.core.types import NOTHING, Content, Options, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FEW = 30  # below so many records an interval is computed, and the figure says that it is weak
+
+BUILTIN: Mapping[str, str] = {
+    "bits_per_character": "miaobi.engine.metrics.likelihood:bits_per_character",
+    "bits_per_byte": "miaobi.engine.metrics.likelihood:bits_per_byte",
+    "perplexity": "miaobi.engine.metrics.likelihood:perplexity",
+    "distinct": "miaobi.engine.metrics.diversity:distinct",
+    "self_bleu": "miaobi.engine.metrics.diversity:self_bleu",
+    "repetition": "miaobi.engine.metrics.diversity:repetition",
+    "length": "miaobi.engine.metrics.diversity:length",
+    "verbatim": "miaobi.engine.metrics.originality:verbatim",
+    "copied": "miaobi.engine.metrics.originality:copied",
+}
+
+
+class Need(StrEnum):
+    """What a metric is computed from."""
+
+    SCORES = "scores"
+    SAMPLES = "samples"
+    TRAINING = "training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number with its 95 % interval and how many records it rests on.
+
+    `parts` holds each record's share of the figure as (numerators, denominators), for paired tests; it is not written to disk.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int
+    interval: str = ""  # how low and high were found
+    unit: str = ""
+    better: str = ""  # lower, higher, or "" when neither is
+    note: str = ""
+    parts: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `eval.json` holds: numbers to six significant digits, empty fields left out."""
+        fields = {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "count": self.count,
+            "interval": self.interval,
+            "unit": self.unit,
+            "better": self.better,
+            "note": self.note,
+        }
+        return {key: _rounded(value) for key, value in fields.items() if value not in (None, "")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One generated content. `reference` is the held-out record that its request was made from, where it was."""
+
+    content: Content
+    reference: Record | None = None
+
+    @property
+    def text(self) -> str:
+        """The generated text."""
+        return self.content.text
+
+    @property
+    def notes(self) -> Options:
+        """What the model said of it on finishing (tries, what was resampled)."""
+        return self.content.label.notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything that metrics may look at. `samples` maps a variant of the options to what was generated with it; `""` is the plain one."""
+
+    records: Sequence[Record] = ()
+    scores: Sequence[Score] = ()
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    training: Sequence[Record] = ()
+    text_of: Callable[[Record], str] = lambda record: record.text
+    seed: int = 0
+
+    @property
+    def texts(self) -> list[str]:
+        """The generated texts of the plain variant."""
+        return [sample.text for sample in self.samples.get("", ())]
+
+    @functools.cached_property
+    def references(self) -> list[str]:
+        """Real texts to stand beside `texts`: those whose prompts were asked, else as many held-out records."""
+        asked = [sample.reference for sample in self.samples.get("", ()) if sample.reference is not None]
+        chosen = asked or self.records[: len(self.texts)]
+        return [self.text_of(record) for record in chosen]
+
+
+Result = Figure | Mapping[str, Figure]  # suffix -> figure: {"": …, "real": …} of `length` gives `length` and `length_real`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A named measure. `variants` are changes to the options under which it wants samples of its own: {"free": {"tone": "none"}}."""
+
+    name: str
+    summary: str
+    needs: frozenset[Need]
+    compute: Callable[[Evidence], Result]
+    variants: Mapping[str, Options] = field(default_factory=lambda: NOTHING)
+
+    def figures(self, evidence: Evidence) -> dict[str, Figure]:
+        """The metric's figures by full name.
+
+        Raises:
+            MiaobiError: there was nothing to measure, or a figure is not a finite number.
+        """
+        result = self.compute(evidence)
+        named = {"": result} if isinstance(result, Figure) else result
+        figures = {f"{self.name}_{suffix}" if suffix else self.name: figure for suffix, figure in named.items()}
+        for name, figure in figures.items():
+            if figure.count < 1 or not math.isfinite(figure.value):
+                raise MiaobiError(
+                    "the metric {name} gave {value} over {count} records, which is no measurement",
+                    name=name,
+                    value=figure.value,
+                    count=figure.count,
+                )
+        return figures
+
+
+def metric(
+    name: str, *, needs: Sequence[str] = (), summary: str = "", variants: Mapping[str, Options] = NOTHING
+) -> Callable[[Callable[[Evidence], Result]], Metric]:
+    """Make a function from evidence to figures a `Metric`. The summary is the docstring's first line unless given."""
+
+    def wrap(compute: Callable[[Evidence], Result]) -> Metric:
+        first = (compute.__doc__ or "").strip().partition("\n")[0]
+        wanted = frozenset(Need(need) for need in needs)
+        return Metric(name=name, summary=summary or first, needs=wanted, compute=compute, variants=variants)
+
+    return wrap
+
+
+def known_metrics(family: Family | None = None) -> dict[str, str]:
+    """The names of all metrics, and of the family's own, with where they live."""
+    return {**BUILTIN, **(family.metrics if family else {})}
+
+
+def find_metric(name: str, family: Family | None = None) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        UsageError: no such metric; the nearest known name is given.
+    """
+    known = known_metrics(family)
+    if name not in known:
+        raise unknown("metric", name, known)
+    module, _, attribute = known[name].partition(":")
+    found: Metric = getattr(importlib.import_module(module), attribute)
+    assert isinstance(found, Metric), f"{known[name]} is not made with @metric"
+    return found
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,98 @@
+"""The models whose likelihoods stand beside: an artifact, or `ngram:5`, fitted on the spot on the same training records.
+
+Likelihoods compare only over the same characters. A model that scores part of a record's text (the Han characters of a poem's body,
+say, and not its title) offers `Sequenced`: the very token ids that it sees and which of them it is charged for; the n-gram then learns
+and scores those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from miaobi.core.artifact import open_artifact
+from miaobi.core.errors import UsageError
+from miaobi.core.families import family
+from miaobi.core.protocols import Model, Score, Scorer
+from miaobi.core.types import Record
+
+NGRAM = "ngram"
+MAX_ORDER = 10
+CHUNK = 4096  # training records whose sequences are in memory at once
+
+
+@runtime_checkable
+class Sequenced(Protocol):
+    """A model that can show what it scores: for each record its token ids, and for each token whether its bits count."""
+
+    def baseline_sequences(self, records: Sequence[Record], /) -> Iterable[tuple[Sequence[int], Sequence[bool]]]:
+        """The sequences, in the order of the records."""
+        ...
+
+
+@runtime_checkable
+class SequenceModel(Protocol):
+    """A model of token sequences of whatever meaning: what an n-gram is inside."""
+
+    def fit_sequences(self, sequences: Iterable[Sequence[int]], /) -> Any:
+        """Learn from one pass over the training sequences."""
+        ...
+
+    def score_sequence(self, tokens: Sequence[int], /) -> Sequence[float]:
+        """-log2 p of every token after those before it."""
+        ...
+
+
+def scores(name: str, model: Model, ours: Sequence[Score], records: Sequence[Record], *, training: Sequence[Record]) -> list[Score]:
+    """What the baseline gives the same records; `ours` is what the model gave them.
+
+    Raises:
+        UsageError: no such baseline, or one that gives no likelihoods.
+    """
+    kind, _, order = name.partition(":")
+    if kind == NGRAM:
+        ngram = _new_ngram(name, order, training)
+        if isinstance(model, Sequenced) and isinstance(ngram, SequenceModel):
+            return list(_score_sequences(ngram, model, ours, records, training))
+        ngram.fit(training)
+        return list(ngram.score(records))
+    baseline = _load(name)
+    if not isinstance(baseline, Scorer):
+        raise UsageError(
+            "the baseline {name} is of the family {family}, which gives no likelihoods", name=name, family=baseline.card.family
+        )
+    return list(baseline.score(records))
+
+
+def _new_ngram(name: str, order: str, training: Sequence[Record]) -> Any:
+    if not order.isdigit() or not 1 <= int(order) <= MAX_ORDER:
+        raise UsageError("the baseline '{name}' should be ngram:ORDER with an order from 1 to {most}", name=name, most=MAX_ORDER)
+    if not len(training):
+        raise UsageError("the baseline {name} is fitted on the training records, which are not there", name=name)
+    maker: Any = family(NGRAM).model_class()
+    return maker.create({"order": int(order)}, training)
+
+
+def _score_sequences(
+    ngram: SequenceModel, model: Sequenced, ours: Sequence[Score], records: Sequence[Record], training: Sequence[Record]
+) -> Iterator[Score]:
+    """Learn the model's own token sequences, and charge the same tokens that the model is charged for."""
+    ngram.fit_sequences(tokens for tokens, _ in _sequences(model, training))
+    for own, (tokens, counted) in zip(ours, _sequences(model, records), strict=True):
+        bits = [bit for bit, counts in zip(ngram.score_sequence(tokens), counted, strict=True) if counts]
+        assert len(bits) == own.tokens, f"{own.id}: the model counts {own.tokens} tokens and shows {len(bits)}"
+        yield Score(id=own.id, bits=float(sum(bits)), tokens=own.tokens, characters=own.characters, bytes=own.bytes)
+
+
+def _sequences(model: Sequenced, records: Sequence[Record]) -> Iterator[tuple[Sequence[int], Sequence[bool]]]:
+    """The sequences of all records, a few thousand in memory at a time."""
+    for start in range(0, len(records), CHUNK):
+        yield from model.baseline_sequences([records[index] for index in range(start, min(start + CHUNK, len(records)))])
+
+
+def _load(name: str) -> Model:
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError("the baseline '{name}' is neither a folder with a model nor ngram:ORDER (e.g. ngram:5)", name=name)
+    return family(open_artifact(folder, verify=True).family).model_class().load(folder)

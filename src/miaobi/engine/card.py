@@ -1,0 +1,238 @@
+"""The model card: `README.md` of an artifact, in English and Chinese, from what was recorded and not from memory.
+
+The head is the Hub's metadata (licence, tags, `model-index` with the figures), so a card reads the same on Hugging Face and on disk.
+Every number comes from the recipe, the data card, the training log or `eval.json`; what was not recorded is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from miaobi.core.artifact import Artifact
+from miaobi.core.families import families
+from miaobi.core.recipe import Recipe
+from miaobi.core.types import NOTHING
+from miaobi.engine.report.log import Log
+from miaobi.engine.report.plot import number
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+TEMPLATES = Path(__file__).parent / "report"
+EXAMPLES = 3
+MAIN = ("bits_per_character", "perplexity", "distinct_2")  # what the Hub's metadata lists, where it was measured
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "family": ("family", "模型家族"),
+    "parameters": ("parameters", "参数量"),
+    "bytes": ("size", "大小"),
+    "sha256": ("SHA-256", "SHA-256"),
+    "base": ("base model", "基础模型"),
+    "config": ("configuration", "配置"),
+    "source": ("source", "来源"),
+    "data": ("dataset", "数据集"),
+    "records": ("records", "条数"),
+    "licences": ("licences", "许可"),
+    "steps": ("steps of preparation", "预处理步骤"),
+    "dropped": ("dropped", "剔除"),
+    "train_steps": ("training steps", "训练步数"),
+    "batch": ("batch", "批量"),
+    "seconds": ("training time", "训练时间"),
+    "machine": ("machine", "机器"),
+    "loss": ("validation loss, nats a unit", "验证损失（奈特/单位）"),
+    "figure": ("figure", "指标"),
+    "value": ("value", "数值"),
+    "interval": ("95 % interval", "95% 置信区间"),
+    "count": ("records", "样本数"),
+    "unknown": ("not recorded", "未记录"),
+    "no_figures": ("Not evaluated yet: run `miaobi evaluate`.", "尚未评测：请运行 `miaobi evaluate`。"),
+    "no_examples": ("None kept.", "未保留。"),
+}
+LIMITS = (
+    "- It knows only the data above, and repeats that data's views, gaps and errors.\n"
+    "- What it writes is fiction: names, dates and events in it are not facts.\n"
+    "- The figures hold for held-out records of the same data; on other text it will do worse.",
+    "- 模型只学过上述数据，也会重复其中的观点、缺漏和错误。\n- 它写出的内容是虚构的：其中的人名、年代和事件不是事实。\n"
+    "- 上述指标只对同一数据中留出的样本成立，换成别的文本会更差。",
+)
+
+
+def model_card(
+    recipe: Recipe,
+    artifact: Artifact,
+    *,
+    data: Mapping[str, Any] = NOTHING,
+    evaluation: Mapping[str, Any] = NOTHING,
+    log: Log | None = None,
+    parameters: int | None = None,
+    machine: str = "",
+    notes: Mapping[str, Mapping[str, str]] = NOTHING,
+    languages: Sequence[str] = ("zh",),
+) -> str:
+    """The Markdown of the card.
+
+    Args:
+        data: the dataset's card.
+        evaluation: what `eval.json` holds.
+        machine: where it was trained, in words.
+        notes: free text that nobody can compute, by language: {"en": {"summary", "use", "limits"}, "zh": …}.
+        languages: what the model writes, for the Hub.
+    """
+    prompt = next(iter(recipe.generate.prompts), "")
+    parts = [_metadata(recipe, artifact, evaluation, languages)]
+    for language in LANGUAGES:
+        own = notes.get(language, {})
+        template = (TEMPLATES / f"card.{language}.md").read_text(encoding="utf-8")
+        parts.append(
+            template.format(
+                name=recipe.name,
+                summary=own.get("summary", recipe.summary),
+                prompt=json.dumps(prompt, ensure_ascii=False),
+                python_prompt=json.dumps(prompt, ensure_ascii=False),
+                use=own.get("use", ""),
+                limits=own.get("limits", LIMITS[LANGUAGES.index(language)]),
+                licence=own.get("licence", artifact.licence or word("unknown", language)),
+                facts=_facts(recipe, artifact, parameters, language),
+                data=_data(recipe, artifact, data, language),
+                cost=_cost(recipe, log, machine, language),
+                figures=_figures(evaluation, language),
+                examples=_examples(evaluation, language),
+            )
+        )
+    return _tidy("\n".join(parts))
+
+
+def word(key: str, language: Language) -> str:
+    """A word of the card in one of its languages."""
+    return WORDS[key][LANGUAGES.index(language)]
+
+
+def _metadata(recipe: Recipe, artifact: Artifact, evaluation: Mapping[str, Any], languages: Sequence[str]) -> str:
+    """The YAML head that the Hub reads."""
+    import yaml
+
+    figures = evaluation.get("figures", {})
+    metrics = [{"type": name, "name": name, "value": figures[name]["value"]} for name in MAIN if name in figures]
+    head: dict[str, Any] = {
+        "license": (artifact.licence or "other").lower(),
+        "language": list(languages),
+        "library_name": "miaobi",
+        "pipeline_tag": "text-generation",
+        "tags": ["miaobi", artifact.family],
+    }
+    if artifact.base:
+        head["base_model"] = artifact.base
+    if metrics:
+        dataset = {"name": recipe.name, "type": "miaobi", "split": recipe.evaluate.split}
+        result = {"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}
+        head["model-index"] = [{"name": recipe.name, "results": [result]}]
+    return f"---\n{yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---\n"
+
+
+def _facts(recipe: Recipe, artifact: Artifact, parameters: int | None, language: Language) -> str:
+    kind = families().get(artifact.family)
+    config = ", ".join(f"{key} {value}" for key, value in recipe.model.config.items())
+    total = sum(int(entry["bytes"]) for entry in artifact.files.values())
+    rows = {
+        "family": f"`{artifact.family}`" + (f": {kind.summary}" if kind and language == "en" else ""),
+        "config": config,
+        "parameters": number(parameters) if parameters else "",
+        "bytes": f"{total / 1e6:.1f} MB",
+        "base": artifact.base,
+        "sha256": f"`{artifact.sha256}`",
+    }
+    return _list(rows, language)
+
+
+def _data(recipe: Recipe, artifact: Artifact, data: Mapping[str, Any], language: Language) -> str:
+    sources = [f"`{source.path}`" + (f" ({source.licence})" if source.licence else "") for source in recipe.data.sources()]
+    steps = [step if isinstance(step, str) else next(iter(step)) for step in recipe.data.steps]
+    rows = {
+        "source": ", ".join(dict.fromkeys(sources)),
+        "data": ", ".join(f"`{reference}`" for reference in artifact.data),
+        "records": _counts(data.get("splits", {})),
+        "licences": ", ".join(map(str, data.get("licences", ()))),
+        "steps": " → ".join(steps),
+        "dropped": _counts(data.get("dropped", {})),
+    }
+    return _list(rows, language) or word("unknown", language)
+
+
+def _cost(recipe: Recipe, log: Log | None, machine: str, language: Language) -> str:
+    validation = log.last("val_loss") if log else None
+    rows = {
+        "train_steps": number(log.steps) if log and log.steps else "",
+        "batch": str(recipe.train.batch) if log and log.steps else "",
+        "seconds": _duration(log.seconds) if log else "",
+        "machine": machine,
+        "loss": f"{validation:.4f}" if validation is not None else "",
+    }
+    return _list(rows, language) or word("unknown", language)
+
+
+def _figures(evaluation: Mapping[str, Any], language: Language) -> str:
+    """The table of figures, and a line for every baseline."""
+    figures = evaluation.get("figures", {})
+    if not figures:
+        return word("no_figures", language)
+    head = [word(key, language) for key in ("figure", "value", "interval", "count")]
+    rows = [
+        [f"`{name}`", number(one["value"]), f"{number(one['low'])} – {number(one['high'])}" if "low" in one else "–", number(one["count"])]
+        for name, one in figures.items()
+    ]
+    lines = [_baseline(name, one, language) for name, one in evaluation.get("baselines", {}).items()]
+    return "\n".join([_row(head), _row(["---", "---:", "---:", "---:"]), *map(_row, rows), "", *lines])
+
+
+def _baseline(name: str, baseline: Mapping[str, Any], language: Language) -> str:
+    key = "bits_per_character"
+    gap, theirs = baseline["differences"][key], baseline["figures"][key]["value"]
+    values = {"name": name, "gap": f"{gap['relative']:+.1%}", "low": f"{gap['relative_low']:+.1%}", "high": f"{gap['relative_high']:+.1%}"}
+    template = {
+        "en": "Against `{name}` on the same characters ({theirs} bits per character): {gap} (95 % interval {low} to {high}; {test}).",
+        "zh": "与 `{name}` 在相同的字上比较（其每字 {theirs} 比特）：{gap}（95% 置信区间 {low} 至 {high}；{test}）。",
+    }[language]
+    return template.format(**values, theirs=number(theirs), test={"en": gap["test"], "zh": "配对自助法"}[language])
+
+
+def _examples(evaluation: Mapping[str, Any], language: Language) -> str:
+    chosen = evaluation.get("examples", ())[:EXAMPLES]
+    quoted = [
+        f"**{example['prompt'] or '–'}** (seed {example['seed']})\n\n" + "\n".join(f"> {line}  " for line in example["text"].splitlines())
+        for example in chosen
+    ]
+    return "\n\n".join(quoted) or word("no_examples", language)
+
+
+def _list(rows: Mapping[str, str], language: Language) -> str:
+    """The rows that have something to say, as a list."""
+    return "\n".join(f"- {word(key, language)}: {value}" for key, value in rows.items() if value)
+
+
+def _counts(counts: object) -> str:
+    """`train 100, val 2`; also of nested counts."""
+    if not isinstance(counts, Mapping):
+        return ""
+    flat = {key: value for key, value in counts.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return ", ".join(f"{key} {number(value)}" for key, value in flat.items())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _tidy(text: str) -> str:
+    """No runs of empty lines, one line break at the end."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,254 @@
+"""Several models on the same data: each is trained (or loaded) and measured in a process of its own, then set side by side.
+
+A process of its own makes peak memory the model's and nobody else's, and one model's failure no other's. Every pair is tested on the
+same held-out records.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import combinations
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaobi.core.artifact import MANIFEST, Artifact, open_artifact, write_text
+from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.families import family
+from miaobi.core.recipe import Evaluate, Generate, Recipe
+from miaobi.data.dataset import Dataset
+from miaobi.engine.metrics import Figure
+from miaobi.engine.metrics.confidence import difference
+from miaobi.engine.report.comparison import comparison_page
+
+SCHEMA = "miaobi.compare/1"
+OnProgress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A model to compare: an artifact, or a recipe that is trained first. Plain values only, for they travel to another process."""
+
+    name: str
+    artifact: str = ""
+    recipe: str = ""  # YAML
+    run: str = ""  # where a recipe trains, and where the log of an artifact lies
+
+
+def contestants(paths: Sequence[Path], folder: Path) -> list[Contestant]:
+    """Recipes and artifact folders as contestants with names of their own.
+
+    Raises:
+        UsageError: fewer than two, or a path that is neither.
+    """
+    found = [_contestant(path, folder) for path in paths]
+    if len(found) < 2:
+        raise UsageError("give at least two recipes or models to compare")
+    names = [one.name for one in found]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UsageError("two of the models to compare are called '{name}'; give one of them another name", name=doubled[0])
+    return found
+
+
+def compare(
+    models: Sequence[Contestant],
+    dataset: Path,
+    section: Evaluate,
+    *,
+    out: Path,
+    generate: Generate | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Train and measure every model on the dataset, write `compare.json` and `compare.html` into `out`, and return the former's contents.
+
+    Raises:
+        MiaobiError: a model cannot be trained or measured; the message says which.
+    """
+    report = on_progress or (lambda phase, done, total: None)
+    recipe = (generate or Generate()).model_dump()
+    measured: list[dict[str, Any]] = []
+    for done, one in enumerate(models):
+        report(one.name, done, len(models))
+        measured.append(_apart(one.name, _train_and_measure, one, str(dataset), section.model_dump(), recipe, threads, seed))
+    report("compare", len(models), len(models))
+    result = {
+        "schema": SCHEMA,
+        "data": {"name": dataset.name, "sha256": Dataset.open(dataset).sha256, "split": section.split},
+        "seed": seed,
+        "models": [{key: value for key, value in one.items() if key != "parts"} for one in measured],
+        "tests": tests(measured, seed=seed),
+    }
+    write_text(out / "compare.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    write_text(out / "compare.html", comparison_page(result))
+    return result
+
+
+def tests(measured: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Every pair of models on every figure that both found over the same records."""
+    found = []
+    for a, b in combinations(measured, 2):
+        for name in a["parts"].keys() & b["parts"].keys():
+            ours, theirs = a["parts"][name], b["parts"][name]
+            if len(ours[0]) != len(theirs[0]) or not _same_records(name, ours, theirs):
+                continue
+            better = a["evaluation"]["figures"][name].get("better", "")
+            gap = difference(_figure(ours, better), _figure(theirs, better), seed=seed)
+            found.append({"a": a["name"], "b": b["name"], "figure": name, "better": better, **gap.to_dict()})
+    return sorted(found, key=lambda test: (test["figure"], test["a"], test["b"]))
+
+
+def parameters(artifact: Artifact) -> int | None:
+    """How many numbers the artifact's safetensors hold, read off their headers; None without any."""
+    names = [name for name in artifact.files if name.endswith(".safetensors")]
+    return sum(_tensor_numbers(artifact.folder / name) for name in names) if names else None
+
+
+def _contestant(path: Path, folder: Path) -> Contestant:
+    if path.is_dir() and (path / MANIFEST).is_file():
+        beside = next((run for run in (path.parent, Path("runs") / path.name) if (run / "log.jsonl").is_file()), None)
+        return Contestant(name=open_artifact(path).name, artifact=str(path), run=str(beside or ""))
+    if path.is_file():
+        recipe = Recipe.load(path)
+        return Contestant(name=recipe.name, recipe=recipe.to_yaml(), run=str(folder / "runs" / recipe.name))
+    raise UsageError("{path} is neither a recipe nor a finished model", path=path)
+
+
+def _apart(name: str, work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Run the work in a fresh process; its errors come back as they are, and a process that dies is an error that says whose."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            outcome = pool.submit(_guarded, work, arguments).result()
+        except BrokenProcessPool:
+            raise MiaobiError("{name}: its process was ended from outside, most likely for lack of memory", name=name) from None
+    if "error" in outcome:
+        raise MiaobiError("{name}: {problem}", name=name, problem=outcome["error"])
+    return outcome
+
+
+def _guarded(work: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Any]:
+    try:
+        return work(*arguments)
+    except MiaobiError as error:
+        return {"error": str(error)}  # an exception with keyword-only arguments does not travel between processes
+
+
+def _train_and_measure(
+    one: Contestant, dataset: str, section: Mapping[str, Any], generate: Mapping[str, Any], threads: int | None, seed: int
+) -> dict[str, Any]:
+    """Everything about one contestant, as plain values."""
+    from miaobi.engine.evaluate import measure
+
+    data = Dataset.open(Path(dataset))
+    folder = Path(one.artifact) if one.artifact else _trained(one, data, threads)
+    peak_training = peak_memory() if one.recipe else None
+    artifact = open_artifact(folder, verify=True)
+    start = time.perf_counter()
+    model = family(artifact.family).model_class().load(folder)
+    load_seconds = time.perf_counter() - start
+    evaluation = measure(model, data, Evaluate.model_validate(section), generate=Generate.model_validate(generate), seed=seed)
+    characters = sum(len(text) for text in evaluation.evidence.texts)
+    log = Path(one.run) / "log.jsonl" if one.run else None
+    return {
+        "name": one.name,
+        "family": artifact.family,
+        "source": artifact.sha256,
+        "parameters": parameters(artifact),
+        "bytes": sum(int(entry["bytes"]) for entry in artifact.files.values()),
+        "train_seconds": _train_seconds(log),
+        "train_peak_bytes": peak_training,
+        "load_seconds": round(load_seconds, 3),
+        "characters_per_second": round(characters / evaluation.seconds["generate"], 1) if characters else None,
+        "peak_bytes": peak_memory(),
+        "log": _curves(log),
+        "evaluation": evaluation.to_dict(),
+        "parts": {name: [part.tolist() for part in figure.parts] for name, figure in evaluation.figures.items() if figure.parts},
+    }
+
+
+def _trained(one: Contestant, data: Dataset, threads: int | None) -> Path:
+    """The artifact of the recipe; one that was trained from the same recipe and data before is taken as it is."""
+    from miaobi.engine.train import train
+
+    recipe, run = Recipe.of(_yaml(one.recipe)), Path(one.run)
+    artifact, reference = run / "artifact", f"{data.folder.name}@{data.sha256}"
+    if (artifact / MANIFEST).is_file() and (artifact / "recipe.yaml").read_text(encoding="utf-8") == one.recipe:
+        sealed = open_artifact(artifact)
+        if reference in sealed.data:
+            return artifact
+    splits = {name: data.split(name) for name in ("train", "val")}
+    unfinished = (run / "checkpoints").is_dir() and not artifact.is_dir()
+    result = train(recipe, splits, run, tokenizer=data.tokenizer, data=(reference,), threads=threads, resume=unfinished)
+    if result.artifact is None:
+        raise MiaobiError("the training was interrupted; run the same command again to go on")
+    return result.artifact
+
+
+def peak_memory() -> int | None:
+    """The largest resident memory that this process has had, in bytes; None where the system does not say."""
+    if os.name != "posix":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _tensor_numbers(path: Path) -> int:
+    """The numbers of all tensors in a safetensors file: 8 bytes of length, then a JSON header."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return sum(int(np.prod(entry["shape"], dtype=np.int64)) for name, entry in header.items() if name != "__metadata__")
+
+
+def _train_seconds(log: Path | None) -> float | None:
+    from miaobi.engine.report.log import read_log
+
+    return round(read_log(log).seconds, 1) if log and log.is_file() else None
+
+
+def _curves(log: Path | None) -> dict[str, Any]:
+    """The losses over steps and seconds, thinned to what a plot shows."""
+    from miaobi.engine.report.log import read_log
+    from miaobi.engine.report.plot import thin
+
+    if log is None or not log.is_file():
+        return {}
+    found = read_log(log)
+    curves = {name: thin(found.series(name, by_seconds=True)) for name in ("loss", "val_loss")}
+    return {
+        name: {"seconds": [round(x, 2) for x in one.xs], "values": [float(f"{y:.5g}") for y in one.ys]}
+        for name, one in curves.items()
+        if len(one.xs)
+    }
+
+
+def _figure(parts: Sequence[Sequence[float]], better: str) -> Figure:
+    top, bottom = (np.asarray(part, dtype=np.float64) for part in parts)
+    return Figure(value=float(top.sum() / bottom.sum()), count=len(top), better=better, parts=(top, bottom))
+
+
+def _same_records(name: str, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> bool:
+    """Likelihoods are compared only over the same characters; what models write may differ in length."""
+    return not name.startswith("bits_per_") or list(a[1]) == list(b[1])
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    import yaml
+
+    values = yaml.safe_load(text)
+    assert isinstance(values, dict)
+    return values

@@ -1,0 +1,46 @@
+"""How well a model predicts text that it has not seen: bits per character and byte, and perplexity.
+
+Bits are summed over all held-out records and divided by all their characters (micro average), as in language-modelling papers. Bits per
+character and per byte compare models with different tokenizers; perplexity, which is per token, does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from miaobi.engine.metrics import Evidence, Figure, metric
+from miaobi.engine.metrics.confidence import ratio
+
+
+@metric("bits_per_character", needs=["scores"])
+def bits_per_character(evidence: Evidence) -> Figure:
+    """How many bits the model needs for a character of held-out text."""
+    scores = evidence.scores
+    return ratio(
+        [score.bits for score in scores],
+        [score.characters for score in scores],
+        seed=evidence.seed,
+        unit="bits/character",
+        better="lower",
+    )
+
+
+@metric("bits_per_byte", needs=["scores"])
+def bits_per_byte(evidence: Evidence) -> Figure:
+    """How many bits the model needs for a UTF-8 byte of held-out text."""
+    scores = evidence.scores
+    return ratio([score.bits for score in scores], [score.bytes for score in scores], seed=evidence.seed, unit="bits/byte", better="lower")
+
+
+@metric("perplexity", needs=["scores"])
+def perplexity(evidence: Evidence) -> Figure:
+    """Among how many equally likely tokens the model hesitates: 2 to the bits per token."""
+    scores = evidence.scores
+    return ratio(
+        [score.bits for score in scores],
+        [score.tokens for score in scores],
+        seed=evidence.seed,
+        unit="tokens",
+        better="lower",
+        transform=np.exp2,
+    )

@@ -1,0 +1,140 @@
+"""Several models side by side on one page: cost and quality, intervals, tests, curves, and what each wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from miaobi.core.language import tr
+from miaobi.engine.report.evaluation import interval
+from miaobi.engine.report.page import dot, page, samples, section, table
+from miaobi.engine.report.plot import Interval, Series, intervals, lines, number
+
+WRITTEN = 6  # texts of each model that the page shows
+PLOTTED = ("bits_per_character", "distinct_2", "repetition_4", "verbatim")
+
+Row = tuple[str, Callable[[Mapping[str, Any]], float | None], str]  # heading, value, what is better
+
+
+def comparison_page(result: Mapping[str, Any]) -> str:
+    """The HTML of what `compare.json` holds."""
+    models = result["models"]
+    lead = tr("{count} models on {data}, split {split}, seed {seed}", count=len(models), seed=result["seed"], **_data(result))
+    parts = [
+        section(tr("At a glance"), _glance(models), note=tr("The best of each column is bold. Peak memory is that of the whole process.")),
+        section(tr("Figures with their 95 % intervals"), f'<div class="plots">{"".join(_interval_plots(models))}</div>'),
+        section(
+            tr("Is the difference real?"),
+            _tests(result["tests"]),
+            note=tr("Paired bootstrap over the same records; a p value under 0.05 is bold."),
+        ),
+        section(tr("Learning"), _curves(models)),
+        section(tr("All figures"), _all_figures(models)),
+        section(tr("What they wrote"), *(_written(index, model) for index, model in enumerate(models))),
+    ]
+    return page(tr("Comparison of {names}", names=", ".join(model["name"] for model in models)), parts, lead=lead)
+
+
+def _data(result: Mapping[str, Any]) -> dict[str, str]:
+    return {"data": str(result["data"]["name"]), "split": str(result["data"]["split"])}
+
+
+def _glance(models: Sequence[Mapping[str, Any]]) -> str:
+    columns: list[Row] = [
+        (tr("bits per character"), _figure("bits_per_character"), "lower"),
+        (tr("distinct-2"), _figure("distinct_2"), "higher"),
+        (tr("repetition-4"), _figure("repetition_4"), "lower"),
+        (tr("parameters"), lambda model: model["parameters"], ""),
+        (tr("size, MB"), lambda model: model["bytes"] / 1e6, "lower"),
+        (tr("training, s"), lambda model: model["train_seconds"], "lower"),
+        (tr("characters/s"), lambda model: model["characters_per_second"], "higher"),
+        (tr("memory training, MB"), lambda model: _mega(model["train_peak_bytes"]), "lower"),
+        (tr("memory using, MB"), lambda model: _mega(model["peak_bytes"]), "lower"),
+    ]
+    columns = [column for column in columns if any(column[1](model) is not None for model in models)]
+    best = [_best([value(model) for model in models], better) for _, value, better in columns]
+    rows = [
+        [dot(index) + escape(f"{model['name']}") + f" <small>{escape(model['family'])}</small>"]
+        + [("!" if index in best[place] else "") + number(value(model)) for place, (_, value, _) in enumerate(columns)]
+        for index, model in enumerate(models)
+    ]
+    return table([tr("model"), *(heading for heading, _, _ in columns)], rows)
+
+
+def _interval_plots(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    plots = []
+    for name in PLOTTED:
+        rows = [
+            Interval(name=model["name"], value=figure["value"], low=figure.get("low"), high=figure.get("high"), colour=index)
+            for index, model in enumerate(models)
+            if (figure := model["evaluation"]["figures"].get(name)) is not None
+        ]
+        if rows:
+            plots.append(f"<div>{intervals(rows, x_label=name)}</div>")
+    return plots
+
+
+def _tests(tests: Sequence[Mapping[str, Any]]) -> str:
+    head = ["A", "B", tr("figure"), "A − B", tr("95 % interval"), "A / B − 1", tr("p value"), tr("A better on")]
+    rows = [
+        [
+            escape(test["a"]),
+            escape(test["b"]),
+            escape(test["figure"]),
+            f"{test['value']:+.4g}",
+            interval(test),
+            f"{test['relative']:+.1%}",
+            ("!" if test["p_value"] < 0.05 else "") + number(test["p_value"]),
+            tr("{share} of records", share=f"{test['wins']:.0%}"),
+        ]
+        for test in tests
+        if test["better"]
+    ]
+    return table(head, rows, text_columns=(1, 2)) if rows else ""
+
+
+def _curves(models: Sequence[Mapping[str, Any]]) -> str:
+    plots = []
+    for name, label in (("loss", tr("training loss (nats)")), ("val_loss", tr("validation loss (nats)"))):
+        series = [
+            Series(name=model["name"], xs=model["log"][name]["seconds"], ys=model["log"][name]["values"], colour=index)
+            for index, model in enumerate(models)
+            if name in model["log"]
+        ]
+        if series:
+            plots.append(f"<div>{lines(series, x_label=tr('seconds of training'), y_label=label)}</div>")
+    return f'<div class="plots">{"".join(plots)}</div>' if plots else ""
+
+
+def _all_figures(models: Sequence[Mapping[str, Any]]) -> str:
+    names = dict.fromkeys(name for model in models for name in model["evaluation"]["figures"])
+    rows = [[escape(name), *(_with_interval(model["evaluation"]["figures"].get(name)) for model in models)] for name in names]
+    return table([tr("figure"), *(model["name"] for model in models)], rows)
+
+
+def _written(index: int, model: Mapping[str, Any]) -> str:
+    examples = model["evaluation"]["examples"][:WRITTEN]
+    cards = samples([(example["prompt"] or f"seed {example['seed']}", example["text"]) for example in examples])
+    return f"<h3>{dot(index)}{escape(model['name'])}</h3>{cards}" if cards else ""
+
+
+def _with_interval(figure: Mapping[str, Any] | None) -> str:
+    return "–" if figure is None else f"{number(figure['value'])} <small>{interval(figure)}</small>"
+
+
+def _figure(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda model: model["evaluation"]["figures"].get(name, {}).get("value")
+
+
+def _mega(count: int | None) -> float | None:
+    return None if count is None else count / 1e6
+
+
+def _best(values: Sequence[float | None], better: str) -> set[int]:
+    """The places of the best value; nothing when there is nothing to compare."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2 or not better:
+        return set()
+    top = min(known) if better == "lower" else max(known)
+    return {index for index, value in enumerate(values) if value == top}

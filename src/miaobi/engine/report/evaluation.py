@@ -1,0 +1,104 @@
+"""One model's evaluation as a page: figures with their intervals, baselines, and what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from miaobi.core.language import tr
+from miaobi.engine.report.log import read_log
+from miaobi.engine.report.page import page, samples, section, table
+from miaobi.engine.report.plot import Interval, intervals, lines, number
+
+
+def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None) -> str:
+    """The HTML of what `eval.json` holds; with the training's log also its curves."""
+    model = report["model"]
+    lead = tr(
+        "{records} held-out records, {samples} generated contents, seed {seed}",
+        records=number(report["records"]["scored"]),
+        samples=number(report["samples"].get("plain", 0)),
+        seed=report["seed"],
+    )
+    parts = [
+        section(tr("Figures"), figure_table(report["figures"]), note=tr("Values with 95 % intervals over records.")),
+        section(tr("Beside other models"), _baseline_plot(report), _baseline_table(report)),
+        section(tr("Training"), _curves(log)) if log else "",
+        section(tr("What it wrote"), samples([(_heading(example), example["text"]) for example in report["examples"]])),
+        section(tr("Not measured"), table([tr("metric"), tr("reason")], [[k, escape(v)] for k, v in report["skipped"].items()]))
+        if report["skipped"]
+        else "",
+    ]
+    return page(tr("Evaluation of {name}", name=model["name"]), parts, lead=lead)
+
+
+def figure_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every figure: value, interval, how many records, unit, and what to know about it."""
+    head = [tr("figure"), tr("value"), tr("95 % interval"), tr("records"), tr("unit"), tr("better"), tr("note")]
+    rows = [
+        [
+            escape(name),
+            f"<b>{number(figure['value'])}</b>",
+            interval(figure),
+            number(figure["count"]),
+            escape(tr(figure.get("unit", ""))),
+            escape(tr(figure.get("better", ""))),
+            escape(tr(figure.get("note", ""))),
+        ]
+        for name, figure in figures.items()
+    ]
+    return table(head, rows, text_columns=(4, 5, 6))
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """`low – high`, or a dash when there is none."""
+    return f"{number(figure['low'])} – {number(figure['high'])}" if "low" in figure else "–"
+
+
+def _baseline_plot(report: Mapping[str, Any]) -> str:
+    name = "bits_per_character"
+    entries = [(report["model"]["name"], report["figures"])] + [(key, entry["figures"]) for key, entry in report["baselines"].items()]
+    rows = [
+        Interval(name=label, value=figures[name]["value"], low=figures[name].get("low"), high=figures[name].get("high"), colour=index)
+        for index, (label, figures) in enumerate(entries)
+        if name in figures
+    ]
+    return intervals(rows, x_label=tr("bits per character (lower is better)")) if len(rows) > 1 else ""
+
+
+def _baseline_table(report: Mapping[str, Any]) -> str:
+    head = [tr("baseline"), tr("figure"), tr("its value"), tr("difference"), tr("95 % interval"), tr("p value"), tr("better on")]
+    rows = [
+        [
+            escape(name),
+            escape(key),
+            number(entry["figures"][key]["value"]),
+            f"{gap['relative']:+.1%}",
+            f"{gap['relative_low']:+.1%} – {gap['relative_high']:+.1%}",
+            number(gap["p_value"]),
+            tr("{share} of records", share=f"{gap['wins']:.0%}"),
+        ]
+        for name, entry in report["baselines"].items()
+        for key, gap in entry["differences"].items()
+    ]
+    return table(head, rows, text_columns=(1,)) if rows else ""
+
+
+def _curves(path: Path) -> str:
+    log = read_log(path)
+    loss = [log.series("loss", label=tr("training loss")), log.series("val_loss", colour=4, label=tr("validation loss"))]
+    rate = [log.series("lr", label=tr("learning rate"))]
+    plots = [
+        lines(loss, x_label=tr("step"), y_label=tr("loss (nats)")),
+        lines(rate, x_label=tr("step"), y_label=tr("learning rate")),
+    ]
+    return f'<div class="plots">{"".join(f"<div>{plot}</div>" for plot in plots if plot)}</div>'
+
+
+def _heading(example: Mapping[str, Any]) -> str:
+    options = {
+        key: value for key, value in example["options"].items() if isinstance(value, str) and value and value not in ("auto", "none")
+    }
+    return " · ".join([example["prompt"], *map(str, list(options.values())[:3]), f"seed {example['seed']}"]).strip(" ·")
