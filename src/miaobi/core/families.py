@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import MissingExtra, unknown
+from miaobi.core.language import tr
 from miaobi.core.types import NOTHING, Modality, Verb
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Family:
     def _resolve(self, target: str, packages: tuple[str, ...]) -> type[Model]:
         for package in packages:
             if importlib.util.find_spec(package) is None:
-                raise MissingExtra(f"family '{self.name}'", self.extra, package)
+                raise MissingExtra(tr("family '{name}'", name=self.name), self.extra, package)
         module, _, name = target.partition(":")
         found: type[Model] = getattr(importlib.import_module(module), name)
         return found

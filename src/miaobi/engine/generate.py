@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import miaobi
 from miaobi.core import families
 from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
 from miaobi.core.types import Chunk, Content, Done, Label, Options, Part, Piece, Request, canonical_json
 from miaobi.trust import safety
 from miaobi.trust.label import content_sha256
@@ -85,7 +86,7 @@ def resolve(model: Model, request: Request, schema: type[Schema] | None = None) 
         options_type = _with_n(options_type)
     if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed <= MAX_SEED:
         raise UsageError("the seed is {seed!r}: a whole number from 0 to {largest} is expected", seed=request.seed, largest=MAX_SEED)
-    options = validate(options_type, request.options, f"options of {model.card.name}").model_dump(mode="json")
+    options = validate(options_type, request.options, tr("options of {model}", model=model.card.name)).model_dump(mode="json")
     request = dataclasses.replace(request, options=MappingProxyType(options))
     try:
         _request_text(request).encode()

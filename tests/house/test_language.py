@@ -1,0 +1,119 @@
+"""Every message has its Chinese, with the same fields: the source is searched, so that a new message cannot be forgotten."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from miaobi.core import language
+
+SOURCE = Path(language.__file__).parents[1]
+FILES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+TRANSLATED = {"tr", "unknown", "news"}  # functions whose first argument is a template; `news` prints to the person's terminal
+
+
+def error_names() -> set[str]:
+    """MiaobiError and all classes below it, but those that write their template themselves."""
+    names = {"MiaobiError"}
+    bases = {
+        node.name: {ast.unparse(base).split(".")[-1] for base in node.bases}
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    while more := {name for name, above in bases.items() if above & names} - names:
+        names |= more
+    return names - {"MissingExtra"}
+
+
+def templates() -> Iterator[tuple[Path, int, ast.expr]]:
+    """The first argument of every call that takes a template."""
+    known = error_names() | TRANSLATED
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = ast.unparse(node.func).split(".")[-1]
+            if name in known or (name == "__init__" and ast.unparse(node.func) == "super().__init__"):
+                yield path, node.lineno, node.args[0]
+
+
+def literals(node: ast.expr) -> Iterator[str]:
+    """The strings that an expression may be: a constant, or either side of a conditional."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from literals(node.body)
+        yield from literals(node.orelse)
+
+
+def fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+
+
+def catalogue() -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for path in sorted(language.CATALOGUES.glob("*.json")):
+        merged |= json.loads(path.read_text(encoding="utf-8"))
+    return merged
+
+
+def test_every_message_has_its_chinese() -> None:
+    known = catalogue()
+    missing = [
+        f"{path.relative_to(SOURCE)}:{line}: {text}"
+        for path, line, node in templates()
+        for text in literals(node)
+        if text.strip() and text not in known
+    ]
+    assert not missing, "\n".join(["without Chinese in core/messages/zh:", *missing])
+
+
+def test_no_message_is_an_f_string() -> None:
+    """An f-string could not be found in a catalogue."""
+    wrong = [f"{path.relative_to(SOURCE)}:{line}" for path, line, node in templates() if isinstance(node, ast.JoinedStr)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", sorted(language.CATALOGUES.glob("*.json")), ids=lambda path: path.stem)
+def test_translations_are_of_messages_that_exist_and_have_their_fields(path: Path) -> None:
+    parser = ast.parse(Path(argparse.__file__).read_text(encoding="utf-8"))  # its own words are translated too
+    constants = {node.value for tree in (*TREES.values(), parser) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    for english, chinese in json.loads(path.read_text(encoding="utf-8")).items():
+        assert english in constants, f"no source has: {english}"
+        assert fields(english) == fields(chinese), english
+        assert chinese.strip(), english
+
+
+def test_one_message_has_one_chinese() -> None:
+    seen: dict[str, str] = {}
+    for path in sorted(language.CATALOGUES.glob("*.json")):
+        for english, chinese in json.loads(path.read_text(encoding="utf-8")).items():
+            assert seen.setdefault(english, chinese) == chinese, f"{path.name}: {english}"
+
+
+def test_the_language_is_chosen_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MIAOBI_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    assert language.language() == "en"
+    monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    assert language.language() == "zh"
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+    assert language.language() == "en"
+    monkeypatch.setenv("MIAOBI_LANG", "zh")
+    assert language.language() == "zh"
+    language.set_language("en")
+    try:
+        assert language.tr("there is no file at {path}", path="x") == "there is no file at x"
+        language.set_language("zh")
+        assert language.tr("there is no file at {path}", path="x") == "没有文件 x"
+        assert language.tr("not in any catalogue {x}", x=1) == "not in any catalogue 1"
+    finally:
+        language.set_language(None)
