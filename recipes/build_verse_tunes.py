@@ -1,0 +1,167 @@
+"""Derive the ci tunes of `miaobi.models.verse` (`tables/tunes.json`) from the Song and Five Dynasties ci of npm `chinese-poetry` (MIT).
+
+For each tune: the shapes (line lengths) that at least a tenth of its poems have; for each shape, position by position, 平 or 仄 where at
+least 85 % of the characters of one tone agree, else 中; the rhymes, as clusters of line ends that fall into one part of the 词林正韵
+in most poems; the lines that repeat an earlier line's end; and the marks. Run `recipes/build_verse_tables.py` first.
+
+    python recipes/build_verse_tunes.py --poems package/dist
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import opencc
+
+from miaobi.models.verse import prosody
+
+# Tune and its other names.
+TUNES = """
+    忆江南=望江南/梦江南/江南好 浣溪沙 如梦令 菩萨蛮 卜算子 采桑子=丑奴儿 清平乐 西江月
+    浪淘沙=浪淘沙令 蝶恋花=鹊踏枝/凤栖梧 鹧鸪天=思佳客 虞美人 临江仙 水调歌头 满江红
+    念奴娇=百字令/酹江月/大江东去 沁园春 忆秦娥=秦楼月 相见欢=乌夜啼/秋夜月 点绛唇 生查子 长相思
+    渔家傲 南乡子 踏莎行 青玉案 江城子=江神子 破阵子 诉衷情=诉衷情令 醉花阴 减字木兰花=减兰
+    玉楼春=木兰花 好事近 谒金门 朝中措 柳梢青 南歌子=南柯子 阮郎归 眼儿媚 武陵春 小重山 苏幕遮 鹊桥仙
+    行香子 唐多令=糖多令 贺新郎=金缕曲 满庭芳 齐天乐 更漏子 摊破浣溪沙=山花子 醉落魄=一斛珠 昭君怨
+    永遇乐 声声慢
+"""
+FORCED = {"忆江南": (3, 5, 7, 7, 5), "相见欢": (6, 3, 6, 3, 3, 3, 3, 6, 3)}  # where the names are shared by tunes of several shapes
+HALVED = {"忆江南"}  # Song poets doubled the tune of one stanza
+GAPS = re.compile(r"[□○●■〖〗（）()\[\]{}/\dA-Za-z]")
+QUOTES = re.compile(r"[“”‘’《》「」『』\s]")
+AGREE, RHYME, SHARE, FEWEST = 0.85, 0.5, 0.06, 20
+TABLE = prosody.TABLES / "tunes.json"
+Poem = tuple[tuple[str, ...], str]  # lines and the mark after each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--poems", type=Path, required=True)
+    poems = collections.defaultdict(list)
+    for tune, poem in read_ci(parser.parse_args().poems):
+        poems[tune].append(poem)
+    table = {}
+    for entry in TUNES.split():
+        name, _, others = entry.partition("=")
+        aliases = [alias for alias in others.split("/") if alias]
+        table[name] = {"aliases": aliases, "shapes": shapes(name, [poem for tune in (name, *aliases) for poem in poems[tune]])}
+    TABLE.write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_ci(folder: Path) -> Iterator[tuple[str, Poem]]:
+    """Tune and poem; poems with gaps are left out."""
+    convert = opencc.OpenCC("t2s").convert
+    files = [*sorted(folder.glob("songci/ci.song.*.json")), *sorted(folder.glob("wudaishici/*/*.json"))]
+    for path in files:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        for entry in entries if isinstance(entries, list) else []:
+            if "rhythmic" not in entry or not entry.get("paragraphs"):
+                continue
+            text = QUOTES.sub("", convert("".join(entry["paragraphs"])))
+            pieces = re.findall(r"([^，。！？；、：]+)([，。！？；、：]+)", text)
+            if pieces and not GAPS.search(text):
+                marks = "".join("，" if mark[0] in "，；：" else "、" if mark[0] == "、" else "。" for _, mark in pieces)
+                yield re.split("[・·（(]", convert(entry["rhythmic"]))[0], (tuple(line for line, _ in pieces), marks)
+
+
+def shapes(name: str, poems: list[Poem]) -> list[dict[str, Any]]:
+    """The shapes of a tune that are common enough, the usual one first."""
+    groups: dict[tuple[int, ...], list[Poem]] = collections.defaultdict(list)
+    for lines, marks in poems:
+        shape = tuple(map(len, lines))
+        half = len(lines) // 2
+        if name in HALVED and shape[:half] == shape[half:]:
+            for part in (slice(0, half), slice(half, None)):
+                groups[shape[part]].append((lines[part], marks[part]))
+        else:
+            groups[shape].append((lines, marks))
+    total = sum(map(len, groups.values()))
+    chosen = sorted(groups, key=lambda shape: -len(groups[shape]))
+    if name in FORCED:
+        chosen = [FORCED[name]]
+    derived = [derive(groups[shape], total) for i, shape in enumerate(chosen) if i == 0 or len(groups[shape]) >= max(FEWEST, SHARE * total)]
+    for shape in derived:
+        print(
+            f"{name} {shape['poems']}/{total}",
+            " ".join(t + (str(r) if r >= 0 else "") + m for t, r, m in zip(shape["tones"], shape["rhymes"], shape["marks"])),
+            shape["echoes"] or "",
+        )
+    return derived
+
+
+def derive(poems: list[Poem], total: int) -> dict[str, Any]:
+    """Tones, rhymes, echoes and marks of one shape."""
+    count = len(poems)
+    rhymes = find_rhymes(poems)
+    levels = tone_shares(poems)
+    # a tune may be sung to 平 rhymes or to 仄 rhymes: keep the poems that rhyme in the usual tone
+    usual = {line: levels[line][-1] >= 0.5 for line, number in enumerate(rhymes) if number >= 0}
+    poems = [poem for poem in poems if all(fits(poem[0][line][-1], level) for line, level in usual.items())] or poems
+    levels = tone_shares(poems)
+    tones = ["".join("平" if share >= AGREE else "仄" if share <= 1 - AGREE else "中" for share in line) for line in levels]
+    marks = "".join(collections.Counter(poem[1][line] for poem in poems).most_common(1)[0][0] for line in range(len(tones)))
+    return {
+        "poems": count,
+        "tones": [tones[i][:-1] + ("平" if usual[i] else "仄") if i in usual else tones[i] for i in range(len(tones))],
+        "marks": marks[:-1] + "。",
+        "rhymes": rhymes,
+        "echoes": find_echoes(poems),
+    }
+
+
+def fits(character: str, level: bool) -> bool:
+    sound = prosody.book("cilin").sound(character)
+    return sound is None or bool(sound.any_level if level else sound.any_oblique)
+
+
+def tone_shares(poems: list[Poem]) -> list[list[float]]:
+    """The share of 平 at each position among characters that are not both."""
+    shares = []
+    for line in zip(*(lines for lines, _ in poems)):
+        row = []
+        for characters in zip(*line):
+            sounds = [sound for sound in map(prosody.book("cilin").sound, characters) if sound and bool(sound.level) != bool(sound.oblique)]
+            row.append(sum(bool(sound.level) for sound in sounds) / max(1, len(sounds)))
+        shares.append(row)
+    return shares
+
+
+def find_rhymes(poems: list[Poem]) -> list[int]:
+    """Number the clusters of line ends that share a part in most poems; -1 for ends that rhyme with none."""
+    num_lines = len(poems[0][0])
+    parts = [[groups(lines[i][-1]) for i in range(num_lines)] for lines, _ in poems]
+    together = np.array([[np.mean([bool(row[i] & row[j]) for row in parts]) for j in range(num_lines)] for i in range(num_lines)])
+    cluster = list(range(num_lines))
+    for i in range(num_lines):
+        for j in range(i):
+            if together[i, j] >= RHYME and cluster[i] != cluster[j]:
+                cluster = [cluster[j] if c == cluster[i] else c for c in cluster]
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(c, len(numbers)) if cluster.count(c) > 1 else -1 for c in cluster]
+
+
+def groups(character: str) -> int:
+    sound = prosody.book("cilin").sound(character)
+    return sound.groups("中") if sound else 0
+
+
+def find_echoes(poems: list[Poem]) -> dict[str, int]:
+    """Line -> the earlier line whose end it repeats."""
+    found = {}
+    for j in range(1, len(poems[0][0])):
+        for i in range(j):
+            if np.mean([lines[i].endswith(lines[j]) for lines, _ in poems]) >= AGREE:
+                found[str(j)] = i
+                break
+    return found
+
+
+if __name__ == "__main__":
+    main()
