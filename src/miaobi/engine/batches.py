@@ -17,7 +17,9 @@ POOL = 64  # batches sorted together: large enough for little padding, small eno
 Batching = Literal["shuffled", "bucketed", "packed"]
 
 
-def epoch_batches(lengths: NDArray[np.int64], batch: int, *, batching: Batching, seed: int, epoch: int, context: int = 0) -> list[NDArray[np.int64]]:
+def epoch_batches(
+    lengths: NDArray[np.int64], batch: int, *, batching: Batching, seed: int, epoch: int, context: int = 0
+) -> list[NDArray[np.int64]]:
     """The batches of one epoch, as record indices.
 
     Args:

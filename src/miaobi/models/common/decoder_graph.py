@@ -27,7 +27,7 @@ from miaobi.models.common.decoder_layers import GPT2, Llama
 from miaobi.models.common.decoder_weights import Array, StoredTensors, read_config
 
 if TYPE_CHECKING:
-    from miaobi.models.common.transformer import TransformerConfig
+    from miaobi.models.common.transformer_config import TransformerConfig
 
 Precision = Literal["fp32", "int8"]
 FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}

@@ -18,7 +18,7 @@ from miaobi.models.common.decoder_weights import Array
 
 if TYPE_CHECKING:
     from miaobi.models.common.decoder_graph import Graph
-    from miaobi.models.common.transformer import TransformerConfig
+    from miaobi.models.common.transformer_config import TransformerConfig
 
 INT32 = 6  # onnx.TensorProto.INT32
 

@@ -1,20 +1,19 @@
 """Hugging Face's names for the Transformer: its `config.json` and its tensors, both ways, so that either side loads what the other saves.
 
 GPT-2 keeps query, key and value in one tensor and stores projections as (in, out); all others store (out, in) and keep them apart.
-No torch: `TransformerConfig` apart, everything here works on mappings, so the exporter reads the same tables.
+Only GPT-2's fused tensors need torch, so the exporter reads the same tables without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import ArtifactError, unknown
+from miaobi.models.common.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from miaobi.models.common.transformer import TransformerConfig
 
 ARCHITECTURES = {
     "gpt2": "GPT2LMHeadModel",
@@ -53,8 +52,6 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
         UsageError: an architecture that this Transformer does not cover.
         ArtifactError: a covered one with a variation that it does not compute (another activation, rope type or sliding window).
     """
-    from miaobi.models.common.transformer import TransformerConfig
-
     kind = str(values.get("model_type", ""))
     if kind not in ARCHITECTURES:
         raise unknown("architecture", kind, ARCHITECTURES)
@@ -119,7 +116,7 @@ def config_to_hub(config: TransformerConfig, **tokens: int | None) -> dict[str, 
             "n_positions": config.context,
             "activation_function": "gelu_new",
             "layer_norm_epsilon": config.norm_eps,
-            **{name: config.dropout for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")},
+            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
             **common,
         }
     kind = "qwen3" if config.query_key_norm else "qwen2" if config.attention_bias else "llama"
@@ -190,8 +187,6 @@ def _rename(tensors: Mapping[str, Tensor], wanted: Mapping[str, str]) -> dict[st
 
 
 def _gpt2_in(config: TransformerConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    import torch
-
     plain = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
     fixed = {"embed.weight": "wte.weight", "embed_positions.weight": "wpe.weight", "norm.weight": "ln_f.weight", "norm.bias": "ln_f.bias"}
     if not config.tied:
@@ -207,7 +202,7 @@ def _gpt2_in(config: TransformerConfig, tensors: Mapping[str, Tensor]) -> dict[s
         for part, weight, bias in zip(("query", "key", "value"), fused["weight"].chunk(3, dim=1), fused["bias"].chunk(3), strict=True):
             state[f"blocks.{layer}.attention.{part}.weight"] = weight.T.contiguous()
             state[f"blocks.{layer}.attention.{part}.bias"] = bias.contiguous()
-    return cast("dict[str, torch.Tensor]", state)
+    return state
 
 
 def _gpt2_out(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

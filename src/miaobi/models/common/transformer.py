@@ -9,37 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformerConfig:
-    """Everything that decides the network's shape and arithmetic."""
-
-    vocab_size: int
-    width: int
-    layers: int
-    heads: int
-    key_heads: int
-    head_width: int
-    hidden: int  # inner width of the feed-forward part
-    context: int  # longest sequence the positions were made for
-    norm: Literal["layer", "rms"] = "rms"
-    norm_eps: float = 1e-6
-    feed_forward: Literal["gelu", "swiglu"] = "swiglu"
-    positions: Literal["learned", "rotary"] = "rotary"
-    rope_theta: float = 10_000.0
-    rope_scaling: tuple[tuple[str, float], ...] = ()  # llama3: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
-    query_key_norm: bool = False
-    attention_bias: bool = False  # on query, key and value
-    output_bias: bool = False  # on the other projections (GPT-2)
-    tied: bool = True
-    dropout: float = 0.0
+from miaobi.models.common.transformer_config import TransformerConfig
 
 
 class KeyValueCache:
@@ -77,7 +52,8 @@ class Transformer(nn.Module):
         if config.tied:
             self.head.weight = self.embed.weight
         frequencies = rotary_frequencies(config) if config.positions == "rotary" else torch.empty(0)
-        self.register_buffer("frequencies", frequencies, persistent=False)  # (D / 2,)
+        self.frequencies: Tensor  # (D / 2,)
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Normal weights of deviation 0.02; projections into the residual stream are scaled down by depth (GPT-2)."""

@@ -1,0 +1,500 @@
+"""One training loop for every `Learner`, and one counting pass for every `Fitter`.
+
+The loop is a pure function of (weights, optimizer state, step): batches come from (seed, epoch), random numbers from (seed, step,
+micro-batch). So a checkpoint needs no generator state, and a resumed run equals an unbroken one bit for bit, wherever it was cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from miaobi.core.artifact import explain_os_errors, new_folder, seal, write_text
+from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
+from miaobi.core.families import Family, family
+from miaobi.core.protocols import Fitter, Learner, Loss
+from miaobi.core.recipe import Recipe
+from miaobi.core.types import Piece, Record, Request, Verb
+from miaobi.engine import checkpoint
+from miaobi.engine.batches import Batches, micro_batches
+from miaobi.engine.optim import Average, learning_rate, make_optimizer
+from miaobi.engine.precision import Precision, choose_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEvent:
+    """What a training tells its watcher. `kind`: start, step, evaluate, sample, checkpoint, done."""
+
+    kind: str
+    step: int
+    total: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """How a training ended. `artifact` is None when it was interrupted."""
+
+    run: Path
+    artifact: Path | None
+    steps: int
+    seconds: float
+    train_loss: float
+    val_loss: float | None
+    interrupted: bool = False
+
+
+OnEvent = Callable[[TrainEvent], None]
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM arrived inside a step; the step's work is thrown away and done again on resume."""
+
+
+def train(
+    recipe: Recipe,
+    splits: Mapping[str, Sequence[Record]],
+    folder: Path,
+    *,
+    artifact: Path | None = None,
+    tokenizer: Path | None = None,
+    data: Sequence[str] = (),
+    base: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    resume: bool = False,
+    on_event: OnEvent | None = None,
+) -> TrainResult:
+    """Train the recipe's model on `splits["train"]`, watch `splits["val"]`, and seal the result as an artifact.
+
+    Args:
+        folder: the run: resolved recipe, log, checkpoints, samples. Only one training holds it at a time.
+        artifact: where the finished model goes; `folder / "artifact"` when absent.
+        tokenizer: the `tokenizer.json` of the dataset, for families that take one.
+        data: references to the dataset (its hash) for the manifest.
+        base: the folder of the model whose weights are the start.
+        resume: go on from the newest whole checkpoint. Without it a run that has one is refused, never overwritten.
+
+    Raises:
+        UsageError: the family does not learn, or the run exists and `resume` is False.
+        Busy: another process trains in `folder`.
+        DataError: no training records.
+        ArtifactError: the checkpoints are damaged or belong to another recipe.
+    """
+    kind = family(recipe.model.family)
+    if not splits.get("train"):
+        raise DataError("the dataset of '{name}' has no training records", name=recipe.name)
+    target = artifact or folder / "artifact"
+    emit = on_event or (lambda event: None)
+    with checkpoint.lock(folder):
+        write_text(folder / "resolved.yaml", recipe.to_yaml())
+        if Verb.FIT in kind.verbs:
+            return _fit(recipe, kind, splits["train"], folder, target, tokenizer, data, emit)
+        if Verb.TRAIN not in kind.verbs:
+            raise UsageError("family '{name}' cannot be trained", name=kind.name)
+        run = _Run(recipe, kind, splits, folder, tokenizer=tokenizer, base=base, device=device, threads=threads, emit=emit)
+        run.begin(resume)
+        return run.finish(target, data, run.loop())
+
+
+def _fit(
+    recipe: Recipe,
+    kind: Family,
+    records: Sequence[Record],
+    folder: Path,
+    target: Path,
+    tokenizer: Path | None,
+    data: Sequence[str],
+    emit: OnEvent,
+) -> TrainResult:
+    """Learn by counting, in one pass."""
+    start = time.perf_counter()
+    maker: Any = kind.model_class()
+    model: Fitter = maker.create(recipe.model.config, records, seed=recipe.train.seed, tokenizer=tokenizer)
+    emit(TrainEvent(kind="start", step=0, total=1, values={"records": len(records)}))
+    figures = dict(model.fit(records))
+    seconds = time.perf_counter() - start
+    write_text(folder / "log.jsonl", json.dumps({"kind": "fit", "seconds": round(seconds, 3), **figures}) + "\n")
+    with new_folder(target, replace=True) as new:
+        model.save(new)
+        (new / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        seal(new, family=kind.name, name=recipe.name, licence=recipe.trust.licence, data=tuple(data))
+    emit(TrainEvent(kind="done", step=1, total=1, values={"seconds": seconds, **figures}))
+    return TrainResult(run=folder, artifact=target, steps=1, seconds=seconds, train_loss=figures.get("loss", float("nan")), val_loss=None)
+
+
+class _Run:
+    """The state of one gradient training: what it learns, where it stands, and how it was set up."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        kind: Family,
+        splits: Mapping[str, Sequence[Record]],
+        folder: Path,
+        *,
+        tokenizer: Path | None,
+        base: Path | None,
+        device: str,
+        threads: int | None,
+        emit: OnEvent,
+    ) -> None:
+        self.recipe, self.section, self.kind, self.folder, self.emit = recipe, recipe.train, kind, folder, emit
+        self.records, self.val = splits["train"], splits.get("val", ())
+        self.device, self.threads = device, threads
+        self.tokenizer, self.base = tokenizer, base
+        self.step, self.seconds = 0, 0.0
+        self.best: float | None = None
+        self.best_step, self.stale = 0, 0
+        self.val_loss: float | None = None
+        self.train_loss = float("nan")
+        self.stopping = threading.Event()
+
+    # ------------------------------------------------------------------ beginning
+
+    def begin(self, resume: bool) -> None:
+        """Make or restore the model and everything that stands beside it."""
+        saved = checkpoint.newest(self.folder)
+        if saved is not None and not resume:
+            raise UsageError(
+                "{folder} holds a training that stopped at step {step}. Go on with --resume, or choose another name",
+                folder=self.folder,
+                step=saved.state["step"],
+            )
+        if saved is not None:
+            self.threads = self.threads or saved.state["threads"]
+        torch.set_num_threads(self.threads or torch.get_num_threads())
+        torch.use_deterministic_algorithms(self.section.deterministic)
+        self.learner = self._make_learner()
+        self.network: nn.Module = self.learner.network.to(self.device)
+        self.precision: Precision = saved.state["precision"] if saved else choose_precision(self.section.precision, self.device)
+        self.optimizers = {phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer) for phase in self.learner.phases}
+        self.average = Average(self.network, self.section.ema) if self.section.ema else None
+        self.batches = self._make_batches()
+        if saved is not None:
+            self._restore(saved)
+        else:
+            (self.folder / "log.jsonl").unlink(missing_ok=True)
+        if self.section.compile:
+            self.network.compile()
+        self._evaluation = [self.val[i] for i in range(min(len(self.val), self.section.evaluate_records))]
+
+    def _make_learner(self) -> Learner:
+        maker: Any = self.kind.model_class()
+        if self.base is not None:
+            learner: Learner = maker.load(self.base)
+        else:
+            learner = maker.create(self.recipe.model.config, self.records, seed=self.section.seed, tokenizer=self.tokenizer)
+        if not isinstance(learner, Learner):
+            raise UsageError("family '{name}' cannot be trained", name=self.kind.name)
+        return learner
+
+    def _make_batches(self) -> Batches:
+        codec = self.learner.codec
+        lengths = np.array([codec.length(record) for record in self.records], dtype=np.int64)
+        context = int(getattr(codec, "context", 0))
+        return Batches(lengths, self.section.batch, batching=self.section.batching, seed=self.section.seed, context=context)
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        state = saved.state
+        if state["family"] != self.kind.name or state["model_config"] != _plain(self.recipe.model.config):
+            raise ArtifactError(
+                "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
+            )
+        own = _tensors(self.network)
+        if own.keys() != saved.model.keys():
+            raise ArtifactError(
+                "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(saved.model[name])
+            if self.average is not None:
+                for name, tensor in self.average.shadow.items():
+                    tensor.copy_(saved.optim[f"ema/{name}/average"])
+        checkpoint.restore_optimizers(self.optimizers, self.network, saved.optim)
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.best, self.best_step, self.stale = state["best"], int(state["best_step"]), int(state["stale"])
+        self.val_loss, self.train_loss = state["val_loss"], float(state["train_loss"])
+        _truncate_log(self.folder / "log.jsonl", self.step)
+
+    def _load_weights(self, saved: checkpoint.Checkpoint) -> None:
+        """Put a checkpoint's weights and their average in place."""
+        own = _tensors(self.network)
+        if own.keys() != saved.model.keys():
+            raise ArtifactError(
+                "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(saved.model[name])
+            if self.average is not None:
+                for name, tensor in self.average.shadow.items():
+                    tensor.copy_(saved.optim[f"ema/{name}/average"])
+
+    # ------------------------------------------------------------------ the loop
+
+    def loop(self) -> bool:
+        """Run to the last step, to early stopping, or to an interruption; True when interrupted."""
+        total = self.section.steps
+        values = {
+            "precision": self.precision,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "records": len(self.records),
+        }
+        self.emit(TrainEvent(kind="start", step=self.step, total=total, values=values))
+        with self._catch_signals():
+            try:
+                while self.step < total and not self._patience_is_over():
+                    self._one_step()
+                    self._after_step()
+            except Interrupted:
+                self._save_checkpoint()
+                return True
+        return False
+
+    def _one_step(self) -> None:
+        """Every phase once: accumulate the summed loss over micro-batches, divide by the whole count, clip, move."""
+        start = time.perf_counter()
+        epoch, indices = self.batches.at(self.step)
+        rate = self.section.optimizer.lr * learning_rate(self.step, self.section.steps, self.section.schedule)
+        logs: dict[str, float] = {}
+        units = 0
+        self.network.train()
+        for phase, optimizer in self.optimizers.items():
+            loss, count, sums = self._accumulate(phase, indices)
+            norm = self._move(phase, optimizer, count, rate)
+            prefix = "" if len(self.optimizers) == 1 else f"{phase}/"
+            logs |= {f"{prefix}loss": loss / max(count, 1), f"{prefix}grad_norm": norm}
+            logs |= {prefix + name: value / max(count, 1) for name, value in sums.items()}
+            units += count
+        if self.average is not None:
+            self.average.update(self.network, self.step)
+        self.step += 1
+        elapsed = time.perf_counter() - start
+        self.seconds += elapsed
+        self.train_loss = next(iter(logs.values()))
+        if not np.isfinite(self.train_loss):
+            raise MiaobiError(
+                "the loss became {loss} at step {step}; lower train.optimizer.lr or raise train.schedule.warmup",
+                loss=self.train_loss,
+                step=self.step,
+            )
+        if self.step % self.section.log_every == 0 or self.step == self.section.steps:
+            rounded = {name: float(f"{value:.7g}") for name, value in logs.items()}
+            speed = {"units_per_second": round(units / elapsed, 1), "seconds": round(self.seconds, 2)}
+            self._log("step", {"epoch": epoch, **rounded, "lr": rate, **speed})
+
+    def _accumulate(self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, dict[str, float]]:
+        """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs."""
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        total, count = 0.0, 0
+        sums: dict[str, float] = {}
+        for number, part in enumerate(micro_batches(indices, self.section.micro)):
+            if self.stopping.is_set():
+                raise Interrupted
+            loss = self._loss([self.records[int(i)] for i in part], phase, (self.section.seed, self.step, number))
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            total += loss.total.item()
+            count += loss.count
+            for name, value in loss.logs.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return total, count, sums
+
+    def _loss(self, records: Sequence[Record], phase: str, key: tuple[int, ...]) -> Loss:
+        """The loss of one micro-batch, its randomness drawn from `key` alone."""
+        rng = np.random.default_rng(key)
+        torch.manual_seed(int(rng.integers(2**62)))
+        batch = _to_device(self.learner.codec.collate(records, rng=rng), self.device)
+        with self._autocast():
+            return self.learner.loss(batch, phase)
+
+    def _move(self, phase: str, optimizer: torch.optim.Optimizer, count: int, rate: float) -> float:
+        """Scale the gradients from a sum to a mean, clip, and take the step; returns the gradient's norm before clipping."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        grads = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_mul_(grads, 1.0 / max(count, 1))
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.section.clip or float("inf"), foreach=True))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        return norm
+
+    def _after_step(self) -> None:
+        """Evaluate, sample and save where the recipe says so."""
+        last = self.step == self.section.steps
+        if self._evaluation and (last or self.step % self.section.evaluate_every == 0):
+            self._evaluate()
+        if self.section.sample_every and (last or self.step % self.section.sample_every == 0):
+            self._sample()
+        new_best = self.section.early_stopping is not None and self.best_step == self.step  # these weights may be the ones to keep
+        if last or new_best or self.step % self.section.checkpoint_every == 0 or self._patience_is_over():
+            self._save_checkpoint()
+        if self.stopping.is_set() and not last:
+            raise Interrupted
+
+    def _patience_is_over(self) -> bool:
+        stopping = self.section.early_stopping
+        return stopping is not None and self.stale >= stopping.patience
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        """The validation loss of the weights that will be kept (the average, where there is one)."""
+        with self._kept_weights():
+            totals: dict[str, float] = {}
+            count = 0
+            size = self.section.micro or self.section.batch
+            order = sorted(self._evaluation, key=self.learner.codec.length)
+            for start in range(0, len(order), size):
+                batch = _to_device(self.learner.codec.collate(order[start : start + size]), self.device)
+                with self._autocast():
+                    loss = self.learner.loss(batch, self.learner.phases[-1])
+                totals["val_loss"] = totals.get("val_loss", 0.0) + loss.total.item()
+                count += loss.count
+        self.val_loss = totals["val_loss"] / max(count, 1)
+        delta = self.section.early_stopping.min_delta if self.section.early_stopping else 0.0
+        if self.best is None or self.val_loss < self.best - delta:
+            self.best, self.best_step, self.stale = self.val_loss, self.step, 0
+        else:
+            self.stale += 1
+        self._log("evaluate", {"val_loss": float(f"{self.val_loss:.7g}"), "best": self.best, "best_step": self.best_step})
+
+    def _sample(self) -> None:
+        """Generate the recipe's prompts with the weights of now, into `samples.jsonl`."""
+        section = self.recipe.generate
+        with self._kept_weights():
+            for number, prompt in enumerate(section.prompts or [""]):
+                request = Request.of(prompt, seed=section.seed + number, **section.options)
+                text = "".join(
+                    chunk.part for chunk in self.learner.generate(request) if isinstance(chunk, Piece) and isinstance(chunk.part, str)
+                )
+                _append(self.folder / "samples.jsonl", {"step": self.step, "prompt": prompt, "text": text})
+                self.emit(TrainEvent(kind="sample", step=self.step, total=self.section.steps, values={"prompt": prompt, "text": text}))
+
+    # ------------------------------------------------------------------ keeping
+
+    def _save_checkpoint(self) -> None:
+        optim = checkpoint.optimizer_tensors(self.optimizers, self.network)
+        if self.average is not None:
+            optim |= {f"ema/{name}/average": tensor for name, tensor in self.average.shadow.items()}
+        state = {
+            "family": self.kind.name,
+            "model_config": _plain(self.recipe.model.config),
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "seconds": round(self.seconds, 3),
+            "train_loss": self.train_loss,
+            "val_loss": self.val_loss,
+            "best": self.best,
+            "best_step": self.best_step,
+            "stale": self.stale,
+        }
+        path = checkpoint.save(
+            self.folder, step=self.step, model=_tensors(self.network), optim=optim, state=state, keep=self.section.keep_checkpoints
+        )
+        self.emit(TrainEvent(kind="checkpoint", step=self.step, total=self.section.steps, values={"path": str(path)}))
+
+    def finish(self, target: Path, data: Sequence[str], interrupted: bool) -> TrainResult:
+        """Seal the artifact with the kept weights (with early stopping: the best ones), unless the run was interrupted."""
+        if not interrupted:
+            if self.section.early_stopping is not None and self.best_step not in (0, self.step):
+                best = checkpoint.read(self.folder / "checkpoints" / f"step-{self.best_step:06d}")
+                if best is not None:
+                    self._load_weights(best)
+            with self._kept_weights(), new_folder(target, replace=True) as new:
+                self.learner.save(new)
+                (new / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
+                base = self.recipe.model.base
+                seal(new, family=self.kind.name, name=self.recipe.name, licence=self.recipe.trust.licence, base=base, data=tuple(data))
+            self.emit(
+                TrainEvent(kind="done", step=self.step, total=self.section.steps, values={"artifact": str(target), "seconds": self.seconds})
+            )
+        return TrainResult(
+            run=self.folder,
+            artifact=None if interrupted else target,
+            steps=self.step,
+            seconds=self.seconds,
+            train_loss=self.train_loss,
+            val_loss=self.val_loss,
+            interrupted=interrupted,
+        )
+
+    # ------------------------------------------------------------------ small things
+
+    @contextlib.contextmanager
+    def _kept_weights(self) -> Iterator[None]:
+        """Evaluation mode, with the moving average in the weights' place."""
+        self.network.eval()
+        if self.average is not None:
+            self.average.swap(self.network)
+        try:
+            yield
+        finally:
+            if self.average is not None:
+                self.average.swap(self.network)
+
+    @contextlib.contextmanager
+    def _catch_signals(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM ends the run with a checkpoint; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            if self.stopping.is_set():
+                raise KeyboardInterrupt
+            self.stopping.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _log(self, kind: str, values: Mapping[str, Any]) -> None:
+        _append(self.folder / "log.jsonl", {"kind": kind, "step": self.step, **values})
+        self.emit(TrainEvent(kind=kind, step=self.step, total=self.section.steps, values=values))
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Every parameter once (tied ones share a name) and every buffer that is saved."""
+    state = network.state_dict()
+    buffers = {name: tensor for name, tensor in network.named_buffers() if name in state}
+    return {name: parameter.data for name, parameter in network.named_parameters()} | buffers
+
+
+def _to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def _plain(values: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(values, sort_keys=True))
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with explain_os_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _truncate_log(path: Path, step: int) -> None:
+    """Drop rows of steps that the checkpoint does not know; they will be logged again."""
+    if path.is_file():
+        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in rows if json.loads(line)["step"] <= step]
+        write_text(path, "".join(line + "\n" for line in kept))

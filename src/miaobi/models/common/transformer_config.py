@@ -1,0 +1,31 @@
+"""The shape and arithmetic of the shared Transformer, apart from it so that the exporter and the runtime need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerConfig:
+    """Everything that decides the network's shape and arithmetic."""
+
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    key_heads: int
+    head_width: int
+    hidden: int  # inner width of the feed-forward part
+    context: int  # longest sequence the positions were made for
+    norm: Literal["layer", "rms"] = "rms"
+    norm_eps: float = 1e-6
+    feed_forward: Literal["gelu", "swiglu"] = "swiglu"
+    positions: Literal["learned", "rotary"] = "rotary"
+    rope_theta: float = 10_000.0
+    rope_scaling: tuple[tuple[str, float], ...] = ()  # llama3: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
+    query_key_norm: bool = False
+    attention_bias: bool = False  # on query, key and value
+    output_bias: bool = False  # on the other projections (GPT-2)
+    tied: bool = True
+    dropout: float = 0.0

@@ -1,0 +1,83 @@
+"""The verse model in torch: learns poems with their headers, scores them, and writes them through `composer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from miaobi.core.protocols import Score
+from miaobi.core.schema import validate
+from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, read_config, save_network, shape, token_bits
+from miaobi.models.common.transformer import TorchStepper, Transformer
+from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
+from miaobi.models.verse.family import FAMILY
+from miaobi.models.verse.schema import Config
+from miaobi.models.verse.write import write_poems
+
+
+class Verse(CausalLoss):
+    """A Learner, Scorer and Exporter."""
+
+    def __init__(
+        self, network: Transformer, codec: VerseCodec, *, name: str = "verse", label_smoothing: float = 0.0, folder: Path | None = None
+    ) -> None:
+        super().__init__(network, label_smoothing=label_smoothing)
+        self.codec = codec
+        self.folder = folder
+        self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
+        """Random weights, and the vocabulary of the training records. A `tokenizer` is not used: verse is made of characters."""
+        chosen = validate(Config, config, "model.config")
+        codec = VerseCodec.fit(records, min_count=chosen.min_count, context=chosen.context)
+        network = new_network(shape(chosen.model_dump(), vocab_size=len(codec.vocabulary)), seed)
+        return cls(network, codec, label_smoothing=chosen.label_smoothing)
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        """Poems, whole clauses at a time."""
+        self.network.eval()
+        yield from write_poems(TorchStepper(self.network), self.codec, request, folder=self.folder)
+
+    def score(self, records: Sequence[Record], /, *, header: Header | None = None) -> Iterator[Score]:
+        """Bits of the Han characters of each poem's body, given its whole header (or the given one)."""
+        sequences = self.baseline_sequences(records, header=header)
+        for record, (_, scored), bits in zip(records, sequences, token_bits(self.network.eval(), [ids for ids, _ in sequences])):
+            counted = bits.numpy()[scored[1:]]
+            text = CLAUSE_END.sub("", record.text)
+            yield Score(
+                id=record.id,
+                bits=float(counted.sum()),
+                tokens=len(counted),
+                characters=len(counted),
+                bytes=len(text[: len(counted)].encode()),
+            )
+
+    def baseline_sequences(self, records: Sequence[Record], *, header: Header | None = None) -> list[tuple[list[int], list[bool]]]:
+        """(ids, which of them `score` counts) a record: what an n-gram must be given to be compared on the same characters."""
+        sequences = []
+        for record in records:
+            ids, prompt = self.codec.encode(record, header=header or header_of(record))
+            body = record.text[: len(ids) - prompt]
+            scored = [False] * prompt + [CLAUSE_END.fullmatch(char) is None for char in body]
+            sequences.append((ids, scored + [False] * (len(ids) - len(scored))))
+        return sequences
+
+    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """Graphs for the runtime, compared with torch on one prompt a form."""
+        prompts = [self.codec.header(Header(form=form, title="秋月")) for form in FORMS]
+        return export_graphs(self.network, folder, formats, prompts)
+
+    def save(self, folder: Path, /) -> None:
+        """Llama's files, so that `transformers` loads the network too, and the vocabulary."""
+        save_network(self.network, folder, bos_token_id=self.codec.begin, eos_token_id=self.codec.end, pad_token_id=self.codec.pad)
+        self.codec.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
+        """The model that `save` wrote."""
+        network = load_network(folder, device=device)
+        codec = VerseCodec.load(folder, context=int(read_config(folder)["max_position_embeddings"]))
+        return cls(network, codec, name=folder.name, folder=folder)

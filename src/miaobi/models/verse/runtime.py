@@ -1,0 +1,36 @@
+"""The verse model without torch: the exported graph by onnxruntime, the same vocabulary, the same writing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from miaobi.core.types import Card, Chunk, Request
+from miaobi.models.common.decoder_runtime import OnnxStepper
+from miaobi.models.verse.codec import VerseCodec
+from miaobi.models.verse.family import FAMILY
+from miaobi.models.verse.write import write_poems
+
+
+class VerseRuntime:
+    """Generates; it neither learns nor scores."""
+
+    def __init__(self, stepper: OnnxStepper, codec: VerseCodec, folder: Path) -> None:
+        self.stepper, self.codec, self.folder = stepper, codec, folder
+        self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        """Poems; see `write.write_poems`."""
+        yield from write_poems(self.stepper.fresh(), self.codec, request, folder=self.folder)
+
+    def save(self, folder: Path, /) -> None:
+        """A copy of the files that it was loaded from."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path, /, *, device: str = "cpu", threads: int | None = None) -> Self:
+        """The exported model in `folder`."""
+        stepper = OnnxStepper(folder, threads=threads)
+        return cls(stepper, VerseCodec.load(folder, context=stepper.context), folder)

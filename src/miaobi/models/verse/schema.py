@@ -1,0 +1,58 @@
+"""What a verse model is made of (`Config`) and what a person may ask of it (`Options`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from miaobi.core.schema import Schema
+from miaobi.engine.sampling.options import Sampling
+
+
+class Config(Schema):
+    """The Transformer's shape and the vocabulary's threshold."""
+
+    width: int = Field(256, ge=8, le=4096)
+    layers: int = Field(6, ge=1, le=64)
+    heads: int = Field(4, ge=1, le=64)
+    key_heads: int = Field(0, ge=0, le=64)
+    """0 is as many as `heads`."""
+    hidden: int = Field(0, ge=0, le=16384)
+    """0 is 8/3 of the width, rounded up to 32."""
+    context: int = Field(256, ge=32, le=4096)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    min_count: int = Field(8, ge=1)
+    """Characters that occur less often in the training split become the unknown token."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Options(Sampling):
+    """What a person may ask of a poem."""
+
+    form: str = "七绝"
+    """五绝, 七绝, 五律, 七律, 古体, or the name of a ci tune such as 水调歌头."""
+    title: str = Field("", max_length=64)
+    """The prompt, when not given."""
+    topic: str = Field("", max_length=64)
+    """Words that should come up, separated by spaces or commas."""
+    era: Literal["", "唐", "五代", "宋", "元", "清"] = ""
+    """The dynasty whose style is wanted."""
+    author: str = Field("", max_length=8)
+    """The poet whose style is wanted."""
+    first_line: str = Field("", max_length=32)
+    """The poem begins with this line."""
+    acrostic: str = Field("", max_length=32)
+    """藏头: the first characters of the lines."""
+    rhyme: Literal["pingshui", "xinyun", "none"] = "pingshui"
+    """平水韵, 中华新韵, or no rule."""
+    tone: Literal["strict", "loose", "none"] = "loose"
+    """平仄: strict, with the freedom of 一三五不论, or no rule."""
+    repeat: Literal["line", "character", "none"] = "character"
+    """What may not come twice: a line, a character, or no rule."""
+    candidates: int = Field(4, ge=1, le=16)
+    """So many poems are written for each that is returned; the likeliest is kept."""
+    original: bool = True
+    """A poem that repeats a line of the training poems is written again."""
+    temperature: float = Field(0.9, ge=0, le=10)
+    top_p: float = Field(0.95, gt=0, le=1)

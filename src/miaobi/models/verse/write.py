@@ -1,0 +1,173 @@
+"""From a request to poems, over any stepper: several candidates a poem, form kept by the constraint, repeated training lines refused.
+
+For each poem `candidates` rows are decoded at once; those that share a whole clause with a training poem are thrown away, and the one that
+the model finds likeliest per character is kept. When all of a poem's candidates are thrown away, another round is written, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaobi.core.errors import UsageError
+from miaobi.core.types import Chunk, Done, Piece, Progress, Request, Usage
+from miaobi.engine.sampling.constraint import Constraint
+from miaobi.engine.sampling.stepper import Stepper
+from miaobi.engine.sampling.tokens import Finished, Token, decode
+from miaobi.models.verse import forms
+from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses
+from miaobi.models.verse.constraint import VerseConstraint
+from miaobi.models.verse.schema import Options
+from miaobi.trust.originality import LineFilter
+
+ROUNDS = 5  # a poem is written anew so often before the last attempt is given as it is
+LINES = "lines.bloom"
+FREE = ("古体", "曲")  # forms without a fixed pattern
+
+
+@dataclass(frozen=True, slots=True)
+class _Poem:
+    """A finished candidate."""
+
+    text: str
+    score: float  # mean log-probability a token
+    tokens: int
+    repeats: int  # clauses that stand in a training poem
+
+
+def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, folder: Path | None = None) -> Iterator[Chunk]:
+    """Chunks of `options.n` poems. With one candidate and `original=False` characters stream as they come."""
+    options = Options.model_validate(dict(request.options))
+    title = options.title or request.prompt.strip()
+    header = header_for(options, title, codec)
+    constraint = constraint_for(options, codec)
+    known = LineFilter.open(folder / LINES) if options.original and folder is not None and (folder / LINES).is_file() else None
+    prompt = codec.header(header)
+    limit = min(options.max_tokens, codec.context - len(prompt))
+    rows = options.model_copy(update={"n": 1, "max_tokens": max(1, limit)})
+    if options.candidates == 1 and known is None:
+        yield from _stream(stepper, codec, rows, prompt, constraint, [_seed(request.seed, index, 0, 0) for index in range(options.n)])
+        return
+    waiting = list(range(options.n))
+    thrown = dict.fromkeys(waiting, 0)
+    for attempt in range(ROUNDS):
+        seeds = [_seed(request.seed, index, candidate, attempt) for index in waiting for candidate in range(options.candidates)]
+        poems: list[_Poem] = []
+        yield from _candidates(stepper, codec, rows, prompt, constraint, seeds, known, poems)
+        still: list[int] = []
+        for position, index in enumerate(waiting):
+            group = poems[position * options.candidates : (position + 1) * options.candidates]
+            fresh = [poem for poem in group if not poem.repeats]
+            thrown[index] += len(group) - len(fresh)
+            if not fresh and attempt < ROUNDS - 1:
+                still.append(index)
+                continue
+            best = max(fresh or group, key=lambda poem: (-poem.repeats, poem.score))
+            yield Piece(part=best.text, index=index)
+            notes = {"candidates_refused": thrown[index], "training_clauses": best.repeats}
+            yield Done(index=index, usage=Usage(prompt=len(prompt), generated=best.tokens), notes=notes)
+        waiting = still
+        if not waiting:
+            return
+
+
+def header_for(options: Options, title: str, codec: VerseCodec) -> Header:
+    """The header of a request; characters that the model does not know are converted to simplified ones, or dropped from the title."""
+    words = tuple(word for word in options.topic.replace(",", " ").replace("，", " ").replace("、", " ").split() if word)
+    title, words = _known(title, codec)[:LONGEST_TITLE], tuple(filter(None, (_known(word, codec)[:4] for word in words[:4])))
+    author = _known(options.author, codec)
+    if options.form in forms.TUNES:
+        return Header(form="词", tune=options.form, era=options.era, author=author, title=title, topics=words)
+    return Header(form=options.form, era=options.era, author=author, title=title, topics=words)
+
+
+def constraint_for(options: Options, codec: VerseCodec) -> Constraint[Any] | None:
+    """The automaton of the form, or None for free ones.
+
+    Raises:
+        UsageError: an unknown form, or a first line or acrostic that does not fit it.
+    """
+    if options.form in FREE:
+        if options.acrostic or options.first_line:
+            raise UsageError(
+                "{form} has no fixed lines, so it takes no first line and no acrostic; choose a form such as 七绝", form=options.form
+            )
+        return None
+    return VerseConstraint(
+        forms.form(options.form),
+        codec.vocabulary,
+        rhyme=options.rhyme,
+        tone=options.tone,
+        acrostic=options.acrostic,
+        first_line=options.first_line,
+        end_token=codec.end,
+        repeat=options.repeat,
+    )
+
+
+def _candidates(
+    stepper: Stepper,
+    codec: VerseCodec,
+    options: Options,
+    prompt: Sequence[int],
+    constraint: Constraint[Any] | None,
+    seeds: Sequence[int],
+    known: LineFilter | None,
+    into: list[_Poem],
+) -> Iterator[Progress]:
+    """Decode one row a seed, and put the poems into `into` in row order."""
+    found: dict[int, _Poem] = {}
+    events = decode(
+        stepper,
+        [list(prompt)] * len(seeds),
+        options,
+        end_tokens=[codec.end],
+        seeds=seeds,
+        constraints=[constraint] * len(seeds) if constraint else None,
+    )
+    for event in events:
+        if isinstance(event, Finished):
+            text = codec.text(event.tokens).strip()
+            repeats = _repeats(clauses(text), known)
+            found[event.row] = _Poem(text, event.logprob / max(1, len(event.tokens)), len(event.tokens), repeats)
+            yield Progress(step=len(found), total=len(seeds))
+    into.extend(found[row] for row in range(len(seeds)))
+
+
+def _stream(
+    stepper: Stepper, codec: VerseCodec, options: Options, prompt: Sequence[int], constraint: Constraint[Any] | None, seeds: Sequence[int]
+) -> Iterator[Chunk]:
+    """Characters as they are drawn."""
+    constraints = [constraint] * len(seeds) if constraint else None
+    for event in decode(stepper, [list(prompt)] * len(seeds), options, end_tokens=[codec.end], seeds=seeds, constraints=constraints):
+        if isinstance(event, Token):
+            text = codec.text([event.token])
+            if text:
+                yield Piece(part=text, index=event.row)
+        else:
+            yield Done(reason=event.reason, index=event.row, usage=Usage(prompt=len(prompt), generated=len(event.tokens)))
+
+
+def _repeats(lines: Iterable[str], known: LineFilter | None) -> int:
+    """How many clauses of five characters or more stand in a training poem."""
+    return 0 if known is None else sum(1 for line in lines if len(line) >= 5 and known.contains(line))
+
+
+def _known(text: str, codec: VerseCodec) -> str:
+    """The text in characters that the model knows: traditional ones become simplified, others are dropped."""
+    if codec.missing(text):
+        import opencc
+
+        text = opencc.OpenCC("t2s").convert(text)
+        for char in codec.missing(text):
+            text = text.replace(char, "")
+    return text
+
+
+def _seed(*parts: int) -> int:
+    """One 64-bit seed from several numbers."""
+    return int(np.random.SeedSequence([abs(part) for part in parts]).generate_state(1, np.uint64)[0])
