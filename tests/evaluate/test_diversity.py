@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
-from miaobi.core.types import Content, Label, Record
-from miaobi.engine.metrics import Evidence, Sample, find_metric
+from miaobi.engine.metrics import Evidence, find_metric
 from miaobi.engine.metrics.diversity import distinct_share, ngrams, phrases, repeated, self_bleu_scores
 
-
-def sample(text: str, reference: str = "") -> Sample:
-    label = Label(family="test", model="test", source="", seed=0, request_sha256="", created="", software="")
-    record = Record(id=text, parts=(reference,)) if reference else None
-    return Sample(content=Content(parts=(text,), label=label), reference=record)
-
-
-def evidence(texts: list[str], references: list[str] | None = None) -> Evidence:
-    real = references or [""] * len(texts)
-    return Evidence(samples={"": [sample(text, other) for text, other in zip(texts, real, strict=True)]})
+MakeEvidence = Callable[..., Evidence]
 
 
 def test_units_are_han_characters_and_words_and_phrases_end_at_punctuation() -> None:
@@ -39,7 +30,7 @@ def test_distinct_share_counts() -> None:
     assert distinct_share([]) == 0
 
 
-def test_distinct_compares_sets_of_equal_size() -> None:
+def test_distinct_compares_sets_of_equal_size(evidence: MakeEvidence) -> None:
     figures = find_metric("distinct").figures(evidence(["春花秋月"] * 40, ["何时了往事知多少小楼昨夜又东风"] * 40))
     assert figures["distinct_1"].value == 4 / 160
     assert figures["distinct_1_real"].value == pytest.approx(15 / 160)  # cut to the 160 units of the generated ones
@@ -71,14 +62,14 @@ def test_self_bleu_penalises_brevity() -> None:
     assert score == pytest.approx(math.exp(1 - 4 / 2))
 
 
-def test_repetition_is_inside_a_text() -> None:
+def test_repetition_is_inside_a_text(evidence: MakeEvidence) -> None:
     assert repeated("abab") == (2, 4)
     figures = find_metric("repetition").figures(evidence(["春风春风春风\n夜雨\n夜雨", "独坐幽篁里"]))
     assert figures["repetition_2"].value == pytest.approx(4 / 11)  # 春风 three times, 风春 twice, 夜雨 twice; 11 bigrams
     assert figures["repetition_lines"].value == pytest.approx(1 / 4)
 
 
-def test_length_counts_units() -> None:
+def test_length_counts_units(evidence: MakeEvidence) -> None:
     figures = find_metric("length").figures(evidence(["春眠不觉晓，", "a b c"], ["处处", "闻啼鸟啊"]))
     assert figures["length"].value == 4
     assert figures["length_real"].value == 3

@@ -89,14 +89,14 @@ def compare(
         "data": {"name": dataset.name, "sha256": Dataset.open(dataset).sha256, "split": section.split},
         "seed": seed,
         "models": [{key: value for key, value in one.items() if key != "parts"} for one in measured],
-        "tests": tests(measured, seed=seed),
+        "tests": paired_tests(measured, seed=seed),
     }
     write_text(out / "compare.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
     write_text(out / "compare.html", comparison_page(result))
     return result
 
 
-def tests(measured: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[dict[str, Any]]:
+def paired_tests(measured: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[dict[str, Any]]:
     """Every pair of models on every figure that both found over the same records."""
     found = []
     for a, b in combinations(measured, 2):

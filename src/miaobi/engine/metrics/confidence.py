@@ -175,7 +175,7 @@ def mcnemar_p(a: Sequence[bool], b: Sequence[bool]) -> float:
     only_a = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
     only_b = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
     n, k = only_a + only_b, min(only_a, only_b)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    return float(min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n))
 
 
 def wilson(successes: float, count: int) -> tuple[float, float]:

@@ -134,7 +134,7 @@ def _mega(count: int | None) -> float | None:
 def _best(values: Sequence[float | None], better: str) -> set[int]:
     """The places of the best value; nothing when there is nothing to compare."""
     known = [value for value in values if value is not None]
-    if len(known) < 2 or not better:
+    if len(set(known)) < 2 or not better:
         return set()
     top = min(known) if better == "lower" else max(known)
     return {index for index, value in enumerate(values) if value == top}

@@ -27,9 +27,7 @@ def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None) -> st
         section(tr("Beside other models"), _baseline_plot(report), _baseline_table(report)),
         section(tr("Training"), _curves(log)) if log else "",
         section(tr("What it wrote"), samples([(_heading(example), example["text"]) for example in report["examples"]])),
-        section(tr("Not measured"), table([tr("metric"), tr("reason")], [[k, escape(v)] for k, v in report["skipped"].items()]))
-        if report["skipped"]
-        else "",
+        section(tr("Not measured"), _skipped(report["skipped"])),
     ]
     return page(tr("Evaluation of {name}", name=model["name"]), parts, lead=lead)
 
@@ -84,6 +82,11 @@ def _baseline_table(report: Mapping[str, Any]) -> str:
         for key, gap in entry["differences"].items()
     ]
     return table(head, rows, text_columns=(1,)) if rows else ""
+
+
+def _skipped(reasons: Mapping[str, str]) -> str:
+    rows = [[escape(name), escape(reason)] for name, reason in reasons.items()]
+    return table([tr("metric"), tr("reason")], rows, text_columns=(1,)) if rows else ""
 
 
 def _curves(path: Path) -> str:

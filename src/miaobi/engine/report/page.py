@@ -19,7 +19,7 @@ th,td{{padding:7px 12px;border-bottom:1px solid var(--rule);text-align:right;ver
 th{{color:var(--soft);font-weight:600}} th:first-child,td:first-child{{text-align:left;padding-left:0}}
 td.text,th.text{{text-align:left;white-space:normal}} td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400}}
 .plots{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:24px}}
-svg.plot{{width:100%;height:auto;max-width:760px;display:block}}
+svg.plot{{width:100%;height:auto;max-width:560px;display:block}}
 .samples{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:16px}}
 .sample{{border:1px solid var(--rule);border-radius:10px;padding:14px 16px;break-inside:avoid}}
 .sample h3{{margin:0 0 .5em;font-size:.82rem;font-weight:600;color:var(--soft)}}

@@ -10,11 +10,11 @@ from html import escape
 LIGHT = ("#2a78d6", "#1baf7a", "#eda100", "#4a3aa7", "#e34948", "#008300", "#e87ba4", "#eb6834")
 DARK = ("#3987e5", "#199e70", "#c98500", "#9085e9", "#e66767", "#22a322", "#d55181", "#d95926")
 DASHES = ("", "6 4", "2 3", "8 3 2 3")  # after eight colours the next eight are dashed, never a new hue
-POINTS = 400  # more are averaged in buckets: a plot 640 wide shows no more
+POINTS = 400  # more are averaged in buckets: a plot 520 wide shows no more
 FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "WenQuanYi Micro Hei", sans-serif'
 
-WIDTH, HEIGHT = 680, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 34, 44
+WIDTH, HEIGHT = 520, 280
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 44
 ROW = 34  # the height of one line of `intervals`
 
 
