@@ -17,6 +17,7 @@ _HOME = {
     "prepare": "miaobi.api",
     "train": "miaobi.api",
     "evaluate": "miaobi.api",
+    "compare": "miaobi.api",
     "export": "miaobi.api",
     "list_models": "miaobi.api",
     "show": "miaobi.api",
@@ -26,7 +27,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from miaobi.api import evaluate, export, generate, list_models, load, prepare, replay, show, train, verify
+    from miaobi.api import compare, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Content, Record, Request

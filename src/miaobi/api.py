@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal, write_text
 from miaobi.core.errors import ArtifactError, DataError, UsageError, unknown
 from miaobi.core.families import Family, family
-from miaobi.core.home import builtin, home
+from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
+from miaobi.core.shelf import list_models as list_models
 from miaobi.core.types import Card, Chunk, Content, Request, canonical_json
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from miaobi.trust.verify import Verdict
 
 OnProgress = Callable[[str, int, "int | None"], None]  # phase, done, total or None when it is not known
-DATASETS, RUNS, ARTIFACTS = Path("datasets"), Path("runs"), Path("artifacts")  # in the working folder
+DATASETS, RUNS = Path("datasets"), Path("runs")  # in the working folder; finished models are in `artifacts/`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,75 +71,6 @@ def _request(prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) 
 
         seed = secrets.randbits(31)
     return Request.of(prompt, seed=seed, **({"n": n} if n != 1 else {}), **options)
-
-
-# ---------------------------------------------------------------- finding models
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """A model that is on this machine."""
-
-    name: str
-    family: str
-    licence: str
-    source: str
-    bytes: int
-    folder: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"folder": str(self.folder)}
-
-
-def list_models() -> list[Known]:
-    """Every model that `load` finds by name: built in, pulled into the home folder, and trained in `artifacts/`."""
-    found: dict[str, Known] = {}
-    for place in (builtin(), home() / "models", ARTIFACTS):
-        for manifest in sorted(place.glob(f"*/{MANIFEST}")):
-            folder = manifest.parent
-            if folder.name in found or folder.suffix in (".tmp", ".old"):
-                continue
-            artifact = open_artifact(folder)
-            found[folder.name] = Known(
-                name=folder.name,
-                family=artifact.family,
-                licence=artifact.licence,
-                source=artifact.sha256,
-                bytes=sum(entry["bytes"] for entry in artifact.files.values()),
-                folder=folder,
-            )
-    return list(found.values())
-
-
-def find(model: str | Path) -> Path:
-    """The artifact folder that a name or a path means: a known name, an artifact folder, or a run's folder.
-
-    Raises:
-        UsageError: an unknown name, with the nearest known one.
-        ArtifactError: a folder without a finished model.
-    """
-    name = str(model)
-    is_path = isinstance(model, Path) or "/" in name or "\\" in name or name.startswith(".")
-    if not is_path:
-        for place in (builtin(), home() / "models", ARTIFACTS):
-            if name and (place / name / MANIFEST).is_file():
-                return place / name
-        if not Path(name).is_dir():
-            raise unknown("model", name, [known.name for known in list_models()])
-    folder = Path(model)
-    return _of_run(folder) if (folder / "resolved.yaml").is_file() else folder
-
-
-def _of_run(folder: Path) -> Path:
-    """The finished artifact of a run's folder."""
-    from miaobi.core.recipe import Recipe
-
-    name = Recipe.load(folder / "resolved.yaml").name
-    for candidate in (folder / "artifact", folder.parent.parent / ARTIFACTS / name, ARTIFACTS / name):
-        if (candidate / MANIFEST).is_file():
-            return candidate
-    raise ArtifactError("the training in {folder} is not finished. Go on with: miaobi train RECIPE --resume", folder=folder)
 
 
 def trained(recipe: Recipe) -> Path:
@@ -272,9 +204,10 @@ def train(
         whole = whole.model_copy(update={"model": whole.model.model_copy(update={"family": open_artifact(find(whole.model.base)).family})})
     family(whole.model.family).model_class()  # a missing extra is named before the data takes its time
     dataset = prepare(whole, on_progress=on_progress)
+    from miaobi.engine.report import loss_plot
     from miaobi.engine.train import train as train_model
 
-    return train_model(
+    result = train_model(
         whole,
         {name: dataset.split(name) for name in ("train", "val")},
         folder or run_folder(whole),
@@ -287,39 +220,101 @@ def train(
         resume=resume,
         on_event=on_event,
     )
+    if result.artifact is not None:
+        _describe(open_artifact(result.artifact), whole, dataset, {})
+        loss_plot(result.run / "log.jsonl", result.run / "loss.svg")
+    return result
 
 
 def evaluate(
     recipe: Recipe | str | Path | Mapping[str, Any],
     *,
     model: str | Path | None = None,
-    runtime: str = "auto",
+    out: Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Measure a recipe's model, or another one, on the recipe's held-out data; returns what `eval.json` holds.
+    """Measure a model on a recipe's held-out data; returns what `eval.json` holds.
+
+    Args:
+        model: by default the recipe's own, whose folder then gets `eval.json` and the model card.
+        out: a folder for `eval.json` and the report `eval.html`.
 
     Raises:
         UsageError: an unknown metric or baseline, or one that this model cannot give.
         ArtifactError: the recipe's model is not trained yet.
     """
-    from miaobi.engine.evaluate import evaluate as measure
-
-    whole = recipe_of(recipe)
-    loaded = load(model or trained(whole), runtime=runtime, device=device, threads=threads)
-    dataset = prepare(whole, on_progress=on_progress)
-    return measure(loaded.model, dataset, whole.evaluate, generate=whole.generate, seed=seed, on_progress=on_progress)
-
-
-def keep_evaluation(model: str | Path, figures: Mapping[str, Any]) -> Path:
-    """Put `eval.json` into a model's folder and seal it again; the model's own hash stays, for a card makes no other model."""
     import json
 
-    with _changed(open_artifact(find(model))) as folder:
-        write_text(folder / "eval.json", json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
-    return find(model) / "eval.json"
+    whole = recipe_of(recipe)
+    loaded = load(model or trained(whole), runtime="torch", device=device, threads=threads)
+    from miaobi.engine.evaluate import evaluate as measure
+    from miaobi.engine.report import evaluation_page
+
+    dataset = prepare(whole, on_progress=on_progress)
+    found = measure(loaded.model, dataset, whole.evaluate, generate=whole.generate, seed=seed, on_progress=on_progress)
+    if out:
+        log = run_folder(whole) / "log.jsonl"
+        write_text(out / "eval.json", json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+        write_text(out / "eval.html", evaluation_page(found, log=log if log.is_file() and not model else None))
+    if model is None:
+        _describe(loaded.artifact, whole, dataset, found)
+    return found
+
+
+def _describe(artifact: Artifact, recipe: Recipe, dataset: Dataset, figures: Mapping[str, Any]) -> None:
+    """Put `eval.json` and the model card into a model's folder. Its own hash stays: a card makes no other model."""
+    import json
+
+    from miaobi.engine.card import model_card
+    from miaobi.engine.compare import parameters
+    from miaobi.engine.report import read_log
+
+    log = run_folder(recipe) / "log.jsonl"
+    card = model_card(
+        recipe,
+        artifact,
+        data=dataset.card,
+        evaluation=figures,
+        log=read_log(log) if log.is_file() else None,
+        parameters=parameters(artifact),
+    )
+    with _changed(artifact) as folder:
+        write_text(folder / "README.md", card)
+        if figures:
+            write_text(folder / "eval.json", json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
+
+
+def compare(
+    things: Sequence[str | Path],
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    out: Path,
+    threads: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Measure several models on one recipe's held-out data, recipes among them being trained first; returns what `compare.json` holds.
+
+    Args:
+        things: models by name or folder, and recipes.
+        out: a folder for `compare.json`, the report `compare.html`, and the runs of the recipes.
+
+    Raises:
+        UsageError: fewer than two, or something that is neither a recipe nor a model.
+    """
+    from miaobi.engine.compare import compare as set_side_by_side
+    from miaobi.engine.compare import contestants
+
+    whole = recipe_of(recipe)
+    paths = [Path(thing) if str(thing).endswith((".yaml", ".yml")) else find(thing) for thing in things]
+    models = contestants(paths, out)
+    dataset = prepare(whole, on_progress=on_progress)
+    return set_side_by_side(
+        models, dataset.folder, whole.evaluate, out=out, generate=whole.generate, threads=threads, seed=seed, on_progress=on_progress
+    )
 
 
 def export(model: str | Path, *, formats: Sequence[str] = ("fp32", "int8"), out: Path | None = None) -> dict[str, dict[str, float]]:
@@ -381,26 +376,13 @@ def replay(path: str | Path, *, model: str | Path | None = None, device: str = "
         UsageError: the label does not hold the whole request.
         ArtifactError: the model is not here, or the one that was named has another hash.
     """
-    from miaobi.engine.generate import collect
-    from miaobi.trust import label, replay
+    from miaobi.engine.replay import replay as make_again
+    from miaobi.trust import label as labels
 
-    marked = label.read_marked(Path(path))
-    old = label.read(Path(path))
-    request = replay.request_of(old)
-    loaded = load(find(model) if model else _by_source(old.source, old.model), device=device, threads=threads)
-    replay.check_model(old, loaded.card)
-    contents = collect(loaded.model, request, created=old.created)
-    again = next((content for content in contents if content.label.index == old.index), None)
-    if again is None:
-        raise ArtifactError("the model gave no content number {index} this time", index=old.index)
-    return replay.compare(old, again, text=marked.text)
-
-
-def _by_source(source: str, name: str) -> Path:
-    for known in list_models():
-        if known.source == source:
-            return known.folder
-    raise ArtifactError("the model {name} with the hash {source} is not here; name its folder with --model", name=name, source=source[:12])
+    path = Path(path)
+    label = labels.read(path)
+    folder = find(model) if model else find_by_hash(label.source, label.model)
+    return make_again(label, lambda name: load(folder, device=device, threads=threads).model, text=labels.read_marked(path).text)
 
 
 def show(thing: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`miaobi evaluate RECIPE`: figures of a model on held-out data, kept as `eval.json` in the model's folder."""
+"""`miaobi evaluate RECIPE`: figures of a model on held-out data, kept in the model's folder and its card."""
 
 from __future__ import annotations
 
@@ -19,46 +19,34 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The recipe says which data and figures; `--model` measures another model on them."""
     recipe_arguments(parser)
     parser.add_argument("--model", metavar="MODEL", help=tr("measure this model (default: the one that the recipe trained)"))
-    parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
-    parser.add_argument("--out", type=Path, metavar="FILE", help=tr("write the figures here (default: eval.json in the model's folder)"))
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=tr("write eval.json and a report to look at, eval.html"))
     seed_argument(parser, tr("seed of the records and samples that are drawn"))
     machine_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Measure, print the figures, keep them."""
-    import json
-
+    """Measure and print the figures."""
     from miaobi import api
     from miaobi.cli.terminal import table
-    from miaobi.core.artifact import write_text
 
-    recipe = recipe_of(arguments)
     with output.progress() as tick:
         found = api.evaluate(
-            recipe,
+            recipe_of(arguments),
             model=arguments.model,
-            runtime=arguments.runtime,
+            out=arguments.out,
             device=arguments.device,
             threads=arguments.threads,
             seed=arguments.seed or 0,
             on_progress=tick,
         )
+    output.result(found, table(rows(found["figures"])))
     if arguments.out:
-        write_text(arguments.out, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
-        written = arguments.out
-    else:
-        written = api.keep_evaluation(arguments.model or api.trained(recipe), found)
-    output.result(found, table(rows(found)))
-    output.news("written: {path}", path=written)
+        output.news("written: {path}", path=arguments.out / "eval.html")
     return 0
 
 
-def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def rows(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """One row a figure: name, value and, where it is known, the interval around it."""
-    lines: list[tuple[str, ...]] = []
-    for name, figure in found["figures"].items():
-        interval = [figure.get("low"), figure.get("high")]
-        between = f"{interval[0]:.4g} – {interval[1]:.4g}" if None not in interval else ""
-        lines.append((name, f"{figure['value']:.4g}", between))
-    return lines
+    from miaobi.engine.report.evaluation import interval
+
+    return [(name, f"{figure['value']:.4g}", interval(figure)) for name, figure in figures.items()]

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train the model of a recipe",
     "generate": "write something with a model",
     "evaluate": "measure a model on held-out data",
+    "compare": "set several models side by side",
     "show": "show what a file, model, dataset, run or recipe is",
     "verify": "check a label, or the files of a model",
     "replay": "make a labelled content again, byte for byte",

@@ -1,0 +1,58 @@
+# make demo    three poems with their labels in demo/ (base install: neither torch nor transformers)
+# make test    linters, types, layers and every fast test
+# See CONTRIBUTING.md for the others.
+
+PYTHON ?= python3
+VENV ?= .venv
+THEME ?= 中秋月夜
+FORM ?= 七绝
+
+BIN := $(VENV)/bin
+BASE := $(VENV)/.miaobi-base
+DEV := $(VENV)/.miaobi-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check test-slow bench docs clean
+
+demo: $(BASE)
+	@rm -rf demo
+	@HF_HUB_OFFLINE=1 $(BIN)/miaobi --lang zh generate poet "$(THEME)" --form $(FORM) --n 3 --out demo/poem.md
+	@echo
+	@$(BIN)/miaobi --lang zh show demo/poem-1.md
+	@echo
+	@for file in demo/*.md; do $(BIN)/miaobi --lang zh verify $$file || exit 1; done
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: $(DEV)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+bench: $(DEV)
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+docs: $(DEV)
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf demo site dist build
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "miaobi needs Python 3.11 or newer; try: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# torch comes first: once it is there, no other package's looser range brings another build
+$(DEV): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(BASE)
