@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal, write_text
-from miaobi.core.errors import ArtifactError, DataError, UsageError, unknown
+from miaobi.core.errors import ArtifactError, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
 from miaobi.core.shelf import list_models as list_models
@@ -171,8 +171,6 @@ def prepare(
     from miaobi.data.prepare import prepare as prepare_data
 
     whole = recipe_of(recipe)
-    if not whole.data.sources():
-        raise DataError("the recipe '{name}' names no data. Give it a section data with a source", name=whole.name)
     target = folder or dataset_folder(whole)
     return prepare_data(whole.data, target, name=whole.name, resume=resume, workers=workers, on_progress=on_progress)
 
@@ -411,8 +409,8 @@ def show(thing: str | Path) -> dict[str, Any]:
 def _show_model(artifact: Artifact) -> dict[str, Any]:
     import json
 
-    card = artifact.folder / "README.md"
-    figures = artifact.folder / "eval.json"
+    card, evaluation = artifact.folder / "README.md", artifact.folder / "eval.json"
+    figures = json.loads(evaluation.read_text(encoding="utf-8"))["figures"] if evaluation.is_file() else {}
     return {
         "kind": "model",
         "name": artifact.name,
@@ -423,9 +421,9 @@ def _show_model(artifact: Artifact) -> dict[str, Any]:
         "data": list(artifact.data),
         "source": artifact.sha256,
         "folder": str(artifact.folder),
+        "card": str(card) if card.is_file() else "",
         "files": {name: entry["bytes"] for name, entry in artifact.files.items()},
-        "evaluation": json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {},
-        "card": card.read_text(encoding="utf-8") if card.is_file() else "",
+        "figures": {name: figure["value"] for name, figure in figures.items()},
     }
 
 

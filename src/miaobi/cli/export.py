@@ -27,9 +27,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Export, and print the largest error of every graph."""
     from miaobi import api
     from miaobi.cli.terminal import table
+    from miaobi.core.shelf import find
 
     output.news("exporting {model}", model=arguments.model)
     errors = api.export(arguments.model, formats=arguments.formats or FORMATS, out=arguments.out)
     rows = [(name, f"{key} {value:.3g}") for name, found in errors.items() for key, value in found.items()]
-    output.result({"errors": errors, "folder": arguments.out or api.find(arguments.model)}, table(rows))
+    output.result({"errors": errors, "folder": arguments.out or find(arguments.model)}, table(rows))
     return 0
