@@ -120,7 +120,7 @@ def test_a_family_with_n_is_asked_once_and_contents_come_in_order() -> None:
     ("options", "words"),
     [
         ({"lenght": 3}, "Did you mean 'length'?"),
-        ({"length": 10**9}, "less than or equal to 100"),
+        ({"length": 10**9}, "at most 100"),
         ({"length": float("nan")}, "length"),
         ({"length": True}, "length"),
         ({"n": 10**9}, "n"),

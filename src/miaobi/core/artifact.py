@@ -100,6 +100,8 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         number = int(manifest["format"])
+        if number < 1:
+            raise ValueError(f"format {number}")
         if number > FORMAT:
             raise ArtifactError(
                 "artifact {folder} has format {number}; this miaobi reads formats up to {known}. Update with: pip install --upgrade miaobi",
@@ -108,7 +110,7 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
                 known=FORMAT,
             )
         files = {str(key): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])} for key, entry in manifest["files"].items()}
-        if any(key.startswith(("/", "\\")) or ".." in Path(key).parts for key in files):
+        if not all(map(_inside, files)):
             raise ValueError("a file outside the folder")
         describe = set(manifest.get("describe", ()))
         digest = hashlib.sha256(canonical_json({key: entry["sha256"] for key, entry in files.items() if key not in describe})).hexdigest()
@@ -122,11 +124,18 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
             base=str(manifest.get("base", "")),
             data=tuple(str(entry) for entry in manifest.get("data", ())),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except PermissionError:
+        raise ArtifactError("no permission to read {path}", path=path) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError("artifact {folder}: {manifest} is damaged ({error})", folder=folder, manifest=MANIFEST, error=error) from None
     if verify:
         artifact.verify()
     return artifact
+
+
+def _inside(name: str) -> bool:
+    """Whether a manifest's path stays in its folder on every system."""
+    return bool(name) and not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and name[1:2] != ":"
 
 
 @contextlib.contextmanager
@@ -136,21 +145,22 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         ArtifactError: `target` exists and `replace` is False.
     """
-    if target.exists() and not replace:
-        raise ArtifactError("{folder} exists already; choose another name or remove it", folder=target)
-    temporary = target.with_name(target.name + ".tmp")
+    temporary, old = target.with_name(target.name + ".tmp"), target.with_name(target.name + ".old")
     with explain_os_errors(target):
+        if old.exists() and not target.exists():  # a kill came between the two renames below
+            old.rename(target)
+        if target.exists() and not replace:
+            raise ArtifactError("{folder} exists already; choose another name or remove it", folder=target)
         if temporary.exists():
             shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
         try:
             yield temporary
+            sync_tree(temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        sync_tree(temporary)
         if target.exists():
-            old = target.with_name(target.name + ".old")
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
             temporary.rename(target)
@@ -221,4 +231,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MiaobiError("no permission to write {path}. Choose another folder or mend its permissions", path=path) from None
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise MiaobiError("{path} cannot be written: a file is where a folder should be, or the reverse", path=path) from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise MiaobiError("{path} cannot be written: the name is too long", path=path) from None
         raise

@@ -174,6 +174,8 @@ class Trust(Schema):
 
     licence: str = ""
     watermark: str = ""
+    wordlist: str = ""
+    """A file of words that hold back requests and outputs, besides the built-in ones; see `trust.safety`."""
 
 
 class Scale(Schema):
@@ -214,9 +216,11 @@ class Recipe(Schema):
                 number=merged["version"],
                 known=VERSION,
             )
+        if not isinstance(presets, Mapping) or not all(isinstance(change, Mapping) for change in presets.values()):
+            raise UsageError("{where}: `presets` should be named mappings of changes", where=where)
         if preset:
             if preset not in presets:
-                raise unknown("preset", preset, presets)
+                raise unknown("preset", preset, map(str, presets))
             merged = _merge(merged, presets[preset])
         for override in overrides:
             merged = _merge(merged, _override(override))
@@ -256,6 +260,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(
             "{path} is not YAML: {problem} (line {line})", path=path, problem=getattr(error, "problem", error), line=line
         ) from None
+    except (ValueError, RecursionError) as error:  # a date such as 2026-13-45, a number of 5000 digits, 10,000 brackets
+        raise UsageError("{path} holds a value that YAML cannot read ({problem})", path=path, problem=error) from None
+    except PermissionError:
+        raise UsageError("no permission to read {path}", path=path) from None
     if not isinstance(values, dict):
         raise UsageError("{path} holds no recipe: it should be a mapping that begins with `version: 1`", path=path)
     return values
@@ -270,7 +278,7 @@ def _override(text: str) -> dict[str, Any]:
         raise UsageError("--set takes key.path=value, not '{text}'", text=text)
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UsageError("--set {text}: the value is not YAML", text=text) from None
     if isinstance(nested, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as text; people mean the number

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -28,6 +30,35 @@ class Schema(BaseModel):
 
 S = TypeVar("S", bound=Schema)
 
+_TAG = re.compile(
+    r"str|int|float|bool|none|(?:list|dict|tuple)\[.*\]|[A-Z]\w*"
+)  # pydantic's names of a union's branches; keys are lower case
+_REPR = reprlib.Repr()  # bounded: an alias in YAML can stand for a billion items
+_REPR.maxlevel, _REPR.maxstring = 2, 60
+_WHOLE, _NUMBER, _LIST, _MAPPING = "a whole number is wanted", "a number is wanted", "a list is wanted", "keys with values are wanted"
+_MESSAGES = {  # pydantic's kinds of problems in our words, which have a Chinese translation
+    "greater_than_equal": "it should be at least {ge}",
+    "greater_than": "it should be more than {gt}",
+    "less_than_equal": "it should be at most {le}",
+    "less_than": "it should be less than {lt}",
+    "finite_number": "it should be a finite number",
+    "literal_error": "it should be {expected}",
+    "string_pattern_mismatch": "it should match {pattern}",
+    "string_type": "text is wanted",
+    "bool_type": "true or false is wanted",
+    "bool_parsing": "true or false is wanted",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+}
+
 
 def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
     """`values` as a `schema`, or a `UsageError` that says what is wrong at which path and what is known.
@@ -37,14 +68,25 @@ def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(schema, problem) for problem in error.errors(include_url=False)]
+        lines = [_explain(schema, problem) for problem in _meant(error.errors(include_url=False))]
         raise UsageError("{where}: {problems}", where=where, problems="; ".join(dict.fromkeys(lines))) from None
+
+
+def _meant(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the branches of a union that a value failed, those it was meant for: a mapping is not blamed for being no text."""
+    branches = [problem["loc"][:-1] if problem["loc"] and _TAG.fullmatch(str(problem["loc"][-1])) else None for problem in problems]
+    meant = [problem["loc"] for problem, branch in zip(problems, branches) if branch is None]
+    return [
+        problem
+        for problem, branch in zip(problems, branches)
+        if branch is None or not any(location[: len(branch)] == branch for location in meant)
+    ]
 
 
 def _explain(schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
     """One pydantic problem as a sentence."""
     location: Sequence[int | str] = problem["loc"]
-    path = ".".join(str(step) for step in location)
+    path = ".".join(str(step) for step in location if not _TAG.fullmatch(str(step)))
     if problem["type"] == "extra_forbidden":
         known = _known_keys(schema, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
@@ -55,8 +97,10 @@ def _explain(schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")  # pydantic's words before those of a validator of ours
     if not path:
         return str(message)  # a contradiction between keys names them itself
-    given = repr(problem.get("input"))
+    given = _REPR.repr(problem.get("input"))
     given = given if len(given) <= 60 else given[:57] + "..."
+    if problem["type"] in _MESSAGES:
+        message = tr(_MESSAGES[problem["type"]], **problem.get("ctx", {}))
     return tr("'{path}' is {given}: {message}", path=path, given=given, message=message)
 
 
