@@ -72,18 +72,32 @@ def top_p(logits: Array, p: float) -> Array:
 
 
 def _top_p_row(row: np.ndarray, p: float) -> np.ndarray:
-    weights = np.exp(row - row.max())
-    total = weights.sum()
-    # Tokens this light weigh at most 1 - p together, so all of them fall: only the few others are sorted.
-    heavy = np.flatnonzero(weights > (1.0 - p) * total / row.size)
-    shares = weights[heavy]
-    order = np.argsort(shares)
-    below = np.cumsum(shares[order], dtype=np.float64) + (total - shares.sum())
-    first = min(int(np.searchsorted(below, (1.0 - p) * total, side="right")), len(heavy) - 1)
-    kept = heavy[order[first:]]
+    kept = heaviest_share(np.exp(row - row.max()), p)
     result = np.full_like(row, _RULED_OUT)
     result[kept] = row[kept]
     return result
+
+
+def heaviest_share(weights: np.ndarray, p: float) -> np.ndarray:
+    """The indices, ascending, of the fewest weights (V,) that hold the share p of their sum. Equal weights stay or fall together.
+
+    Sorting a vocabulary takes a millisecond; a histogram over the leading bits of the floats, whose order is that of the numbers, finds
+    the bin in which the share is reached, and only that bin is sorted.
+    """
+    weights = weights.astype(np.float32, copy=False)
+    total = float(weights.sum())
+    heavy = np.flatnonzero(weights > (1.0 - p) * total / weights.size)  # the others hold at most 1 - p together: they all fall
+    shares = weights[heavy]
+    spare = float(shares.sum()) - p * total  # how much of the heavy ones, lightest first, may fall too
+    bins = shares.view(np.int32) >> 18  # the exponent and 5 bits of the mantissa
+    bins -= bins.min()
+    sums = np.cumsum(np.bincount(bins, weights=shares))
+    edge = min(int(np.searchsorted(sums, spare, side="right")), len(sums) - 1)
+    at_edge = np.sort(shares[bins == edge])
+    fallen = np.cumsum(at_edge, dtype=np.float64) + (sums[edge - 1] if edge else 0.0)
+    lightest = at_edge[min(int(np.searchsorted(fallen, spare, side="right")), len(at_edge) - 1)]
+    kept: np.ndarray = heavy[shares >= lightest]
+    return kept
 
 
 def min_p(logits: Array, p: float) -> Array:

@@ -6,15 +6,15 @@ the batch at once. Identical prompts (and the `n` copies of one) are read once a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
 
 from miaobi.core.errors import MiaobiError
-from miaobi.engine.sampling import processors
+from miaobi.engine.sampling import choice, processors
+from miaobi.engine.sampling.beam import BeamRules, Hypothesis, Search, advance, best
 from miaobi.engine.sampling.constraint import Constraint
 from miaobi.engine.sampling.options import Sampling
 from miaobi.engine.sampling.stepper import Array, Stepper
@@ -54,7 +54,7 @@ def decode(
     seeds: Sequence[int],
     constraints: Sequence[Constraint[Any] | None] | None = None,
     stop: Stop | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Continue every prompt `options.n` times; row `i * n + j` is copy j of prompt i.
 
     `seeds` and `constraints` have one entry for each row. `stop` sees a row's generated tokens after each one and ends the row when it
@@ -72,6 +72,8 @@ def decode(
         raise MiaobiError(
             "logit_bias names token {token}; the last one is {last}", token=max(options.logit_bias), last=stepper.vocab_size - 1
         )
+    if options.beams > 1:
+        return _beams(stepper, prompts, options, constraints, BeamRules(options=options, end_tokens=frozenset(end_tokens), stop=stop))
     rows = []
     for index, seed in enumerate(seeds):
         constraint = constraints[index] if constraints else None
@@ -105,7 +107,9 @@ class _Row:
         return None if self.constraint is None else self.constraint.allowed(self.state)
 
 
-def _loop(stepper: Stepper, rows: list[_Row], options: Sampling, end_tokens: frozenset[int], stop: Stop | None) -> Iterator[Event]:
+def _loop(
+    stepper: Stepper, rows: list[_Row], options: Sampling, end_tokens: frozenset[int], stop: Stop | None
+) -> Generator[Event, None, None]:
     logits = start(stepper, [row.history for row in rows])
     while True:
         staying: list[int] = []
@@ -125,6 +129,37 @@ def _loop(stepper: Stepper, rows: list[_Row], options: Sampling, end_tokens: fro
             stepper.reorder(staying)
             rows = [rows[position] for position in staying]
         logits = stepper.step([row.generated[-1] for row in rows])
+
+
+def _beams(
+    stepper: Stepper,
+    prompts: Sequence[Sequence[int]],
+    options: Sampling,
+    constraints: Sequence[Constraint[Any] | None] | None,
+    rules: BeamRules,
+) -> Generator[Event, None, None]:
+    """Beam search; the n best hypotheses of a prompt come as soon as its search is done."""
+    searches = []
+    for index, prompt in enumerate(prompts):
+        searches.append(Search(prompt=tuple(prompt), constraint=constraints[index * options.n] if constraints else None))
+    logits = start(stepper, prompts)
+    open_searches = list(enumerate(searches))
+    while open_searches:
+        sources, tokens = advance([search for _, search in open_searches], choice.single_precision(logits), rules)
+        for index, search in open_searches:
+            if not search.running:
+                for rank, hypothesis in enumerate(best(search, options.n)):
+                    yield from _events(index * options.n + rank, hypothesis)
+        open_searches = [(index, search) for index, search in open_searches if search.running]
+        if open_searches:
+            stepper.reorder(sources)
+            logits = stepper.step(tokens)
+
+
+def _events(row: int, hypothesis: Hypothesis) -> Iterator[Event]:
+    for token, logprob in zip(hypothesis.tokens, hypothesis.logprobs):
+        yield Token(row=row, token=token, logprob=logprob)
+    yield Finished(row=row, reason=hypothesis.reason, tokens=hypothesis.tokens, logprob=sum(hypothesis.logprobs))
 
 
 def start(stepper: Stepper, prompts: Sequence[Sequence[int]]) -> Array:
@@ -153,80 +188,14 @@ def _advance(row: _Row, token: int, options: Sampling, end_tokens: frozenset[int
 
 def _choose(raw: Array, rows: Sequence[_Row], options: Sampling, end_tokens: frozenset[int]) -> list[tuple[int, float]]:
     """The next token of every row and its log-probability by the model."""
-    raw = single_precision(raw)
+    raw = choice.single_precision(raw)
     logits = processors.process(raw, [row.history for row in rows], [row.generated for row in rows], options, end_tokens=end_tokens)
     logits = processors.mask(logits, [row.mask for row in rows])
-    check(raw, logits)
+    choice.check(raw, logits)
     if options.temperature > 0:
-        tokens = draw(processors.truncate(logits, options), [row.rng.random() for row in rows])
+        tokens = choice.draw(logits, options, [row.rng.random() for row in rows])
     elif rows[0].generated or options.n == 1:
-        tokens = likeliest(logits)
+        tokens = choice.likeliest(logits)
     else:
-        tokens = _branch(logits, [row.copy for row in rows])
-    return list(zip(tokens, log_probabilities(raw, tokens)))
-
-
-def single_precision(logits: Array) -> Array:
-    """float32, without a copy where it is that already: half floats overflow in sums and doubles cost time."""
-    xp = array_namespace(logits)
-    return logits if logits.dtype == xp.float32 else xp.astype(logits, xp.float32)
-
-
-def check(raw: Array, logits: Array) -> None:
-    """Refuse logits that no token can be drawn from. The maximum alone tells: NaN wins every comparison of it.
-
-    Raises:
-        MiaobiError: NaN or infinity in the model's logits, or nothing left after the processors.
-    """
-    xp = array_namespace(logits)
-    tops = xp.max(logits, axis=-1)
-    if bool(xp.all(xp.isfinite(tops))):
-        return
-    if not bool(xp.all(xp.isfinite(xp.max(raw, axis=-1)))):
-        raise MiaobiError("the model's output is not a number (NaN or infinity); its weights are damaged or its training diverged")
-    raise MiaobiError(
-        "no token can follow: the constraint, no_repeat_ngram, min_tokens and logit_bias together rule out all {size}",
-        size=logits.shape[-1],
-    )
-
-
-def likeliest(logits: Array) -> list[int]:
-    """The token with the highest logit in each row; the first of equals."""
-    found: list[int] = array_namespace(logits).argmax(logits, axis=-1).tolist()
-    return found
-
-
-def _branch(logits: Array, ranks: Sequence[int]) -> list[int]:
-    """The token of this rank in each row, 0 the likeliest; ranks begin again where tokens run out."""
-    xp = array_namespace(logits)
-    order = xp.argsort(logits, axis=-1, descending=True, stable=True)
-    possible = xp.sum(xp.astype(logits > -float("inf"), xp.int64), axis=-1)
-    return [int(order[row, rank % int(possible[row])]) for row, rank in enumerate(ranks)]
-
-
-def draw(logits: Array, uniforms: Sequence[float]) -> list[int]:
-    """One token for each row by inverting its cumulative distribution at `1 - uniform`, which is in (0, 1].
-
-    With the target in (0, total] the first token that reaches it has a weight above 0, so no rounding can draw a token ruled out.
-    """
-    if is_numpy_array(logits):
-        return [_draw_row(row, uniform) for row, uniform in zip(logits, uniforms)]
-    xp = array_namespace(logits)
-    reached = xp.cumulative_sum(xp.exp(logits - xp.max(logits, axis=-1, keepdims=True)), axis=-1)
-    shares = xp.asarray([[1.0 - uniform] for uniform in uniforms], dtype=reached.dtype, device=device(logits))
-    tokens: list[int] = xp.sum(xp.astype(reached < shares * reached[:, -1:], xp.int64), axis=-1).tolist()
-    return tokens
-
-
-def _draw_row(row: np.ndarray, uniform: float) -> int:
-    left = np.flatnonzero(row > -np.inf)  # after a truncation a few of very many
-    logits = row[left]
-    reached = np.cumsum(np.exp(logits - logits.max()), dtype=np.float64)
-    return int(left[np.searchsorted(reached, (1.0 - uniform) * reached[-1])])
-
-
-def log_probabilities(raw: Array, tokens: Sequence[int]) -> list[float]:
-    """The model's own natural-log probability of one token a row."""
-    chosen = raw[list(range(len(tokens))), list(tokens)]
-    values: list[float] = (chosen - processors.log_sum_exp(raw)[:, 0]).tolist()
-    return values
+        tokens = choice.ranked(logits, [row.copy for row in rows])
+    return list(zip(tokens, choice.log_probabilities(raw, tokens)))
