@@ -26,6 +26,7 @@ FAMILY = Family(
     runtime="miaobi.models.verse.runtime:VerseRuntime",
     schemas=_schemas,
     tiny={"width": 32, "layers": 2, "heads": 2, "context": 96, "min_count": 1},
+    metrics={name: f"miaobi.models.verse.metrics:{name}" for name in ("form", "rhyme", "tone", "regular", "resampled")},
     extra="train",
     packages=("torch",),
 )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from miaobi.core.types import Card, Chunk, Request
+from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.decoder_runtime import OnnxStepper
 from miaobi.models.verse.codec import VerseCodec
 from miaobi.models.verse.family import FAMILY
-from miaobi.models.verse.write import write_poems
+from miaobi.models.verse.write import request_for, write_poems
 
 
 class VerseRuntime:
@@ -24,6 +24,10 @@ class VerseRuntime:
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Poems; see `write.write_poems`."""
         yield from write_poems(self.stepper.fresh(), self.codec, request, folder=self.folder)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked to get such a poem; evaluation asks it of held-out ones."""
+        return request_for(record)
 
     def save(self, folder: Path, /) -> None:
         """A copy of the files that it was loaded from."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from miaobi.core.errors import UsageError
-from miaobi.core.types import Chunk, Done, Piece, Progress, Request, Usage
+from miaobi.core.types import Chunk, Done, Piece, Progress, Record, Request, Usage
 from miaobi.engine.sampling.constraint import Constraint
 from miaobi.engine.sampling.stepper import Stepper
 from miaobi.engine.sampling.tokens import Finished, Token, decode
 from miaobi.models.verse import forms
-from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses
+from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses, header_of
 from miaobi.models.verse.constraint import VerseConstraint
 from miaobi.models.verse.schema import Options
 from miaobi.trust.originality import LineFilter
@@ -73,6 +73,15 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, folder
         waiting = still
         if not waiting:
             return
+
+
+def request_for(record: Record) -> Request | None:
+    """What a person would have asked to get such a poem: its title, form and dynasty. None for forms without a fixed pattern."""
+    header = header_of(record)
+    form = header.tune if header.form == "词" else header.form
+    if form in FREE or (header.form == "词" and form not in forms.TUNES):
+        return None
+    return Request.of(header.title, form=form, era=header.era)
 
 
 def header_for(options: Options, title: str, codec: VerseCodec) -> Header:
