@@ -1,0 +1,113 @@
+"""Units of work on all cores: a few worker processes, each fed one unit at a time through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from miaobi.core import errors
+from miaobi.core.errors import MiaobiError
+from miaobi.data.plan import Plan
+from miaobi.data.worker import run_unit
+
+SMALL_BYTES = 8 << 20  # below, starting processes costs more than they win
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_units(plan: Plan, work: Path, units: Sequence[int], *, workers: int | None, on_done: Callable[[int], None]) -> None:
+    """Run the units in any order; `on_done` is called in this thread.
+
+    Raises:
+        MiaobiError: what a unit raised; the others stop.
+    """
+    weight = sum(piece.weight for unit in units for piece in plan.units[unit])
+    count = min(workers or (num_cores() if weight > SMALL_BYTES else 1), len(units))
+    if count <= 1:
+        for unit in units:
+            run_unit(plan, unit, work / "units")
+            on_done(unit)
+        return
+    answers: queue.Queue[int | BaseException] = queue.Queue()
+    waiting, lock = iter(units), threading.Lock()
+    processes = [_start(work) for _ in range(count)]
+    threads = [threading.Thread(target=_feed, args=(process, waiting, lock, answers), daemon=True) for process in processes]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in units:
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            on_done(answer)
+    finally:
+        for process in processes:
+            process.kill()
+        for thread in threads:
+            thread.join()
+        for process in processes:
+            process.communicate()
+
+
+def _start(work: Path) -> subprocess.Popen[str]:
+    """A worker that imports from where we do; one core each, so libraries in it must not start threads."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "miaobi.data.worker", str(work)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+    )
+
+
+def _feed(process: subprocess.Popen[str], waiting: Iterator[int], lock: threading.Lock, answers: queue.Queue[int | BaseException]) -> None:
+    """Give units to one worker until there are none, or it fails."""
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    while True:
+        with lock:
+            unit = next(waiting, None)
+        if unit is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            process.stdin.write(f"{unit}\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            complaint = process.stderr.read().strip()
+            answers.put(
+                MiaobiError("a worker process ended unexpectedly: {reason}", reason=complaint[-2000:] or "it was killed (out of memory?)")
+            )
+            return
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            answers.put(_error(answer))
+            return
+        answers.put(unit)
+
+
+def _error(answer: dict[str, Any]) -> MiaobiError:
+    """The error that a worker met, as the same kind here."""
+    kind = getattr(errors, answer["error"], MiaobiError)
+    error = MiaobiError(answer["template"], **answer["values"])
+    if isinstance(kind, type) and issubclass(kind, MiaobiError):
+        error.__class__ = kind
+    return error

@@ -1,0 +1,37 @@
+"""Options of the step `dedup`; `miaobi.data.duplicates` does the work, since it needs the whole corpus.
+
+MinHash: Broder (1997); banding: Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3. Candidates of the bands are then
+compared by their real Jaccard similarity, so a chance collision never drops a record.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from miaobi.core.schema import Schema
+from miaobi.data.steps import register
+
+
+class Dedup(Schema):
+    """Keep the first of records that are the same (`exact`) or nearly the same (`minhash`). Case, spaces and punctuation do not count."""
+
+    method: Literal["exact", "minhash"] = "exact"
+    threshold: float = Field(0.8, gt=0, le=1)
+    """Records whose n-grams overlap by at least this share (Jaccard) are one."""
+    group: float = Field(0.5, gt=0, le=1)
+    """Records alike by at least this share are kept, but stay on one side of the split."""
+    ngram: int = Field(5, ge=1, le=20)
+    """Length in characters; 2 or 3 for short Chinese texts."""
+    permutations: int = Field(128, ge=16, le=512)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.group > self.threshold:
+            raise ValueError("`group` is at most `threshold`")
+        return self
+
+
+register("dedup", Dedup, None, shorthand="method")

@@ -1,0 +1,182 @@
+"""One unit of work: its pieces read, its records through the steps, the kept ones and the dropped ones in files of their own.
+
+`python -m miaobi.data.worker FOLDER` is a worker process: unit numbers come in on stdin, answers go out on stdout, both as JSON lines. It ends when
+stdin does, so workers never outlive a parent that was killed; and unlike `multiprocessing` it neither runs the caller's main module again nor pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from miaobi.core.artifact import explain_os_errors, write_text
+from miaobi.core.errors import MiaobiError
+from miaobi.core.types import Record
+from miaobi.data import readers
+from miaobi.data.duplicates import Keys, content_key, letters, signer
+from miaobi.data.plan import Plan, from_json
+from miaobi.data.records import Dropped, to_line
+from miaobi.data.steps import chain
+
+PART_RECORDS = 50_000
+_BLOCK = 512
+_BLOCK_LETTERS = 1 << 20
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a unit; its file is written last and says that the unit is done."""
+
+    read: int = 0
+    kept: int = 0
+    parts: list[int] = field(default_factory=list)  # records in each part
+    dropped: Counter[str] = field(default_factory=Counter)  # "step reason" -> records
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"read": self.read, "kept": self.kept, "parts": self.parts, "dropped": dict(self.dropped)}
+
+
+def done_path(folder: Path, unit: int) -> Path:
+    """The file whose presence says that a unit is done."""
+    return folder / f"{unit:06d}.json"
+
+
+def part_path(folder: Path, unit: int, part: int) -> Path:
+    """Kept lines of a unit's part; its numbers lie beside it as `.npy`."""
+    return folder / f"{unit:06d}-{part:04d}.jsonl"
+
+
+def dropped_path(folder: Path, unit: int) -> Path:
+    """Dropped lines of a unit."""
+    return folder / f"{unit:06d}.dropped.jsonl"
+
+
+class _Parts:
+    """Writes kept records to parts of at most `PART_RECORDS`, a block at a time, with their numbers."""
+
+    def __init__(self, folder: Path, unit: int, plan: Plan) -> None:
+        self._folder, self._unit = folder, unit
+        self._sign = signer(plan.group) if plan.group else None
+        self._num_bands = plan.num_bands
+        self._file: IO[bytes] | None = None
+        self._offset = self._waiting = 0
+        self._texts: list[str] = []
+        self._rows: list[tuple[int, int, int, int]] = []
+        self._blocks: list[Keys] = []
+        self.counts: list[int] = []
+
+    def add(self, record: Record, source: int) -> None:
+        if self._file is None:
+            self._file = part_path(self._folder, self._unit, len(self.counts)).open("wb")
+            self._offset = 0
+            self.counts.append(0)
+        line, text = to_line(record, source), letters(record.text)
+        self._file.write(line)
+        self._rows.append((*content_key(text), self._offset, len(record.text)))
+        self._texts.append(text)
+        self._offset += len(line)
+        self.counts[-1] += 1
+        self._waiting += len(text)
+        if len(self._texts) >= _BLOCK or self._waiting > _BLOCK_LETTERS:
+            self._flush()
+        if self.counts[-1] >= PART_RECORDS:
+            self.close()
+
+    def _flush(self) -> None:
+        """Sign the texts of a block together."""
+        if not self._texts:
+            return
+        block = np.empty((len(self._texts), 4 + self._num_bands), dtype=np.uint64)
+        block[:, :4] = np.array(self._rows, dtype=np.uint64)
+        if self._sign is not None:
+            block[:, 4:] = self._sign(self._texts)
+        self._blocks.append(block)
+        self._texts, self._rows, self._waiting = [], [], 0
+
+    def close(self) -> None:
+        """End the part: its lines are complete and its numbers lie beside them, column by column."""
+        if self._file is None:
+            return
+        self._flush()
+        self._file.close()
+        self._file = None
+        path = part_path(self._folder, self._unit, len(self.counts) - 1).with_suffix(".npy")
+        np.save(path, np.asfortranarray(np.concatenate(self._blocks)))
+        self._blocks = []
+
+
+def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None) -> Summary:
+    """Read, step and write unit number `unit`; at most `most` records are read.
+
+    Raises:
+        DataError: a file that the recipe names cannot be read.
+        MiaobiError: the disk is full.
+    """
+    summary = Summary()
+    run = chain(plan.steps)
+    with explain_os_errors(folder), dropped_path(folder, unit).open("wb") as dropped_file:
+        parts = _Parts(folder, unit, plan)
+        for source, read in _read(plan, unit):
+            if most is not None and summary.read >= most:
+                break
+            summary.read += 1
+            result, step = (read, "read") if isinstance(read, Dropped) else run(read)
+            if isinstance(result, Record):
+                parts.add(result, source)
+                summary.kept += 1
+            else:
+                summary.dropped[f"{step} {result.reason}"] += 1
+                dropped_file.write(dropped_line(read, result, step, source))
+        parts.close()
+        summary.parts = parts.counts
+        write_text(done_path(folder, unit), json.dumps(summary.to_json()))
+    return summary
+
+
+def _read(plan: Plan, unit: int) -> Iterator[tuple[int, Record | Dropped]]:
+    """Everything in a unit's pieces, with the number of its source."""
+    sources = plan.section.sources()
+    for piece in plan.units[unit]:
+        source = sources[piece.source]
+        for result in readers.records(piece, source, explicit=plan.explicit[piece.source]):
+            if isinstance(result, Record) and source.meta:
+                result = Record(id=result.id, parts=result.parts, meta={**result.meta, **source.meta})
+            yield piece.source, result
+
+
+def dropped_line(read: Record | Dropped, why: Dropped, step: str, source: int) -> bytes:
+    """What the file of dropped records says of one; a row that was never read has no text."""
+    values: dict[str, Any] = {"id": read.id, "step": step, "reason": why.reason, "detail": why.detail}
+    if isinstance(read, Record):
+        values |= {"text": read.text, "meta": dict(read.meta)}
+    return (
+        json.dumps({**values, "source": source}, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
+        + b"\n"
+    )
+
+
+def main() -> None:
+    """Answer unit numbers on stdin until it ends."""
+    work = Path(sys.argv[1])
+    plan = from_json(json.loads((work / "plan.json").read_text(encoding="utf-8")))
+    for line in sys.stdin:
+        unit = int(line)
+        try:
+            answer: dict[str, Any] = {"unit": unit, **run_unit(plan, unit, work / "units").to_json()}
+        except MiaobiError as error:
+            values = {name: str(value) for name, value in error.values.items()}
+            answer = {"unit": unit, "error": type(error).__name__, "template": error.template, "values": values}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
