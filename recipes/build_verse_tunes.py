@@ -72,64 +72,57 @@ def read_ci(folder: Path) -> Iterator[tuple[str, Poem]]:
 
 
 def shapes(name: str, poems: list[Poem]) -> list[dict[str, Any]]:
-    """The shapes of a tune that are common enough, the usual one first."""
-    groups: dict[tuple[int, ...], list[Poem]] = collections.defaultdict(list)
+    """The shapes of a tune that are common enough, the usual one first. A tune that is sung to 平 and to 仄 rhymes has a shape for each."""
+    groups: dict[tuple[tuple[int, ...], str], list[Poem]] = collections.defaultdict(list)
     for lines, marks in poems:
-        shape = tuple(map(len, lines))
-        half = len(lines) // 2
+        shape, half = tuple(map(len, lines)), len(lines) // 2
         if name in HALVED and shape[:half] == shape[half:]:
             for part in (slice(0, half), slice(half, None)):
-                groups[shape[part]].append((lines[part], marks[part]))
+                groups[shape[part], tone_of(lines[part][-1][-1])].append((lines[part], marks[part]))
         else:
-            groups[shape].append((lines, marks))
+            groups[shape, tone_of(lines[-1][-1])].append((lines, marks))
+    for shape, tone in list(groups):  # a last character of both tones goes with what its shape usually has
+        if tone == prosody.FREE:
+            usual = max(prosody.LEVEL, prosody.OBLIQUE, key=lambda tone, shape=shape: len(groups.get((shape, tone), ())))
+            groups[shape, usual] += groups.pop((shape, tone))
     total = sum(map(len, groups.values()))
-    chosen = sorted(groups, key=lambda shape: -len(groups[shape]))
-    if name in FORCED:
-        chosen = [FORCED[name]]
-    derived = [derive(groups[shape], total) for i, shape in enumerate(chosen) if i == 0 or len(groups[shape]) >= max(FEWEST, SHARE * total)]
+    chosen = sorted((key for key in groups if key[0] == FORCED.get(name, key[0])), key=lambda key: -len(groups[key]))
+    enough = max(FEWEST, SHARE * total)
+    derived = [derive(groups[key]) for index, key in enumerate(chosen) if index == 0 or len(groups[key]) >= enough]
     for shape in derived:
-        print(
-            f"{name} {shape['poems']}/{total}",
-            " ".join(t + (str(r) if r >= 0 else "") + m for t, r, m in zip(shape["tones"], shape["rhymes"], shape["marks"])),
-            shape["echoes"] or "",
-        )
+        lines = (t + str(r) * (r >= 0) + m for t, r, m in zip(shape["tones"], shape["rhymes"], shape["marks"]))
+        print(f"{name} {shape['poems']}/{total}", *lines, shape["echoes"] or "")
     return derived
 
 
-def derive(poems: list[Poem], total: int) -> dict[str, Any]:
+def tone_of(character: str) -> str:
+    sound = prosody.book("cilin").sound(character)
+    if sound is None or bool(sound.level) == bool(sound.oblique):
+        return prosody.FREE
+    return prosody.LEVEL if sound.level else prosody.OBLIQUE
+
+
+def derive(poems: list[Poem]) -> dict[str, Any]:
     """Tones, rhymes, echoes and marks of one shape."""
-    count = len(poems)
-    rhymes = find_rhymes(poems)
-    levels = tone_shares(poems)
-    # a tune may be sung to 平 rhymes or to 仄 rhymes: keep the poems that rhyme in the usual tone
-    usual = {line: levels[line][-1] >= 0.5 for line, number in enumerate(rhymes) if number >= 0}
-    poems = [poem for poem in poems if all(fits(poem[0][line][-1], level) for line, level in usual.items())] or poems
-    levels = tone_shares(poems)
+    rhymes, levels = find_rhymes(poems), tone_shares(poems)
     tones = ["".join("平" if share >= AGREE else "仄" if share <= 1 - AGREE else "中" for share in line) for line in levels]
+    rhymed = {line: "平" if levels[line][-1] >= 0.5 else "仄" for line, number in enumerate(rhymes) if number >= 0}
     marks = "".join(collections.Counter(poem[1][line] for poem in poems).most_common(1)[0][0] for line in range(len(tones)))
     return {
-        "poems": count,
-        "tones": [tones[i][:-1] + ("平" if usual[i] else "仄") if i in usual else tones[i] for i in range(len(tones))],
+        "poems": len(poems),
+        "tones": [line[:-1] + rhymed.get(index, line[-1]) for index, line in enumerate(tones)],
         "marks": marks[:-1] + "。",
         "rhymes": rhymes,
         "echoes": find_echoes(poems),
     }
 
 
-def fits(character: str, level: bool) -> bool:
-    sound = prosody.book("cilin").sound(character)
-    return sound is None or bool(sound.any_level if level else sound.any_oblique)
-
-
 def tone_shares(poems: list[Poem]) -> list[list[float]]:
     """The share of 平 at each position among characters that are not both."""
     shares = []
     for line in zip(*(lines for lines, _ in poems)):
-        row = []
-        for characters in zip(*line):
-            sounds = [sound for sound in map(prosody.book("cilin").sound, characters) if sound and bool(sound.level) != bool(sound.oblique)]
-            row.append(sum(bool(sound.level) for sound in sounds) / max(1, len(sounds)))
-        shares.append(row)
+        counts = [collections.Counter(map(tone_of, characters)) for characters in zip(*line)]
+        shares.append([count["平"] / max(1, count["平"] + count["仄"]) for count in counts])
     return shares
 
 
