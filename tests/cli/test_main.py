@@ -78,7 +78,7 @@ def test_version(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["prepare", "nowhere.yaml"], 2, "there is no recipe at nowhere.yaml"),
         (["show", "nothing"], 2, "unknown model 'nothing'"),
         (["verify", "poem.md"], 2, "there is no file at poem.md"),
-        (["train", "r.yaml"], 3, "names no source"),
+        (["train", "r.yaml"], 2, "names no source"),
         (["train", "r.yaml", "--set", "train.step=3"], 2, "unknown key 'train.step'. Did you mean 'steps'?"),
         (["train", "r.yaml", "--set", "nonsense"], 2, "--set takes key.path=value"),
         (["train", "r.yaml", "--preset", "gpu"], 2, "unknown preset 'gpu'"),

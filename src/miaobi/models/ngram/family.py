@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from miaobi.core.families import Family
-from miaobi.core.schema import Schema
 from miaobi.core.types import Modality, Verb
+
+if TYPE_CHECKING:
+    from miaobi.core.schema import Schema
 
 
 def _schemas() -> tuple[type[Schema], type[Schema]]:
