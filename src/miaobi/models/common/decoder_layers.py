@@ -1,8 +1,8 @@
 """The layers of GPT-2 and of the Llama line (Llama, Mistral, Qwen2, Qwen3, SmolLM) as nodes of a `Graph`.
 
-Unusual: the residual add is part of the norm behind it (SkipLayerNormalization), query, key and value are one product wherever no norm
-stands between, and the last layer's feed-forward part and the head see only each row's last token. Shapes: B rows, T new tokens, W width,
-H query heads, K key heads, D head width, V vocabulary.
+Unusual: query, key and value are one product wherever no norm stands between, and the last layer's feed-forward part and the head see only
+each row's last token. Add and LayerNormalization stay two nodes: ONNX Runtime's fused SkipLayerNormalization takes five times as long.
+Shapes: B rows, T new tokens, W width, H query heads, K key heads, D head width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -51,18 +51,16 @@ class Decoder(ABC):
 
     def logits(self) -> str:
         """Logits (B, 1, V) of the token after each row's last."""
-        x, update = self.embed(), ""  # `update` is what is still to be added to the residual stream x
+        x = self.embed()
         for layer in range(self.config.layers):
-            normed, x = self.norm(self.norm_names(layer)[0], x, update)
-            update = self.attention(layer, normed)
+            before, between = self.norm_names(layer)
+            attended = self.attention(layer, self.norm(before, x))
             if layer == self.config.layers - 1:
-                x, update = self.narrow(x), self.narrow(update)
-            update = self.attention_output(layer, update)
-            normed, x = self.norm(self.norm_names(layer)[1], x, update)
-            update = self.feed_forward(layer, normed)
-        normed, _ = self.norm(self.final_norm, x, update)
+                x, attended = self.narrow(x), self.narrow(attended)
+            x = self.graph.op("Add", x, self.attention_output(layer, attended))
+            x = self.graph.op("Add", x, self.feed_forward(layer, self.norm(between, x)))
         name = self.embedding_name if self.config.tied else "lm_head.weight"
-        return self.graph.head(normed, name, self.graph.tensors[name])
+        return self.graph.head(self.norm(self.final_norm, x), name, self.graph.tensors[name])
 
     def narrow(self, x: str) -> str:
         """(B, T, ...) to (B, 1, ...), each row's last token."""
@@ -106,8 +104,8 @@ class Decoder(ABC):
         """The tensors' names of the norms before attention and before the feed-forward part, without `.weight`."""
 
     @abstractmethod
-    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
-        """The norm of x + update, and x + update itself. `update` is "" where nothing is to be added."""
+    def norm(self, name: str, x: str) -> str:
+        """The norm over the last axis whose tensors are called `name`."""
 
     @abstractmethod
     def attention(self, layer: int, x: str) -> str:
@@ -135,13 +133,9 @@ class GPT2(Decoder):
     def norm_names(self, layer: int) -> tuple[str, str]:
         return f"h.{layer}.ln_1", f"h.{layer}.ln_2"
 
-    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
-        weights = self.graph.weight(f"{name}.weight"), self.graph.weight(f"{name}.bias")
-        if not update:
-            return self.graph.op("LayerNormalization", x, *weights, epsilon=self.config.norm_eps), x
-        outputs = [f"{name}.out", "", "", f"{name}.sum"]
-        self.graph.fused("SkipLayerNormalization", x, update, *weights, outputs=outputs, epsilon=self.config.norm_eps)
-        return outputs[0], outputs[3]
+    def norm(self, name: str, x: str) -> str:
+        graph = self.graph
+        return graph.op("LayerNormalization", x, graph.weight(f"{name}.weight"), graph.weight(f"{name}.bias"), epsilon=self.config.norm_eps)
 
     def attention(self, layer: int, x: str) -> str:
         return self.attend(layer, self.transposed(x, f"h.{layer}.attn.c_attn"), "", "")
@@ -175,13 +169,10 @@ class Llama(Decoder):
     def norm_names(self, layer: int) -> tuple[str, str]:
         return f"model.layers.{layer}.input_layernorm", f"model.layers.{layer}.post_attention_layernorm"
 
-    def norm(self, name: str, x: str, update: str) -> tuple[str, str]:
+    def norm(self, name: str, x: str) -> str:
+        """RMSNorm over the last axis."""
         weight = self.graph.weight(f"{name}.weight")
-        if not update:
-            return self.rms_norm(x, weight), x
-        outputs = [f"{name}.out", "", "", f"{name}.sum"]
-        self.graph.fused("SkipSimplifiedLayerNormalization", x, update, weight, outputs=outputs, epsilon=self.config.norm_eps)
-        return outputs[0], outputs[3]
+        return self.graph.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=self.config.norm_eps, stash_type=1)
 
     def attention(self, layer: int, x: str) -> str:
         name = f"model.layers.{layer}.self_attn"
@@ -209,11 +200,7 @@ class Llama(Decoder):
         """RMSNorm over the D numbers of each head of (B, T, heads * D)."""
         graph = self.graph
         heads = graph.op("Reshape", x, graph.integers(0, 0, -1, self.config.head_width))  # (B, T, heads, D)
-        return graph.op("Reshape", self.rms_norm(heads, graph.weight(f"{name}.weight")), graph.integers(0, 0, -1))
-
-    def rms_norm(self, x: str, weight: str) -> str:
-        """RMSNorm over the last axis."""
-        return self.graph.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=self.config.norm_eps, stash_type=1)
+        return graph.op("Reshape", self.norm(name, heads), graph.integers(0, 0, -1))
 
 
 def rotary_frequencies(config: TransformerConfig) -> Array:

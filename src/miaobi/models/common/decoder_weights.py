@@ -50,24 +50,6 @@ class StoredTensors(Mapping[str, Array]):
         return len(self._files)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The values of `config.json`.
-
-    Raises:
-        ArtifactError: there is none, or it is not a JSON object.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError("{folder} has no config.json, so it is no model that can be exported", folder=folder) from None
-    except ValueError as error:
-        raise ArtifactError("{path} is not valid JSON ({error})", path=path, error=error) from None
-    if not isinstance(values, dict):
-        raise ArtifactError("{path} is not valid JSON ({error})", path=path, error="no object")
-    return values
-
-
 def _weight_files(folder: Path) -> list[Path]:
     """`model.safetensors`, or the shards that the index names."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
