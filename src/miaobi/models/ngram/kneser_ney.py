@@ -128,7 +128,8 @@ class KneserNey:
         probability[self.begin] = 0.0
         if self._totals[0][0] == 0:
             return probability  # fitted on nothing: every token is as likely
-        return (counts - self._discount(1, self.levels[1].counts)) / self._totals[0][0] + self._backoffs[0][0] * probability
+        counts -= self._discount(1, self.levels[1].counts)
+        return np.asarray(counts / self._totals[0][0] + self._backoffs[0][0] * probability)
 
     def _interpolate(self, length: int, contexts: Array, found: Array, shorter: Array) -> Array:
         """The probability in the context where it was seen at all, else that of the shorter context."""
