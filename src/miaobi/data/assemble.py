@@ -1,4 +1,4 @@
-"""The last pass over a prepared corpus: lines go to the shards of their side, dropped ones to `dropped.jsonl`, and everything is counted."""
+"""The last pass over a corpus: lines go to the shards of their side, dropped ones to `dropped.jsonl`, and everything is counted."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _manifest(plan: Plan, folder: Path, shards: Mapping[str, Any], name: str) ->
     files = {
         path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix in (".jsonl", ".npy") or path.name == "tokenizer.json"
+        if path.suffix in (".jsonl", ".npy") or path.name == "tokenizer.json"
     }
     hashes = [[split, files[shard["file"]]["sha256"]] for split in SPLITS for shard in shards[split]]
     return {

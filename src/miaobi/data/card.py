@@ -1,24 +1,157 @@
-"""The data card."""
+"""The data card: what the data is, where it comes from, what was left out and why. card.json for programs, README.md and plots for people.
+
+After Gebru et al., Datasheets for Datasets (2021), and with the front matter that the Hugging Face hub reads. Nothing in it depends on the
+time or on the machine, so preparing again gives the same bytes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from miaobi.core.artifact import write_text
+from miaobi.data import plots
+from miaobi.data.dataset import SPLITS
 from miaobi.data.plan import Plan
 from miaobi.data.statistics import Statistics
 
+MOST_SHOWN = 20
+_QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
 
 def write(folder: Path, plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], *, dropped: Counter[str], read: int) -> None:
-    values = {
-        "name": manifest["name"],
-        "read": read,
-        "records": dict(statistics.records),
-        "dropped": dict(dropped.most_common()),
-        "meta": {k: dict(c.most_common(30)) for k, c in statistics.meta.items() if c},
-    }
+    """Write card.json, the plots and README.md into `folder`."""
+    values = describe(plan, statistics, manifest, dropped=dropped, read=read)
     write_text(folder / "card.json", json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+    write_text(folder / "README.md", markdown(values, plots.write(folder / "plots", values)))
+
+
+def describe(plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], *, dropped: Counter[str], read: int) -> dict[str, Any]:
+    """The card as plain values."""
+    split = {name: statistics.records[name] for name in SPLITS}
+    return {
+        "name": manifest["name"],
+        "sha256": manifest["sha256"],
+        "licences": manifest["licences"],
+        "sources": [{**source, "kept": kept} for source, kept in zip(plan.sources, statistics.sources, strict=True)],
+        "records": {"read": read, "kept": sum(split.values()), **split},
+        "split": plan.section.split.model_dump(mode="json"),
+        "steps": [{step.kind.name: step.options.model_dump(mode="json")} for step in plan.steps],
+        "dropped": [{"step": key.split(" ", 1)[0], "reason": key.split(" ", 1)[1], "records": count} for key, count in _largest(dropped)],
+        "lengths": _lengths(statistics.lengths),
+        "characters": _characters(statistics.characters),
+        "meta": {key: _categories(counter) for key, counter in sorted(statistics.meta.items()) if counter},
+        "tokenizer": plan.section.tokenizer.model_dump(mode="json") if plan.section.tokenizer else None,
+    }
+
+
+def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """By count, then by name, so that the order is always the same."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _lengths(lengths: Counter[int]) -> dict[str, Any]:
+    """Quantiles of the texts' lengths in characters, and how many there are of each length (long ones by powers of two)."""
+    total = lengths.total()
+    ordered = sorted(lengths.items())
+    quantiles: dict[str, int] = {}
+    for share in _QUANTILES:
+        seen = 0
+        for length, count in ordered:
+            seen += count
+            if seen >= share * total:
+                quantiles[f"{share:.0%}"] = length
+                break
+    mean = sum(length * count for length, count in ordered) / total if total else 0.0
+    return {"mean": round(mean, 2), "quantiles": quantiles, "histogram": {str(length): count for length, count in ordered}}
+
+
+def _characters(characters: Mapping[str, Counter[str]]) -> dict[str, Any]:
+    """How many characters, how many different ones, how many of those cover 99.5 %."""
+    counts: Counter[str] = sum(characters.values(), Counter())
+    total, seen, enough = counts.total(), 0, 0
+    for _, count in counts.most_common():
+        if seen >= 0.995 * total:
+            break
+        seen += count
+        enough += 1
+    return {"total": total, "distinct": len(counts), "cover_99.5%": enough, **{name: characters[name].total() for name in SPLITS}}
+
+
+def _categories(counter: Counter[str]) -> dict[str, Any]:
+    """The commonest values of a field of meta."""
+    return {"distinct": len(counter), "most": dict(_largest(counter)[:MOST_SHOWN])}
+
+
+def markdown(card: Mapping[str, Any], images: Sequence[str]) -> str:
+    """The card for people, in English, since the hub's readers are many; every figure is in card.json too."""
+    records = card["records"]
+    front = {"license": card["licences"] or ["unknown"], "pretty_name": card["name"], "tags": ["miaobi"]}
+    parts = [
+        "---\n" + yaml.safe_dump(front, allow_unicode=True, sort_keys=False) + "---",
+        f"# {_cell(card['name'])}",
+        f"{records['kept']:,} records of {records['read']:,} read; {card['characters']['total']:,} characters, "
+        f"{card['characters']['distinct']:,} different. SHA-256 of the records: `{card['sha256']}`.",
+        "## Sources",
+        _table(
+            ("source", "licence", "files", "MB", "kept", "marked"),
+            (
+                (
+                    source["name"],
+                    source["licence"] or "not stated",
+                    source["files"],
+                    f"{source['bytes'] / 1e6:.1f}",
+                    f"{source['kept']:,}",
+                    _pairs(source["meta"]),
+                )
+                for source in card["sources"]
+            ),
+        ),
+        "## Sides",
+        _table(("train", "val", "test"), [tuple(f"{records[name]:,}" for name in SPLITS)]),
+        "A record's side is a hash of its content and the seed; records that are alike are on one side.",
+        "## Steps, in order",
+        "\n".join(f"1. `{name}` {_pairs(options)}" for step in card["steps"] for name, options in step.items()) or "None.",
+        "## Dropped",
+        _table(("step", "reason", "records"), ((entry["step"], entry["reason"], f"{entry['records']:,}") for entry in card["dropped"])),
+        "Every dropped record stands in `dropped.jsonl` with its reason.",
+        "## Lengths",
+        _table(("mean", *card["lengths"]["quantiles"]), [(card["lengths"]["mean"], *card["lengths"]["quantiles"].values())]),
+        "In characters; the columns are quantiles.",
+        *(f"![{Path(image).stem}]({image})" for image in images),
+        *_meta_sections(card["meta"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _meta_sections(meta: Mapping[str, Any]) -> list[str]:
+    """A line a field: its commonest values."""
+    if not meta:
+        return []
+    rows = (
+        (key, f"{entry['distinct']:,}", ", ".join(f"{value or '–'} ({count:,})" for value, count in list(entry["most"].items())[:8]))
+        for key, entry in meta.items()
+    )
+    return ["## Fields", _table(("field", "different", "commonest"), rows)]
+
+
+def _table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table; no rows, no table."""
+    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    titles = [_cell(cell) for cell in head]
+    return "\n".join(["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles), *lines]) if lines else "None."
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break out of its cell or become HTML."""
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Options in a line."""
+    return ", ".join(f"{key} {_cell(value)}" for key, value in values.items() if value not in ("", [], None))

@@ -1,9 +1,9 @@
 """Which records are the same, nearly the same, or alike enough to stay on one side of the split: over a corpus of any size, on disk.
 
-Every record leaves a row of numbers in its part's `.npy` (a 128-bit content key, its place, its MinHash bands). Here the columns of all parts are
-sorted, a share of the key space at a time, so memory stays the same however large the corpus is; forests of alike records lie in mapped files.
-Candidates are compared by the real Jaccard similarity of their n-grams. What is found depends on contents only, never on their order.
-MinHash: Broder (1997). Bands: Mining of Massive Datasets, chapter 3. Signatures: library rensa (measured 13 times as fast as datasketch).
+Every record leaves a row of numbers in its part's `.npy` (a 128-bit content key, its place, its MinHash bands). Here the columns of all
+parts are sorted, a share of the key space at a time, so memory stays the same however large the corpus is; forests of alike records lie in
+mapped files. Candidates are compared by the real Jaccard similarity of their n-grams. What is found depends on contents only, never on
+their order. MinHash: Broder (1997). Bands: Mining of Massive Datasets, chapter 3. Signatures: rensa, 13 times as fast as datasketch here.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def signer(options: Dedup) -> Callable[[Sequence[str]], Keys]:
         minima = np.array(digests, dtype=np.uint64)[:, : bands * rows].reshape(len(texts), bands, rows)  # (n, bands, rows)
         keys = (minima * weights).sum(axis=2, dtype=np.uint64)
         keys ^= keys >> np.uint64(29)  # the low bits of a sum of products are poor
-        return keys * np.uint64(0xBF58476D1CE4E5B9)
+        scattered: Keys = keys * np.uint64(0xBF58476D1CE4E5B9)
+        return scattered
 
     return sign
 
@@ -161,7 +162,7 @@ def mark(
     group: Dedup | None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Marks:
-    """Find duplicates and groups. `near` drops, `group` (often the same options) only holds together; the arrays are mapped files in `folder`."""
+    """Find duplicates and groups: `near` drops, `group` (often the same options) only holds together. The arrays are files in `folder`."""
     n = parts.num_records
     marks = Marks(
         fate=_mapped(folder / "fate.bin", np.uint8, n),

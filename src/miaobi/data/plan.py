@@ -1,6 +1,6 @@
-"""What `prepare` is going to do: sources found, files hashed and cut into units of work. Equal plans give equal data sets, byte for byte.
+"""What `prepare` is going to do: sources found, files hashed and cut into units of work. Equal plans give equal data sets, to the byte.
 
-The fingerprint is over contents and options, not over paths, times or the number of cores; it decides whether a broken-off run is continued.
+The fingerprint is over contents and options, not over paths, times or the number of cores; it decides whether a broken-off run goes on.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from miaobi.core.artifact import file_sha256
 from miaobi.core.errors import UsageError
 from miaobi.core.recipe import Data
 from miaobi.core.types import canonical_json
 from miaobi.data import readers
 from miaobi.data.duplicates import banding
 from miaobi.data.readers.formats import Piece
-from miaobi.data.steps import Chosen, choose
+from miaobi.data.steps import Chosen, chain, choose
 from miaobi.data.steps.dedup import Dedup
 
 FORMAT = 1  # counts up when the same plan would give other bytes
@@ -78,7 +79,8 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
         raise UsageError(
             "data.split holds out {share} of the records, which leaves nothing to train on", share=section.split.val + section.split.test
         )
-    choose(section.steps)
+    chosen = choose(section.steps)
+    chain(chosen)  # so that options which contradict each other are found before hours of reading
     pieces: list[Piece] = []
     described, explicit, licences, hashes = [], [], [], []
     for number, source in enumerate(sources):
@@ -109,8 +111,13 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
         explicit=explicit,
         sources=described,
         licence_files=licences,
-        fingerprint=_fingerprint(section, hashes),
+        fingerprint=_fingerprint(section, hashes + [[-1, path, file_sha256(Path(path).expanduser())] for path in _files_of(chosen)]),
     )
+
+
+def _files_of(chosen: Sequence[Chosen]) -> list[str]:
+    """Files that steps read, such as word lists: their contents decide, too."""
+    return [path for step in chosen for path in getattr(step.options, "files", ())]
 
 
 def _fingerprint(section: Data, hashes: Sequence[Sequence[Any]]) -> str:

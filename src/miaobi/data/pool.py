@@ -81,7 +81,9 @@ def _start(work: Path) -> subprocess.Popen[str]:
 
 def _feed(process: subprocess.Popen[str], waiting: Iterator[int], lock: threading.Lock, answers: queue.Queue[int | BaseException]) -> None:
     """Give units to one worker until there are none, or it fails."""
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     while True:
         with lock:
             unit = next(waiting, None)
@@ -107,7 +109,6 @@ def _feed(process: subprocess.Popen[str], waiting: Iterator[int], lock: threadin
 def _error(answer: dict[str, Any]) -> MiaobiError:
     """The error that a worker met, as the same kind here."""
     kind = getattr(errors, answer["error"], MiaobiError)
-    error = MiaobiError(answer["template"], **answer["values"])
-    if isinstance(kind, type) and issubclass(kind, MiaobiError):
-        error.__class__ = kind
+    error: MiaobiError = kind.__new__(kind)
+    MiaobiError.__init__(error, answer["template"], **answer["values"])  # MissingExtra has its own way of being made
     return error

@@ -1,7 +1,7 @@
 """From sources to a `Dataset`: read and step on all cores, find duplicates, split, write shards, train the tokenizer, write the card.
 
-Every unit of work that is done is kept in `<folder>.work`, so that a run that was killed goes on where it stopped; the result is the same, byte for
-byte, as of a run that was not. The finished folder appears at once, by renaming.
+Every unit of work that is done is kept in `<folder>.work`, so that a run that was killed goes on where it stopped; the result is the same,
+byte for byte, as of a run that was not. The finished folder appears at once, by renaming.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from miaobi.core.artifact import explain_os_errors, new_folder, write_text
 from miaobi.core.errors import Busy, DataError, UsageError
 from miaobi.core.recipe import Data
-from miaobi.data import assemble, plan as planning
+from miaobi.data import assemble
+from miaobi.data import plan as planning
 from miaobi.data.dataset import MANIFEST, Dataset
 from miaobi.data.duplicates import Part, Parts, mark
 from miaobi.data.plan import Plan
@@ -42,7 +43,8 @@ def prepare(
 ) -> Dataset:
     """Make the data set that a recipe's data section describes; one that is there already and would be the same is opened as it is.
 
-    `on_progress(phase, done, total)`; phases are find, read, compare, write, tokenizer, card. `workers` counts processes, by default one a core.
+    `on_progress(phase, done, total)` hears of the phases find, read, compare, write, tokenizer, card. `workers` counts processes; by
+    default there is one a core.
 
     Raises:
         UsageError: an unknown step or option, or `folder` holds something else.

@@ -1,6 +1,6 @@
-"""Tokenizers that `prepare` trains: characters, byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018), all saved as `tokenizer.json`.
+"""Tokenizers that `prepare` trains: characters, byte-level BPE (Radford et al. 2019), unigram (Kudo 2018); saved as `tokenizer.json`.
 
-Ids 0 to 3 are always <pad> <unk> <bos> <eos>. Training is the library's; the vocabulary of characters is a count, ties broken by code point.
+Ids 0 to 3 are always <pad> <unk> <bos> <eos>. Training is the library's; characters are counted, ties broken by code point.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One unit of work: its pieces read, its records through the steps, the kept ones and the dropped ones in files of their own.
 
-`python -m miaobi.data.worker FOLDER` is a worker process: unit numbers come in on stdin, answers go out on stdout, both as JSON lines. It ends when
-stdin does, so workers never outlive a parent that was killed; and unlike `multiprocessing` it neither runs the caller's main module again nor pickles.
+`python -m miaobi.data.worker FOLDER` is a worker process: unit numbers come in on stdin, answers go out on stdout, both as JSON lines. It
+ends when stdin does, so workers never outlive a parent that was killed; and unlike `multiprocessing` it neither runs the caller's main
+module again nor pickles.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,8 +86,9 @@ def locate(source: Source, *, cache: Path | None = None, offline: bool = False) 
             return _one_file(path, source)
         if path.is_dir():
             return _in_folder(path, source.files, source, name=source.path)
-    if glob.has_magic(source.path):
-        matched = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
+    if any(character in source.path for character in "*?["):
+        root = Path(path.anchor or ".")  # Path.glob takes relative patterns only
+        matched = [match for match in sorted(root.glob(str(path.relative_to(path.anchor)))) if match.is_file()]
         return _several(matched, [match.as_posix() for match in matched], source, name=source.path)
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else [], n=1)
     if near:
@@ -154,7 +154,7 @@ def cut(piece: Piece) -> tuple[list[Piece], str]:
     A jsonl is cut after line ends every 16 MiB, a parquet by row groups; all else stays whole.
     """
     digest = hashlib.sha256()
-    by_line = piece.file.suffix.lower() in (".jsonl", ".ndjson")
+    by_line = _is_plain_jsonl(piece.file)
     cuts, line, next_cut, position = [(0, 1)], 1, PIECE_BYTES, 0
     with explain_read_errors(piece.file), piece.file.open("rb") as file:
         while block := file.read(1 << 20):
@@ -177,6 +177,15 @@ def cut(piece: Piece) -> tuple[list[Piece], str]:
         if stop > start or whole
     ]
     return parts, digest.hexdigest()
+
+
+def _is_plain_jsonl(file: Path) -> bool:
+    """Whether line ends can be found without decoding: not in compressed files, nor in UTF-16."""
+    if file.suffix.lower() not in (".jsonl", ".ndjson"):
+        return False
+    with explain_read_errors(file), file.open("rb") as stream:
+        head = stream.read(1 << 12)
+    return b"\0" not in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))
 
 
 def _row_groups(piece: Piece, size: int) -> list[Piece]:

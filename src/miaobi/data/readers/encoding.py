@@ -1,7 +1,7 @@
 """Bytes become text: decompression by suffix, the encoding detected, lines of any length without trust in the file.
 
-Detected are byte-order marks, UTF-8, UTF-16 without a mark, GB18030, and what charset-normalizer knows. GB18030 decodes almost any bytes, so it is
-believed only when most of the characters it gives are among the 3,755 commonest (GB 2312, level 1).
+Detected are byte-order marks, UTF-8, UTF-16 without a mark, GB18030, and what charset-normalizer knows. GB18030 decodes almost any bytes,
+so it is believed only when most of the characters it gives are among the 3,755 commonest (GB 2312, level 1).
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def encoding_of(path: Path, named: str = "") -> str:
 def lines(
     stream: IO[bytes], encoding: str, *, start: int = 0, stop: int | None = None, first: int = 1, where: str = ""
 ) -> Iterator[tuple[int, str | Dropped]]:
-    """Numbered lines with their line ends. Bytes that do not decode become lone surrogates, which `is_broken` sees; a line over 64 MiB is skipped."""
+    """Numbered lines with their ends. Bytes that do not decode become lone surrogates (see `is_broken`); lines over 64 MiB are skipped."""
     if encoding.replace("_", "-").startswith(("utf-16", "utf-32")):
         text = io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
         yield from ((number, line) for number, line in enumerate(text, first))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from miaobi.data.readers.encoding import encoding_of, open_bytes
 
-_SILENT = frozenset("script style noscript template svg math nav header footer aside form button select iframe object head".split())
-_BLOCK = frozenset(
-    "address article blockquote br dd div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 hr li main ol p pre section table td th tr ul".split()
-)
+_SILENT_TAGS = "script style noscript template svg math nav header footer aside form button select iframe object head"
+_BLOCK_TAGS = """
+address article blockquote br dd div dl dt fieldset figcaption figure h1 h2 h3 h4 h5 h6 hr li main ol p pre section table td th tr ul
+"""
+_SILENT, _BLOCK = frozenset(_SILENT_TAGS.split()), frozenset(_BLOCK_TAGS.split())
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 
 

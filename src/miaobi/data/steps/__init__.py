@@ -40,7 +40,7 @@ class Chosen:
 
 
 _KINDS: dict[str, Kind] = {}
-_MODULES = ("text", "poem", "dedup")
+_MODULES = ("text", "filters", "pii", "poem", "dedup")
 
 
 def register(name: str, options: type[Schema], build: Callable[[Any], Step] | None, *, shorthand: str = "") -> None:

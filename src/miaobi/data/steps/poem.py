@@ -1,8 +1,8 @@
 """`poem`: rows of the chinese-poetry collection become clean verse, one sentence a line.
 
-The collection holds more than poems: editors' notes in brackets, gaps (□), descriptions of characters that no font had ({汸番}), characters that an
-old encoding destroyed (荼コ), lists of lost poems (存目), stage directions. What can be removed without guessing is removed; every other such
-poem is dropped with a reason, because a model learns a gap as readily as a rhyme.
+The collection holds more than poems: editors' notes in brackets, gaps (□), descriptions of characters that no font had ({汸番}), characters
+that an old encoding destroyed (荼コ), lists of lost poems (存目), stage directions. What can be removed without guessing is removed; every
+other such poem is dropped with a reason, because a model learns a gap as readily as a rhyme.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ _HEADING = re.compile(r"〔[^〔〕]*〕|〖[^〖〗]*〗")
 _QUOTES = re.compile('[「」『』《》〈〉“”‘’"·•]')
 _FULL_WIDTH = str.maketrans({"(": "（", ")": "）", ",": "，", ";": "；", ":": "：", "!": "！", "．": "。", ".": "。", "［": "[", "］": "]"})
 _MARKS = str.maketrans({"！": "。", "？": "。", "；": "，", "：": "，", "—": "", "－": "", "\u3000": "□", "\t": "", " ": "", "\r": ""})
-_EDITORIAL = frozenset(("套数", "无正文", "無正文"))
 _ANY_BRACKETS = re.compile(r"（[^（）]*）|\([^()]*\)|\[[^\[\]]*\]|〔[^〔〕]*〕|〖[^〖〗]*〗")
 _NOT_TITLE = re.compile(f"[^{HAN}，。、・·/A-Za-z0-9\\s]")
 _FRAGMENT = re.compile(r"(断|斷|残|殘|逸|佚)?句([\s其].*)?$")
@@ -114,7 +113,6 @@ def _strip_brackets(text: str) -> str | Dropped:
             if len(note) <= 8 and _LOST.search(note):
                 return Dropped("gap", note)
         text = _NOTE.sub("", text)
-    text = re.sub(r"\n(?:〖\d+〗)?（.*", "", text, flags=re.DOTALL)  # an editor's note after the poem that lost its end
     if "（" in text or "）" in text:
         return Dropped("unbalanced_brackets", _around(text, max(text.find("（"), text.find("）"))))
     return text
@@ -140,7 +138,7 @@ def verse_lines(text: str) -> list[str]:
     text = re.sub(r"(?<=[，、])\n|\n(?=[，、。])", "", text)  # a sentence that was broken over two lines
     for sentence in re.split(r"。|\n", text):
         sentence = re.sub(r"[，、]*，[，、]*", "，", sentence).strip("，、")
-        if sentence and sentence not in _EDITORIAL:
+        if sentence:
             lines.append(sentence + "。")
     return lines
 
