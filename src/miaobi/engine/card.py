@@ -152,7 +152,7 @@ def _data(recipe: Recipe, artifact: Artifact, data: Mapping[str, Any], language:
     rows = {
         "source": ", ".join(dict.fromkeys(sources)),
         "data": ", ".join(f"`{reference}`" for reference in artifact.data),
-        "records": _counts(data.get("splits", {})),
+        "records": _counts(data.get("records", {})),
         "licences": ", ".join(map(str, data.get("licences", ()))),
         "steps": " → ".join(steps),
         "dropped": _counts(data.get("dropped", {})),

@@ -6,6 +6,7 @@ same held-out records.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -152,15 +153,18 @@ def _train_and_measure(
     from miaobi.engine.evaluate import measure
 
     data = Dataset.open(Path(dataset))
-    folder = Path(one.artifact) if one.artifact else _trained(one, data, threads)
+    run = _run_folder(one, data)
+    folder = Path(one.artifact) if one.artifact else _trained(one, run, data, threads)
     peak_training = peak_memory() if one.recipe else None
     artifact = open_artifact(folder, verify=True)
     start = time.perf_counter()
     model = family(artifact.family).model_class().load(folder)
     load_seconds = time.perf_counter() - start
-    evaluation = measure(model, data, Evaluate.model_validate(section), generate=Generate.model_validate(generate), seed=seed)
+    chosen = Evaluate.model_validate({**section, "baselines": []})  # the others are the baselines
+    asked = _own_options(folder, Generate.model_validate(generate))
+    evaluation = measure(model, data, chosen, generate=asked, strict=False, seed=seed)
     characters = sum(len(text) for text in evaluation.evidence.texts)
-    log = Path(one.run) / "log.jsonl" if one.run else None
+    log = run / "log.jsonl" if run else None
     return {
         "name": one.name,
         "family": artifact.family,
@@ -170,6 +174,7 @@ def _train_and_measure(
         "train_seconds": _train_seconds(log),
         "train_peak_bytes": peak_training,
         "load_seconds": round(load_seconds, 3),
+        "scored_characters": sum(score.characters for score in evaluation.evidence.scores) or None,
         "characters_per_second": round(characters / evaluation.seconds["generate"], 1) if characters else None,
         "peak_bytes": peak_memory(),
         "log": _curves(log),
@@ -178,22 +183,35 @@ def _train_and_measure(
     }
 
 
-def _trained(one: Contestant, data: Dataset, threads: int | None) -> Path:
-    """The artifact of the recipe; one that was trained from the same recipe and data before is taken as it is."""
+def _run_folder(one: Contestant, data: Dataset) -> Path | None:
+    """Where the training's log is. A recipe's run is named after recipe and data too: a changed recipe is another training."""
+    if not one.recipe:
+        return Path(one.run) if one.run else None
+    digest = hashlib.sha256(f"{one.recipe}\n{data.sha256}".encode()).hexdigest()
+    return Path(f"{one.run}-{digest[:8]}")
+
+
+def _trained(one: Contestant, run: Path | None, data: Dataset, threads: int | None) -> Path:
+    """The artifact of the recipe: the finished one of an earlier comparison, else a training, gone on with where one was cut."""
     from miaobi.engine.train import train
 
-    recipe, run = Recipe.of(_yaml(one.recipe)), Path(one.run)
-    artifact, reference = run / "artifact", f"{data.folder.name}@{data.sha256}"
-    if (artifact / MANIFEST).is_file() and (artifact / "recipe.yaml").read_text(encoding="utf-8") == one.recipe:
-        sealed = open_artifact(artifact)
-        if reference in sealed.data:
-            return artifact
+    assert run is not None
+    if (run / "artifact" / MANIFEST).is_file():
+        return run / "artifact"
+    recipe = Recipe.of(_yaml(one.recipe))
     splits = {name: data.split(name) for name in ("train", "val")}
-    unfinished = (run / "checkpoints").is_dir() and not artifact.is_dir()
-    result = train(recipe, splits, run, tokenizer=data.tokenizer, data=(reference,), threads=threads, resume=unfinished)
+    reference = f"{data.name}@{data.sha256}"
+    resume = (run / "checkpoints").is_dir()
+    result = train(recipe, splits, run, tokenizer=data.tokenizer, data=(reference,), threads=threads, resume=resume)
     if result.artifact is None:
         raise MiaobiError("the training was interrupted; run the same command again to go on")
     return result.artifact
+
+
+def _own_options(folder: Path, shared: Generate) -> Generate:
+    """The prompts are the same for all; the options are those of the model's own recipe, for families have different ones."""
+    own = folder / "recipe.yaml"
+    return shared.model_copy(update={"options": Recipe.load(own).generate.options}) if own.is_file() else shared
 
 
 def peak_memory() -> int | None:

@@ -120,22 +120,25 @@ def measure(
     training: Sequence[Record] | None = None,
     generate: Generate | None = None,
     scorer: Model | None = None,
+    strict: bool = True,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Evaluate a model on held-out records. A `Dataset` gives both the records (`section.split`) and the training ones.
 
-    `scorer` is the same model in another runtime, for likelihoods that the one which generates cannot give.
+    `scorer` is the same model in another runtime, for likelihoods that the one which generates cannot give. Not `strict`: metrics that
+    this model cannot give are left out, with the reason in `skipped`, even when the section names them.
 
     Raises:
         UsageError: an unknown metric or baseline, or one that this model or data cannot give.
         MiaobiError: no held-out records, or a figure that is not a finite number.
     """
     if isinstance(data, Dataset):
-        data, training = data.split(section.split), data.split("train") if training is None else training
+        training = data.split("train") if training is None else training
+        data = data.split(section.split)
     report = on_progress or (lambda phase, done, total: None)
     family, scorer = families().get(model.card.family), scorer or model
-    chosen, skipped = choose_metrics(scorer, section, family, training=training)
+    chosen, skipped = choose_metrics(scorer, section, family, training=training, strict=strict and bool(section.metrics))
     needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
     records = draw(data, section.records, seed=seed)
     clock = _Clock()
@@ -149,7 +152,7 @@ def measure(
         text_of=model.text_of if isinstance(model, Reader) else lambda record: record.text,
         seed=seed,
     )
-    figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=bool(section.metrics)))
+    figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=strict and bool(section.metrics)))
     return Evaluation(
         model=model,
         evidence=evidence,
@@ -161,23 +164,26 @@ def measure(
 
 
 def choose_metrics(
-    model: Model, section: Evaluate, family: Family | None, *, training: Sequence[Record] | None
+    model: Model, section: Evaluate, family: Family | None, *, training: Sequence[Record] | None, strict: bool
 ) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics that the section names, or all that this model and data can give, with the reasons why others are left out.
+    """The metrics that the section names, or all, and the reasons why some of them are left out.
 
     Raises:
-        UsageError: a metric was named that is unknown or cannot be computed.
+        UsageError: (strict) a metric is unknown or cannot be computed.
     """
     chosen, skipped = [], {}
     for name in section.metrics or known_metrics(family):
+        if not strict and name not in known_metrics(family):
+            skipped[name] = tr("the family {family} has no such metric", family=model.card.family)
+            continue
         metric = find_metric(name, family)
         obstacle = _obstacle(metric, model, training)
-        if not obstacle:
-            chosen.append(metric)
-        elif section.metrics:
+        if obstacle and strict:
             raise UsageError("the metric {name} cannot be computed: {reason}", name=name, reason=obstacle)
-        else:
+        if obstacle:
             skipped[name] = obstacle
+        else:
+            chosen.append(metric)
     return chosen, skipped
 
 

@@ -22,7 +22,12 @@ def comparison_page(result: Mapping[str, Any]) -> str:
     models = result["models"]
     lead = tr("{count} models on {data}, split {split}, seed {seed}", count=len(models), seed=result["seed"], **_data(result))
     parts = [
-        section(tr("At a glance"), _glance(models), note=tr("The best of each column is bold. Peak memory is that of the whole process.")),
+        section(
+            tr("At a glance"),
+            _glance(models),
+            _warning(models),
+            note=tr("The best of each column is bold. Peak memory is that of the whole process."),
+        ),
         section(tr("Figures with their 95 % intervals"), f'<div class="plots">{"".join(_interval_plots(models))}</div>'),
         section(
             tr("Is the difference real?"),
@@ -42,6 +47,7 @@ def _data(result: Mapping[str, Any]) -> dict[str, str]:
 
 def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     columns: list[Row] = [
+        (tr("scored characters"), lambda model: model["scored_characters"], ""),
         (tr("bits per character"), _figure("bits_per_character"), "lower"),
         (tr("distinct-2"), _figure("distinct_2"), "higher"),
         (tr("repetition-4"), _figure("repetition_4"), "lower"),
@@ -60,6 +66,13 @@ def _glance(models: Sequence[Mapping[str, Any]]) -> str:
         for index, model in enumerate(models)
     ]
     return table([tr("model"), *(heading for heading, _, _ in columns)], rows)
+
+
+def _warning(models: Sequence[Mapping[str, Any]]) -> str:
+    """Bits per character of models that scored other characters stand in one column, so the page says that they cannot be compared."""
+    counts = {model["scored_characters"] for model in models} - {None}
+    text = tr("Not all models score the same characters (a poem's punctuation, say), so their bits per character are not comparable.")
+    return f'<p class="note"><b>{escape(text)}</b></p>' if len(counts) > 1 else ""
 
 
 def _interval_plots(models: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -68,11 +68,11 @@ def read_log(path: Path) -> Log:
     return Log(values=values, steps=steps, seconds=seconds)
 
 
-def loss_plot(log: Path, out: Path) -> Path:
-    """Draw training and validation loss over the steps into an SVG file, `out`; returns where it is.
+def loss_plot(log: Path, out: Path) -> Path | None:
+    """Draw training and validation loss over the steps into an SVG file, `out`. None, and no file, for what learns without steps.
 
     Raises:
-        DataError: the log is missing, damaged, or holds no loss.
+        DataError: the log is missing or damaged.
     """
     assert out.suffix == ".svg", "the plot is SVG"
     found = read_log(log)
@@ -80,7 +80,7 @@ def loss_plot(log: Path, out: Path) -> Path:
     validation = found.series("val_loss", colour=4, label=tr("validation loss"))
     drawing = lines([training, validation], x_label=tr("step"), y_label=tr("loss (nats)"))
     if not drawing:
-        raise DataError("{path} holds no loss to plot", path=log)
+        return None
     write_text(out, standalone(drawing) + "\n")
     return out
 
