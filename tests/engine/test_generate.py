@@ -200,7 +200,7 @@ def test_a_blocked_word_in_an_output_holds_that_content_back() -> None:
     assert content.label.safety.startswith("flagged:mild")
 
 
-def test_when_nothing_is_left_collect_says_so() -> None:
+def test_when_nothing_is_left_that_is_an_error() -> None:
     model = Dice()
     model._pieces = lambda request: iter([Piece(part="绿"), Piece(part="豆"), Done()])  # type: ignore[method-assign]
     with pytest.raises(Refused, match="held back"):

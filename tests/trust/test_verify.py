@@ -94,3 +94,35 @@ def test_a_lost_sidecar_is_an_unlabelled_text(tmp_path: Path, content: MakeConte
     label.write(content(POEM), path)
     label.sidecar(path).unlink()
     assert not verify(path).labelled
+
+
+def test_hostile_files_are_judged_in_no_time(tmp_path: Path, content: MakeContent) -> None:
+    path = tmp_path / "hostile.md"
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
+    )
+    label.write(content(POEM), path)
+    miaobi = path.read_text(encoding="utf-8").split("\n")[2]
+    for front in (
+        f"{bomb}AIGC: {{Label: *a11}}",
+        f"{bomb}AIGC: {{Label: '1'}}\nmiaobi:\n  schema: miaobi.label/1\n  options: *a11",
+        "AIGC: " + "[" * 50_000,
+        "miaobi: {" + '"a":{' * 50_000 + "}" * 50_000,
+        "AIGC: {}\nmiaobi: 7",
+        "miaobi: !!python/object/apply:os.system [true]",
+        "seed: " + "9" * 5000,
+        miaobi.replace('"n": 1', '"n": ' + '{"a":' * 900 + "1" + "}" * 900),
+        miaobi.replace('"seed": 7', '"seed": ' + "9" * 4000),
+    ):
+        path.write_text(f"---\n{front}\n---\n\ntext", encoding="utf-8")
+        assert not verify(path).good
+        assert len(str(verify(path))) < 6000
+
+
+def test_a_damaged_line_leaves_the_other_standing(tmp_path: Path, content: MakeContent) -> None:
+    path = tmp_path / "poem.md"
+    label.write(content(POEM), path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"miaobi.label/1",', '"miaobi.label/1'), encoding="utf-8")
+    verdict = verify(path)
+    assert (verdict.labelled, verdict.intact) == (True, None)
+    assert "'miaobi'" in str(verdict)

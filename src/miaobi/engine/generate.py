@@ -42,7 +42,7 @@ def run(
 
     Raises:
         UsageError: at once, before anything is generated: an unknown or wrong option, a seed out of range, text that is not Unicode.
-        Refused: the request has a blocked word.
+        Refused: the request has a blocked word (at once), or every content had one (at the end of the stream).
     """
     if words is None:
         words = safety.load()
@@ -56,21 +56,9 @@ def run(
 def collect(
     model: Model, request: Request, *, schema: type[Schema] | None = None, words: safety.WordList | None = None, created: str = ""
 ) -> list[Content]:
-    """All contents of `run`, in the order of their index.
-
-    Raises:
-        Refused: every content was held back by the word list. Some of several: the others are returned.
-    """
-    contents: list[Content] = []
-    rejected = ""
-    for chunk in run(model, request, schema=schema, words=words, created=created):
-        if isinstance(chunk, Content):
-            contents.append(chunk)
-        elif isinstance(chunk, Done) and chunk.reason == "rejected":
-            rejected = str(chunk.notes.get("category", "")) or rejected
-    if rejected and not contents:
-        raise safety.Refused("the output was held back: it had words of the category '{category}'. Try another seed", category=rejected)
-    return sorted(contents, key=lambda content: content.label.index)
+    """All contents of `run`, in the order of their index; those that were held back are missing."""
+    chunks = run(model, request, schema=schema, words=words, created=created)
+    return sorted((chunk for chunk in chunks if isinstance(chunk, Content)), key=lambda content: content.label.index)
 
 
 def resolve(model: Model, request: Request, schema: type[Schema] | None = None) -> tuple[Request, bool]:
@@ -106,6 +94,17 @@ class _Run:
     created: str
 
     def stream(self) -> Iterator[Chunk | Content]:
+        """Everything that the model makes. When all of it was held back, that is an error and not an empty answer."""
+        rejected, made = "", False
+        for chunk in self._asked():
+            made |= isinstance(chunk, Content)
+            if isinstance(chunk, Done) and chunk.reason == "rejected":
+                rejected = str(chunk.notes.get("category", ""))
+            yield chunk
+        if rejected and not made:
+            raise safety.Refused("the output was held back: it had words of the category '{category}'. Try another seed", category=rejected)
+
+    def _asked(self) -> Iterator[Chunk | Content]:
         """Ask the model once, or once for each content."""
         if self.batched:
             yield from self._gather(self.request, 0)

@@ -63,7 +63,7 @@ def parse(value: object) -> dict[str, str] | None:
         return parse(value["AIGC"])
     if not isinstance(value, Mapping) or "Label" not in value:
         return None
-    return {key: str(value[key]) for key in KEYS if key in value}
+    return {key: str(value[key]) for key in KEYS if isinstance(value.get(key), str | int)}
 
 
 def problems(label: Mapping[str, str]) -> list[str]:

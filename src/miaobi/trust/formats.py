@@ -20,6 +20,7 @@ from miaobi.trust import aigc
 VISIBLE = {"zh": "本内容由人工智能生成", "en": "AI-generated"}
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _OUR_LINE = re.compile(r"^(AIGC|miaobi): (\{.*\})[ \t]*\r?$", re.MULTILINE)
+_DEEPEST = 32
 _FIRST_BREAK = re.compile(r"\A\r?\n")
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")  # YAML would refuse these or fold them into spaces
 
@@ -199,12 +200,28 @@ def _json_mapping(source: str) -> dict[str, Any]:
 def _front_matter(block: str) -> dict[str, Any]:
     """Our two lines as JSON (YAML 1.1 would read 1e-05 as text); otherwise, written by others or reformatted by an editor, as YAML."""
     lines = {match[1]: _json_mapping(match[2]) for match in _OUR_LINE.finditer(block)}
-    if lines and all(lines.values()):
+    if len(lines) == 2 and all(lines.values()):
         return lines
+    if "AIGC" not in block and "miaobi" not in block:
+        return {}
     import yaml
 
     try:
-        values = yaml.safe_load(block)
+        values = yaml.safe_load(block) if _tame(block) else {}
     except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
+        return {name: value for name, value in lines.items() if value}
     return values if isinstance(values, dict) else {}
+
+
+def _tame(block: str) -> bool:
+    """Whether YAML has neither aliases (a few lines can stand for a billion values) nor more nesting than a label."""
+    import yaml
+
+    starts = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
+    ends = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+    depth = 0
+    for token in yaml.scan(block):
+        depth += isinstance(token, starts) - isinstance(token, ends)
+        if isinstance(token, yaml.AliasToken) or depth > _DEEPEST:
+            return False
+    return True
