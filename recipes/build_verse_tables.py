@@ -125,7 +125,7 @@ def read_pingshui(wheel: Path) -> dict[str, set[Reading]]:
         for groups in tones.values():
             for title, texts in groups.items():
                 tone = "平" if "平" in title else title[0]
-                for character in "".join(texts):
+                for character in re.sub(r"[^\u3400-\U0003ffff]", "", "".join(texts)):
                     found[character].add((tone, counts[tone]))
                 counts[tone] += 1
     return found
@@ -228,14 +228,14 @@ class Evidence:
                     self.tones[texts[row][line * width + column]][bool(pattern[line, column] > 0)] += 1
 
     def is_common(self, character: str, reading: Reading) -> bool:
-        """Whether a reading has at least 4 % of what verse shows of the character (all are common where verse shows nothing)."""
+        """Whether verse shows enough of a reading: 8 % of the character by tone, 4 % by group (all are common where it shows nothing)."""
         if self.weights[character, reading] < 0.04:
             return False
         readings = self.readings[character]
         level = reading[0] == "平"
         tones, rhymes = self.tones[character], self.rhymes[character]
         mixed = len({tone == "平" for tone, _ in readings}) > 1
-        if mixed and tones.total() >= 8 and tones[level] < 0.04 * tones.total():
+        if mixed and tones.total() >= 8 and tones[level] < 0.08 * tones.total():
             return False
         same_tone = sum(n for (tone, _), n in rhymes.items() if (tone == "平") == level)
         return same_tone < 8 or rhymes[reading] >= 0.04 * same_tone
