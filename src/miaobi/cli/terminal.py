@@ -33,7 +33,7 @@ class Output:
 
     def result(self, value: Mapping[str, Any], text: str) -> None:
         """Print the result: `value` as JSON when that was asked for, else `text`."""
-        print(to_json(value) if self.json else text)
+        print(to_json(value) if self.json else text, flush=True)  # before any news: the two streams may go to one place
 
     def news(self, template: str, /, **values: object) -> None:
         """A line for the person at work, on stderr; nothing when quiet or when a program listens."""

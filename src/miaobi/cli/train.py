@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,20 +48,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if result.interrupted:
         raise KeyboardInterrupt  # the loop has saved a checkpoint; main says how to go on
     value = dataclasses.asdict(result)
-    line = tr(
-        "trained {name}: {steps} steps in {time}, loss {loss:.4f}",
-        name=recipe.name,
-        steps=result.steps,
-        time=_time(result),
-        loss=_loss(result),
-    )
+    line = tr("trained {name}: {steps} steps in {time}", name=recipe.name, steps=result.steps, time=_time(result)) + _loss(result)
     output.result(value, f"{line}\n{tr('the model: {folder}', folder=result.artifact)}")
     return 0
 
 
-def _loss(result: TrainResult) -> float:
-    """The figure that counts: on held-out data, where there is some."""
-    return result.train_loss if result.val_loss is None else result.val_loss
+def _loss(result: TrainResult) -> str:
+    """The figure that counts: on held-out data, where there is some; a family that counts instead of descending has none."""
+    loss = result.train_loss if result.val_loss is None else result.val_loss
+    return "" if math.isnan(loss) else tr(", loss {loss:.4f}", loss=loss)
 
 
 def _time(result: TrainResult) -> str:
