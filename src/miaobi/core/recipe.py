@@ -157,6 +157,8 @@ class Evaluate(Schema):
     """How many held-out records are scored, drawn at random by the seed."""
     samples: int = Field(200, ge=1)
     """How many contents are generated for the figures that look at them."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of those contents, laid over the options of `generate`."""
     baselines: list[str] = Field(default_factory=list)
     """Artifact folders whose scores stand beside, or `ngram:5`: an n-gram fitted on the same training records."""
 
@@ -174,8 +176,6 @@ class Trust(Schema):
 
     licence: str = ""
     watermark: str = ""
-    wordlist: str = ""
-    """A file of words that hold back requests and outputs, besides the built-in ones; see `trust.safety`."""
 
 
 class Scale(Schema):

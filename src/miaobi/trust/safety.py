@@ -2,8 +2,8 @@
 
 A list is UTF-8 text of lines `category<TAB>severity<TAB>word`; severity is `block` or `flag`, and the category `allow` (two columns,
 `allow<TAB>word`) names harmless words that contain a listed one. `#` begins a comment. People bring their own lists by `MIAOBI_WORDLIST`
-(several, separated as in PATH) or the recipe's `trust.wordlist`; the list that ships is short. A word list is a coarse net: it knows no
-meaning, and its verdict in a label says only that no listed word was found.
+(several, separated as in PATH); the list that ships is short. A word list is a coarse net: it knows no meaning, and its verdict in a
+label says only that no listed word was found.
 """
 
 from __future__ import annotations
