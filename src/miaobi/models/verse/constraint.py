@@ -143,7 +143,11 @@ class VerseConstraint:
         forced = self._forced(_characters(acrostic), _characters(first_line))
         self.slots = self._layout(forced)
         self._end = self.lexicon.only([end_token])
-        self._lines = [[pattern.line(index, tone) for index in range(len(form.lines))] for pattern in form.patterns]
+        free = tone == "none" and not self.rhyming
+        self._lines = [
+            [(prosody.FREE * length,) if free else pattern.line(index, tone) for index, length in enumerate(form.lines)]
+            for pattern in form.patterns
+        ]
         self._start = State(0, self._first(forced), (), ())
 
     @property
@@ -276,8 +280,6 @@ class VerseConstraint:
             for tones in self._lines[index][0]
         ]
         given = {column: token for (line, column), token in forced.items() if line == 0}
-        if not self.rhyming:
-            first = list(dict.fromkeys(first))
         faults = [self._faults(hypothesis, given) for hypothesis in first]
         return tuple(hypothesis for hypothesis, count in zip(first, faults) if count == min(faults))
 
@@ -292,13 +294,15 @@ class VerseConstraint:
 
     def _viable(self, index: int) -> tuple[int, ...]:
         """For each rhyme of a pattern the groups in which the vocabulary has enough characters, two to spare."""
+        if not self.rhyming:
+            return ()
         pattern = self.form.patterns[index]
         groups = []
         for number in range(max(pattern.rhymes) + 1):
             tones = [self._lines[index][line][0][-1] for line, rhyme in enumerate(pattern.rhymes) if rhyme == number]
             enough = [self.lexicon.members[tone].sum(1) >= tones.count(tone) + 2 for tone in set(tones)]
             viable = sum(1 << int(group) for group in np.flatnonzero(np.all(enough, axis=0)))
-            if self.rhyming and not viable:
+            if not viable:
                 raise UsageError("the model's vocabulary has too few rhyming characters for {form}", form=self.form.name)
             groups.append(viable)
         return tuple(groups)
