@@ -50,7 +50,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], section: recipe.Optimizer
         return Lion(groups, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay)
     if section.name == "sgd":
         return torch.optim.SGD(groups, lr=section.lr, momentum=section.momentum)
-    return torch.optim.AdamW(groups, lr=section.lr, betas=section.betas, eps=section.eps, foreach=True)
+    return torch.optim.AdamW(groups, lr=section.lr, betas=section.betas, eps=section.eps, fused=True)
 
 
 def learning_rate(step: int, total: int, section: recipe.Schedule) -> float:

@@ -6,7 +6,9 @@ Only GPT-2's fused tensors need torch, so the exporter reads the same tables wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import ArtifactError, unknown
@@ -43,6 +45,24 @@ _GPT2 = {
     "feed_forward.down": "mlp.c_proj",
 }
 _GPT2_TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The values of `config.json`.
+
+    Raises:
+        ArtifactError: there is none, or it is not a JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError("{folder} has no config.json, so it is no language model", folder=folder) from None
+    except ValueError as error:
+        raise ArtifactError("{path} is not valid JSON ({error})", path=path, error=error) from None
+    if not isinstance(values, dict):
+        raise ArtifactError("{path} is not valid JSON ({error})", path=path, error="no object")
+    return values
 
 
 def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
@@ -151,9 +171,13 @@ def weights_from_hub(config: TransformerConfig, tensors: Mapping[str, Tensor]) -
     Raises:
         ArtifactError: a tensor is missing.
     """
-    return (
-        _gpt2_in(config, tensors) if config.positions == "learned" else _rename(tensors, {ours: theirs for theirs, ours in _names(config)})
-    )
+    if config.positions == "learned":
+        state = _gpt2_in(config, tensors)
+    else:
+        state = _rename(tensors, {ours: theirs for theirs, ours in _names(config)})
+    if config.tied:
+        state["head.weight"] = state["embed.weight"]
+    return state
 
 
 def weights_to_hub(config: TransformerConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

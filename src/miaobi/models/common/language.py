@@ -14,13 +14,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.protocols import Batch, Loss
-from miaobi.models.common.hub_format import config_from_hub, config_to_hub, weights_from_hub, weights_to_hub
+from miaobi.models.common.hub_format import config_from_hub, config_to_hub, read_config, weights_from_hub, weights_to_hub
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.common.transformer_config import TransformerConfig
 
@@ -124,7 +125,7 @@ def load_network(folder: Path, *, device: str = "cpu") -> Transformer:
         tensors = load_file(folder / WEIGHTS)
         network = Transformer(config)
         network.load_state_dict(weights_from_hub(config, tensors))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
     return network.float().to(device).eval()
 
@@ -160,14 +161,3 @@ def export_graphs(
                 "the exported graph differs from the model by {error:.1%} of the largest logit; it was not kept", error=error
             )
     return errors
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The mapping in `config.json`."""
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError("{folder} has no readable config.json ({error})", folder=folder, error=error) from None
-    if not isinstance(values, dict):
-        raise ArtifactError("{folder} has no readable config.json ({error})", folder=folder, error="not a mapping")
-    return values

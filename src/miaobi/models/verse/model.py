@@ -9,12 +9,13 @@ from typing import Any, Self
 from miaobi.core.protocols import Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
-from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, read_config, save_network, shape, token_bits
+from miaobi.models.common.hub_format import read_config
+from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, save_network, shape, token_bits
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
 from miaobi.models.verse.family import FAMILY
 from miaobi.models.verse.schema import Config
-from miaobi.models.verse.write import write_poems
+from miaobi.models.verse.write import request_for, write_poems
 
 
 class Verse(CausalLoss):
@@ -40,6 +41,10 @@ class Verse(CausalLoss):
         """Poems, whole clauses at a time."""
         self.network.eval()
         yield from write_poems(TorchStepper(self.network), self.codec, request, folder=self.folder)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked to get such a poem; evaluation asks it of held-out ones."""
+        return request_for(record)
 
     def score(self, records: Sequence[Record], /, *, header: Header | None = None) -> Iterator[Score]:
         """Bits of the Han characters of each poem's body, given its whole header (or the given one)."""
