@@ -108,7 +108,8 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
         raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
     light = kind.runtime_class() if runtime != "torch" and graph and device == "cpu" else None
     loaded: Model = _load(light or kind.model_class(), artifact, device, threads)
-    loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence)
+    computes = "onnx" if light else "torch" if "torch" in kind.packages else ""
+    loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
     return Loaded(loaded, kind, artifact)
 
 
@@ -380,7 +381,10 @@ def replay(path: str | Path, *, model: str | Path | None = None, device: str = "
     path = Path(path)
     label = labels.read(path)
     folder = find(model) if model else find_by_hash(label.source, label.model)
-    return make_again(label, lambda name: load(folder, device=device, threads=threads).model, text=labels.read_marked(path).text)
+    runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
+    return make_again(
+        label, lambda name: load(folder, runtime=runtime, device=device, threads=threads).model, text=labels.read_marked(path).text
+    )
 
 
 def show(thing: str | Path) -> dict[str, Any]:

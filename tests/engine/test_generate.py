@@ -39,7 +39,9 @@ class Dice:
     schema: type[Schema] = SoloOptions
 
     def __init__(self, source: str = "5" * 64) -> None:
-        self.card = Card(family="dice", name="dice", outputs=frozenset({Modality.TEXT}), verbs=frozenset({Verb.GENERATE}), source=source)
+        self.card = Card(
+            family="dice", name="dice", outputs=frozenset({Modality.TEXT}), verbs=frozenset({Verb.GENERATE}), source=source, runtime="bones"
+        )
         self.asked: list[Request] = []
         self.open = 0
 
@@ -86,6 +88,7 @@ def test_the_label_tells_everything() -> None:
     assert dict(made.notes) == {"draws": [4]}
     assert made.content_sha256 == label.content_sha256((content.text,))
     assert made.software.startswith("miaobi ")
+    assert made.runtime == "bones"
     assert made.created.endswith("Z")
     assert made.safety.startswith("passed words:")
     assert made.ai_generated

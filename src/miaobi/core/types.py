@@ -143,13 +143,14 @@ Chunk = Piece | Progress | Done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Who a model is. `source` is the artifact's SHA-256 or a hub revision, and fills the label."""
+    """Who a model is. `source` (the artifact's SHA-256 or a hub revision) and `runtime` (what computes it: onnx, torch) fill the label."""
 
     family: str
     name: str
     outputs: frozenset[Modality]
     verbs: frozenset[Verb]
     source: str = ""
+    runtime: str = ""
     licence: str = ""
 
 
@@ -172,6 +173,7 @@ class Label:
     options: Options = field(default_factory=dict)
     created: str
     software: str
+    runtime: str = ""
     content_sha256: str = ""
     watermark: str = ""
     safety: str = ""

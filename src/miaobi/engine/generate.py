@@ -157,6 +157,7 @@ class _Run:
             options=self.request.options,
             created=self.created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             software=f"miaobi {miaobi.__version__}",
+            runtime=card.runtime,
             content_sha256=content_sha256(parts),
             safety=self.words.verdict(text),
             notes=_plain(done.notes),

@@ -59,7 +59,7 @@ def compare(label: Label, again: Content, *, text: str | None = None) -> Replay:
     if again.label.content_sha256 == label.content_sha256:
         return Replay(content=again, identical=True)
     reasons = [_difference(text, again.text) if text is not None else _hashes(label, again)]
-    for name in ("software", "notes"):
+    for name in ("software", "runtime", "notes"):
         before, now = getattr(label, name), getattr(again.label, name)
         if before != now:
             reasons.append(tr("{name} was {before} and is {now}", name=name, before=_show(before), now=_show(now)))
