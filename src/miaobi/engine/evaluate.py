@@ -277,6 +277,7 @@ def _sample_variants(
         if Need.SAMPLES in metric.needs:
             variants = {"": {}, **variants, **metric.variants}
     made = {}
+    recipe = recipe.model_copy(update={"options": {**recipe.options, **section.options}})
     for name, change in variants.items():
         requests = requests_for(model, records, recipe, count=section.samples, seed=seed, change=change)
         total = sum(request.options["n"] for request, _ in requests)
