@@ -124,7 +124,7 @@ LLAMA_CONFIG = {**SHAPE, "model_type": "llama", "max_position_embeddings": 64}
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="unknown architecture 'lama'. Did you mean 'llama'"):
+    with pytest.raises(UsageError, match=r"unknown architecture 'lama'\. Did you mean 'llama'"):
         config_from_hub({"model_type": "lama"})
 
 

@@ -1,10 +1,12 @@
-"""The verse model in torch: learns poems with their headers, scores them, and writes them through `composer`."""
+"""The verse model in torch: learns poems with their headers, scores them, and writes them through `write`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+import torch
 
 from miaobi.core.protocols import Score
 from miaobi.core.schema import validate
@@ -15,18 +17,31 @@ from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
 from miaobi.models.verse.family import FAMILY
 from miaobi.models.verse.schema import Config
-from miaobi.models.verse.write import request_for, write_poems
+from miaobi.models.verse.write import LINES, open_clauses, request_for, training_clauses, write_poems
+from miaobi.trust.originality import LineFilter
+
+FALSE_ALARMS = 0.01  # a clause wrongly taken for a training clause only costs another attempt
 
 
 class Verse(CausalLoss):
     """A Learner, Scorer and Exporter."""
 
     def __init__(
-        self, network: Transformer, codec: VerseCodec, *, name: str = "verse", label_smoothing: float = 0.0, folder: Path | None = None
+        self,
+        network: Transformer,
+        codec: VerseCodec,
+        *,
+        name: str = "verse",
+        label_smoothing: float = 0.0,
+        stored: torch.dtype = torch.float32,
+        known: LineFilter | None = None,
+        training: Sequence[Record] = (),
     ) -> None:
         super().__init__(network, label_smoothing=label_smoothing)
         self.codec = codec
-        self.folder = folder
+        self.stored = stored  # the number format on disk
+        self.known = known
+        self.training = training  # their clauses are filtered when the model is saved
         self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
 
     @classmethod
@@ -35,12 +50,12 @@ class Verse(CausalLoss):
         chosen = validate(Config, config, "model.config")
         codec = VerseCodec.fit(records, min_count=chosen.min_count, context=chosen.context)
         network = new_network(shape(chosen.model_dump(), vocab_size=len(codec.vocabulary)), seed)
-        return cls(network, codec, label_smoothing=chosen.label_smoothing)
+        stored = torch.float16 if chosen.stored == "fp16" else torch.float32
+        return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=stored, training=records)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
-        """Poems, whole clauses at a time."""
-        self.network.eval()
-        yield from write_poems(TorchStepper(self.network), self.codec, request, folder=self.folder)
+        """Poems; see `write.write_poems`."""
+        yield from write_poems(TorchStepper(self.network.eval()), self.codec, request, known=self.known)
 
     def request_for(self, record: Record, /) -> Request | None:
         """What a person would have asked to get such a poem; evaluation asks it of held-out ones."""
@@ -76,13 +91,17 @@ class Verse(CausalLoss):
         return export_graphs(self.network, folder, formats, prompts)
 
     def save(self, folder: Path, /) -> None:
-        """Llama's files, so that `transformers` loads the network too, and the vocabulary."""
-        save_network(self.network, folder, bos_token_id=self.codec.begin, eos_token_id=self.codec.end, pad_token_id=self.codec.pad)
+        """Llama's files, so that `transformers` loads the network too, the vocabulary, and the filter of training clauses."""
+        marks = {"bos_token_id": self.codec.begin, "eos_token_id": self.codec.end, "pad_token_id": self.codec.pad}
+        save_network(self.network, folder, dtype=self.stored, **marks)
         self.codec.save(folder)
+        known = self.known or training_clauses(self.training, rate=FALSE_ALARMS)
+        known.save(folder / LINES)
 
     @classmethod
     def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
         """The model that `save` wrote."""
-        network = load_network(folder, device=device)
-        codec = VerseCodec.load(folder, context=int(read_config(folder)["max_position_embeddings"]))
-        return cls(network, codec, name=folder.name, folder=folder)
+        config = read_config(folder)
+        codec = VerseCodec.load(folder, context=int(config["max_position_embeddings"]))
+        stored = torch.float16 if config.get("dtype") == "float16" else torch.float32
+        return cls(load_network(folder, device=device), codec, name=folder.name, stored=stored, known=open_clauses(folder))

@@ -11,7 +11,7 @@ from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.decoder_runtime import OnnxStepper
 from miaobi.models.verse.codec import VerseCodec
 from miaobi.models.verse.family import FAMILY
-from miaobi.models.verse.write import request_for, write_poems
+from miaobi.models.verse.write import open_clauses, request_for, write_poems
 
 
 class VerseRuntime:
@@ -19,11 +19,12 @@ class VerseRuntime:
 
     def __init__(self, stepper: OnnxStepper, codec: VerseCodec, folder: Path) -> None:
         self.stepper, self.codec, self.folder = stepper, codec, folder
+        self.known = open_clauses(folder)
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Poems; see `write.write_poems`."""
-        yield from write_poems(self.stepper.fresh(), self.codec, request, folder=self.folder)
+        yield from write_poems(self.stepper.fresh(), self.codec, request, known=self.known)
 
     def request_for(self, record: Record, /) -> Request | None:
         """What a person would have asked to get such a poem; evaluation asks it of held-out ones."""

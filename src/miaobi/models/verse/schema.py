@@ -25,6 +25,8 @@ class Config(Schema):
     min_count: int = Field(8, ge=1)
     """Characters that occur less often in the training split become the unknown token."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    stored: Literal["fp32", "fp16"] = "fp32"
+    """The number format of the weights on disk."""
 
 
 class Options(Sampling):

@@ -17,7 +17,8 @@ from miaobi.core.errors import UsageError
 from miaobi.core.types import Chunk, Done, Piece, Progress, Record, Request, Usage
 from miaobi.engine.sampling.constraint import Constraint
 from miaobi.engine.sampling.stepper import Stepper
-from miaobi.engine.sampling.tokens import Finished, Token, decode
+from miaobi.engine.sampling.text import stream
+from miaobi.engine.sampling.tokens import Finished, decode
 from miaobi.models.verse import forms
 from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses, header_of
 from miaobi.models.verse.constraint import VerseConstraint
@@ -25,7 +26,8 @@ from miaobi.models.verse.schema import Options
 from miaobi.trust.originality import LineFilter
 
 ROUNDS = 5  # a poem is written anew so often before the last attempt is given as it is
-LINES = "lines.bloom"
+LINES = "lines.bloom"  # the filter of training clauses beside the weights
+SHORTEST = 5  # shorter clauses are common speech, not quotations
 FREE = ("古体", "曲")  # forms without a fixed pattern
 
 
@@ -39,19 +41,23 @@ class _Poem:
     repeats: int  # clauses that stand in a training poem
 
 
-def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, folder: Path | None = None) -> Iterator[Chunk]:
-    """Chunks of `options.n` poems. With one candidate and `original=False` characters stream as they come."""
+def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known: LineFilter | None = None) -> Iterator[Chunk]:
+    """Chunks of `options.n` poems. `known` holds the training poems' clauses; without it (`original=False`) one candidate streams."""
     options = Options.model_validate(dict(request.options))
     title = options.title or request.prompt.strip()
     header = header_for(options, title, codec)
     constraint = constraint_for(options, codec)
-    known = LineFilter.open(folder / LINES) if options.original and folder is not None and (folder / LINES).is_file() else None
+    known = known if options.original else None
     prompt = codec.header(header)
     limit = min(options.max_tokens, codec.context - len(prompt))
-    rows = options.model_copy(update={"n": 1, "max_tokens": max(1, limit)})
+    options = options.model_copy(update={"max_tokens": max(1, limit)})
     if options.candidates == 1 and known is None:
-        yield from _stream(stepper, codec, rows, prompt, constraint, [_seed(request.seed, index, 0, 0) for index in range(options.n)])
+        constraints = [constraint] * options.n
+        yield from stream(
+            stepper, [prompt], options, end_tokens=[codec.end], seed=request.seed, detokenize=codec.text, constraints=constraints
+        )
         return
+    rows = options.model_copy(update={"n": 1})
     waiting = list(range(options.n))
     thrown = dict.fromkeys(waiting, 0)
     for attempt in range(ROUNDS):
@@ -147,23 +153,19 @@ def _candidates(
     into.extend(found[row] for row in range(len(seeds)))
 
 
-def _stream(
-    stepper: Stepper, codec: VerseCodec, options: Options, prompt: Sequence[int], constraint: Constraint[Any] | None, seeds: Sequence[int]
-) -> Iterator[Chunk]:
-    """Characters as they are drawn."""
-    constraints = [constraint] * len(seeds) if constraint else None
-    for event in decode(stepper, [list(prompt)] * len(seeds), options, end_tokens=[codec.end], seeds=seeds, constraints=constraints):
-        if isinstance(event, Token):
-            text = codec.text([event.token])
-            if text:
-                yield Piece(part=text, index=event.row)
-        else:
-            yield Done(reason=event.reason, index=event.row, usage=Usage(prompt=len(prompt), generated=len(event.tokens)))
-
-
 def _repeats(lines: Iterable[str], known: LineFilter | None) -> int:
-    """How many clauses of five characters or more stand in a training poem."""
-    return 0 if known is None else sum(1 for line in lines if len(line) >= 5 and known.contains(line))
+    """How many clauses stand in a training poem."""
+    return 0 if known is None else sum(1 for line in lines if len(line) >= SHORTEST and known.contains(line))
+
+
+def training_clauses(records: Iterable[Record], *, rate: float) -> LineFilter:
+    """The filter of all clauses of the training poems; it wrongly accuses `rate` of the others."""
+    return LineFilter.build((line for record in records for line in clauses(record.text) if len(line) >= SHORTEST), rate=rate)
+
+
+def open_clauses(folder: Path) -> LineFilter | None:
+    """The filter that stands beside a model's weights, if it has one."""
+    return LineFilter.open(folder / LINES) if (folder / LINES).is_file() else None
 
 
 def _known(text: str, codec: VerseCodec) -> str:
