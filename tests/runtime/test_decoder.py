@@ -150,6 +150,23 @@ def test_the_cache_grows_up_to_the_context_and_no_further(saved: Any, monkeypatc
         stepper.start([[1] * 65])
 
 
+@pytest.mark.parametrize("name", ["gpt2", "qwen2"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_row_does_not_depend_on_the_batch_to_the_last_bit(saved: Any, name: str, precision: Any) -> None:
+    stepper = OnnxStepper(saved(name)[1], precision=precision, threads=1)
+    prompts = [random_tokens(length, length) for length in (9, 16, 3, 12, 5)]
+
+    def run(rows: Sequence[int]) -> np.ndarray:
+        passes = [stepper.start([prompts[row] for row in rows]).copy()]
+        for step in range(3):
+            passes.append(stepper.step([random_tokens(5, step)[row] for row in rows]).copy())
+        return np.stack(passes, axis=1)  # (B, 4, V)
+
+    together = run(range(5))
+    for rows in ([0], [3], [4, 1], [2, 0, 3]):
+        np.testing.assert_array_equal(run(rows), together[rows])
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_two_steppers_on_one_session_do_not_disturb_each_other(saved: Any, precision: Any) -> None:
     first = OnnxStepper(saved("llama")[1], precision=precision, threads=1)
