@@ -5,6 +5,7 @@ Ids 0 to 3 are always <pad> <unk> <bos> <eos>. Training is the library's; charac
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -74,4 +75,13 @@ def _unigram(options: Options, records: Iterable[Record], characters: Counter[st
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="never", split=True)
     trainer = trainers.UnigramTrainer(vocab_size=options.size, special_tokens=list(SPECIAL), unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(_batches(records), trainer)
-    return tokenizer
+    return _settled(tokenizer)
+
+
+def _settled(tokenizer: Any) -> Any:
+    """The same tokenizer whichever way the trainer's hash maps fell: its scores differ by 1e-11 from run to run, and with them the order."""
+    values = json.loads(tokenizer.to_str())
+    special, pieces = values["model"]["vocab"][: len(SPECIAL)], values["model"]["vocab"][len(SPECIAL) :]
+    rounded = [[piece, round(score, 6)] for piece, score in pieces]
+    values["model"]["vocab"] = special + sorted(rounded, key=lambda item: (-item[1], item[0]))
+    return type(tokenizer).from_str(json.dumps(values, ensure_ascii=False))

@@ -88,7 +88,7 @@ def locate(source: Source, *, cache: Path | None = None, offline: bool = False) 
             return _in_folder(path, source.files, source, name=source.path)
     if any(character in source.path for character in "*?["):
         root = Path(path.anchor or ".")  # Path.glob takes relative patterns only
-        matched = [match for match in sorted(root.glob(str(path.relative_to(path.anchor)))) if match.is_file()]
+        matched = [match for match in sorted(root.glob(str(path.relative_to(path.anchor)))) if match.is_file() and match.name[0] != "."]
         return _several(matched, [match.as_posix() for match in matched], source, name=source.path)
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else [], n=1)
     if near:
@@ -160,7 +160,7 @@ def cut(piece: Piece) -> tuple[list[Piece], str]:
         while block := file.read(1 << 20):
             digest.update(block)
             if by_line:
-                if position + len(block) >= next_cut and (end := block.find(b"\n", max(0, next_cut - position - 1))) >= 0:
+                while (end := block.find(b"\n", max(0, next_cut - position - 1))) >= 0 and position + len(block) >= next_cut:
                     cuts.append((position + end + 1, line + block.count(b"\n", 0, end + 1)))
                     next_cut = cuts[-1][0] + PIECE_BYTES
                 line += block.count(b"\n")

@@ -106,7 +106,7 @@ _RULES: dict[str, list[tuple[re.Pattern[str], Callable[[str], bool]]]] = {
             ),
             _always,
         ),
-        (re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"), _always),
+        (re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"), _always),
     ],
     "email": [
         (re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])", re.ASCII), _always)
