@@ -69,6 +69,8 @@ def _bars() -> Iterator[Tick]:
 
         def tick(phase: str, done: int, total: int | None, detail: str = "") -> None:
             if phase not in bars:
+                for bar in bars.values():  # a phase without a known total is over when the next begins
+                    progress.update(bar, total=progress.tasks[bar].completed)
                 bars[phase] = progress.add_task(tr(phase), total=total, count="", detail="")
             count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
             progress.update(bars[phase], completed=done, total=total, count=count, detail=detail)
