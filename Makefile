@@ -23,7 +23,7 @@ demo: $(BASE)
 	@for file in demo/*.md; do $(BIN)/miaobi --lang zh verify $$file || exit 1; done
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest
 
 check: $(DEV)
 	$(BIN)/ruff check .
