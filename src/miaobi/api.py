@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from miaobi.core.recipe import Recipe
     from miaobi.core.schema import Schema
     from miaobi.data.dataset import Dataset
-    from miaobi.engine.train import OnEvent, TrainResult
+    from miaobi.engine.journal import OnEvent
+    from miaobi.engine.train import TrainResult
     from miaobi.trust.replay import Replay
     from miaobi.trust.verify import Verdict
 

@@ -22,8 +22,9 @@ from miaobi.core.recipe import Optimizer, Recipe, Schedule
 from miaobi.core.types import Record
 from miaobi.engine import checkpoint
 from miaobi.engine.batches import Batches, epoch_batches
+from miaobi.engine.journal import TrainEvent
 from miaobi.engine.optim import Average, Lion, learning_rate, make_optimizer
-from miaobi.engine.train import TrainEvent, train
+from miaobi.engine.train import train
 
 RECORDS = [Record(id=str(i), parts=(f"第{i}首：" + "春花秋月何时了往事知多少"[: 3 + i % 9],)) for i in range(120)]
 SPLITS = {"train": RECORDS[20:], "val": RECORDS[:20]}
@@ -74,6 +75,15 @@ def assert_equal(run: Path, unbroken: Path) -> None:
     newest = "checkpoints/step-000024"
     for name in (checkpoint.MODEL, checkpoint.OPTIM):
         assert file_sha256(run / newest / name) == file_sha256(unbroken / newest / name), name
+
+
+def test_the_run_tells_how_it_went(unbroken: Path, tmp_path: Path) -> None:
+    assert (unbroken / "loss.svg").read_text(encoding="utf-8").startswith("<svg")
+    asked = Recipe.of(recipe(steps=4, sample_every=2, tensorboard=True).model_dump(mode="json") | {"generate": {"prompts": ["第", "春"]}})
+    train(asked, SPLITS, tmp_path / "run", threads=1)
+    samples = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(row["step"], row["prompt"]) for row in samples] == [(2, "第"), (2, "春"), (4, "第"), (4, "春")]
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
 def test_the_loss_falls(unbroken: Path) -> None:

@@ -15,7 +15,8 @@ from miaobi.core.language import tr
 
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output, Tick
-    from miaobi.engine.train import TrainEvent, TrainResult
+    from miaobi.engine.journal import TrainEvent
+    from miaobi.engine.train import TrainResult
 
 RESUME = ("--resume",)
 

@@ -31,6 +31,7 @@ class Source(Schema):
     meta: dict[str, str] = Field(default_factory=dict)
     """Constant meta of every record from here (`era: 唐`)."""
     licence: str = ""
+    """The licence of what comes from here; it goes into the data card and the model card."""
     encoding: str = ""
     """Detected when empty."""
 
@@ -39,25 +40,35 @@ class Split(Schema):
     """Shares held out. Near-duplicates stay on one side."""
 
     val: float = Field(0.01, ge=0, lt=1)
+    """The share that training is watched on and `evaluate` measures."""
     test: float = Field(0.0, ge=0, lt=1)
+    """A further share, for `evaluate.split: test`."""
     seed: int = 0
+    """Which records are held out."""
 
 
 class Tokenizer(Schema):
     """The tokenizer that `prepare` trains and saves as `tokenizer.json`."""
 
     kind: Literal["character", "bpe", "unigram"] = "character"
+    """Characters, byte-level byte pairs, or a unigram model."""
     size: int = Field(8000, ge=16, le=1_000_000)
+    """The most tokens that the vocabulary has."""
     min_count: int = Field(1, ge=1)
+    """What occurs less often is unknown (kind `character`)."""
 
 
 class Data(Schema):
     """From sources to a `Dataset`."""
 
     source: str | Source | list[Source] = ""
+    """A path or package, one source with its fields, or a list of sources."""
     steps: list[Step] = Field(default_factory=list)
+    """What is done to every record, in order: a step's name, or `{name: argument}`; see the page on data."""
     split: Split = Split()
+    """What is held out."""
     tokenizer: Tokenizer | None = None
+    """The tokenizer to train; families that work on characters of their own need none."""
     limit: int | None = Field(None, ge=1)
     """Stop after so many records (for a try)."""
 
@@ -72,7 +83,9 @@ class ModelSection(Schema):
     """A new model of a family, or one that starts from another's weights."""
 
     family: str = ""
+    """A new model of this family: `ngram`, `gpt`, `verse` … (`miaobi models --families`)."""
     config: dict[str, Any] = Field(default_factory=dict)
+    """What the family is made of; each family has its own keys."""
     base: str = ""
     """A built-in name, an artifact folder or a hub name, whose weights are the start."""
 
@@ -87,72 +100,106 @@ class Optimizer(Schema):
     """How gradients move weights. Norms and biases are never decayed."""
 
     name: Literal["adamw", "sgd", "lion"] = "adamw"
+    """Which rule moves the weights."""
     lr: float = Field(3e-4, gt=0)
+    """The largest learning rate; the schedule scales it."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the averages of gradient and squared gradient (adamw, lion)."""
     eps: float = Field(1e-8, gt=0)
+    """Keeps divisions by zero away (adamw)."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Decay of the running gradient (sgd)."""
     weight_decay: float = Field(0.1, ge=0)
+    """How strongly weights are pulled to zero, apart from the gradient."""
 
 
 class Schedule(Schema):
     """The learning rate over the steps, as a share of `lr`."""
 
     name: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
+    """Constant, linear, cosine, or warm-up–stable–decay."""
     warmup: int = Field(100, ge=0)
+    """So many steps the rate rises from zero."""
     decay: float = Field(0.2, ge=0, le=1)
     """wsd: the share of all steps that the final decay takes."""
     floor: float = Field(0.1, ge=0, le=1)
+    """The rate at the end."""
 
 
 class EarlyStopping(Schema):
     """Stop when the validation loss has not fallen for so many evaluations."""
 
     patience: int = Field(5, ge=1)
+    """So many evaluations in a row without a better validation loss end the training."""
     min_delta: float = Field(0.0, ge=0)
+    """The loss has to fall by more than this to count as better."""
 
 
 class Train(Schema):
     """The training loop. `batch` records make one optimizer step, `micro` of them go through the network at once."""
 
     steps: int = Field(1000, ge=1)
+    """How many times the weights move."""
     batch: int = Field(32, ge=1)
+    """Records for one step."""
     micro: int | None = Field(None, ge=1)
+    """Records that go through the network at once; the gradients of a batch add up exactly. The whole batch when absent."""
     optimizer: Optimizer = Optimizer()
+    """How gradients move weights."""
     schedule: Schedule = Schedule()
+    """The learning rate over the steps."""
     clip: float = Field(1.0, ge=0)
     """Largest gradient norm; 0 is no clipping."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers of the forward pass; `auto` tries bf16 on this machine and takes it where it is faster."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the weights' moving average, which is then what is evaluated and kept; 0 is none."""
     batching: Literal["shuffled", "bucketed", "packed"] = "shuffled"
     """`bucketed` groups records of like length; `packed` fills rows of the model's context."""
     early_stopping: EarlyStopping | None = None
+    """When to stop before `steps`; never when absent."""
     evaluate_every: int = Field(500, ge=1)
+    """Compute the validation loss every so many steps."""
     evaluate_records: int = Field(512, ge=1)
+    """On so many records of the split `val`."""
     checkpoint_every: int = Field(500, ge=1)
+    """Save everything that a resume needs every so many steps."""
     keep_checkpoints: int = Field(2, ge=2)
+    """How many of them are kept: after a crash in a save the one before is whole."""
     sample_every: int = Field(0, ge=0)
     """Generate the recipe's prompts every so many steps; 0 is never."""
     log_every: int = Field(10, ge=1)
+    tensorboard: bool = False
+    """Also write the log for TensorBoard, into the run's folder."""
+    """Write a line of `log.jsonl` every so many steps."""
     compile: bool = False
+    """Compile the network by torch."""
     deterministic: bool = False
+    """Only operations that give the same bits every time."""
     seed: int = 0
+    """Of the weights, the order of the records and dropout."""
 
 
 class Adapt(Schema):
     """Change an existing model: all weights, some layers, or low-rank additions."""
 
     method: Literal["full", "freeze", "lora", "dora"] = "lora"
+    """All weights, some layers, or additions of low rank."""
     rank: int = Field(16, ge=1)
+    """The rank of the additions."""
     alpha: float = Field(32.0, gt=0)
+    """Their scale, divided by the rank."""
     layers: list[str] = Field(default_factory=list)
+    """Which layers move (freeze) or get additions; the family's usual ones when empty."""
 
 
 class Evaluate(Schema):
     """Which figures to compute on the held-out split."""
 
     metrics: list[str] = Field(default_factory=list)
+    """Names of metrics; all that the model and the data can give when empty."""
     split: Literal["val", "test"] = "val"
+    """Which held-out records are measured."""
     records: int = Field(1000, ge=1)
     """How many held-out records are scored, drawn at random by the seed."""
     samples: int = Field(200, ge=1)
@@ -167,38 +214,56 @@ class Generate(Schema):
     """What the sample previews and `miaobi generate RECIPE` ask."""
 
     prompts: list[str] = Field(default_factory=list)
+    """What is asked."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the family, as `miaobi generate` takes them."""
     seed: int = 0
+    """The seed of the first prompt; each further one takes the next."""
 
 
 class Trust(Schema):
     """How outputs are labelled and the model is licensed."""
 
     licence: str = ""
+    """The licence of the model, for its manifest and card."""
     watermark: str = ""
+    """The watermark that outputs carry, where the family has one."""
 
 
 class Scale(Schema):
     """Where training runs."""
 
     launcher: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster."""
     workers: int = Field(1, ge=1)
+    """How many processes train together."""
 
 
 class Recipe(Schema):
     """One model's whole life."""
 
     version: Literal[1] = 1
+    """The version of this grammar."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """The name of the model, its run and its data; letters, digits, dots, dashes and underscores."""
     summary: str = ""
+    """One sentence for the model card."""
     data: Data = Data()
+    """From sources to a dataset."""
     model: ModelSection
+    """What is trained."""
     train: Train = Train()
+    """How it is trained."""
     adapt: Adapt | None = None
+    """How an existing model is changed; needs `model.base`."""
     evaluate: Evaluate = Evaluate()
+    """What is measured."""
     generate: Generate = Generate()
+    """What previews ask."""
     trust: Trust = Trust()
+    """Licence and marks."""
     scale: Scale = Scale()
+    """Where it runs."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any], *, preset: str = "", overrides: Sequence[str] = (), where: str = "recipe") -> Recipe:

@@ -11,8 +11,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from miaobi.core.artifact import explain_os_errors, new_folder, seal, write_text
+from miaobi.core.artifact import new_folder, seal, write_text
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.families import Family, family
 from miaobi.core.protocols import Fitter, Learner, Loss
@@ -28,18 +28,9 @@ from miaobi.core.recipe import Recipe
 from miaobi.core.types import Piece, Record, Request, Verb
 from miaobi.engine import checkpoint
 from miaobi.engine.batches import Batches, micro_batches
+from miaobi.engine.journal import Journal, OnEvent
 from miaobi.engine.optim import Average, learning_rate, make_optimizer
 from miaobi.engine.precision import Precision, choose_precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainEvent:
-    """What a training tells its watcher. `kind`: start, step, evaluate, sample, checkpoint, done."""
-
-    kind: str
-    step: int
-    total: int
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +44,6 @@ class TrainResult:
     train_loss: float
     val_loss: float | None
     interrupted: bool = False
-
-
-OnEvent = Callable[[TrainEvent], None]
 
 
 class Interrupted(Exception):
@@ -96,14 +84,14 @@ def train(
     if not splits.get("train"):
         raise DataError("the dataset of '{name}' has no training records", name=recipe.name)
     target = artifact or folder / "artifact"
-    emit = on_event or (lambda event: None)
+    journal = Journal(folder, recipe.train.steps, on_event=on_event, tensorboard=recipe.train.tensorboard)
     with checkpoint.lock(folder):
         write_text(folder / "resolved.yaml", recipe.to_yaml())
         if Verb.FIT in kind.verbs:
-            return _fit(recipe, kind, splits["train"], folder, target, tokenizer, data, emit)
+            return _fit(recipe, kind, splits["train"], folder, target, tokenizer, data, journal)
         if Verb.TRAIN not in kind.verbs:
             raise UsageError("family '{name}' cannot be trained", name=kind.name)
-        run = _Run(recipe, kind, splits, folder, tokenizer=tokenizer, base=base, device=device, threads=threads, emit=emit)
+        run = _Run(recipe, kind, splits, folder, tokenizer=tokenizer, base=base, device=device, threads=threads, journal=journal)
         run.begin(resume)
         return run.finish(target, data, run.loop())
 
@@ -116,21 +104,22 @@ def _fit(
     target: Path,
     tokenizer: Path | None,
     data: Sequence[str],
-    emit: OnEvent,
+    journal: Journal,
 ) -> TrainResult:
     """Learn by counting, in one pass."""
     start = time.perf_counter()
     maker: Any = kind.model_class()
     model: Fitter = maker.create(recipe.model.config, records, seed=recipe.train.seed, tokenizer=tokenizer)
-    emit(TrainEvent(kind="start", step=0, total=1, values={"records": len(records)}))
+    journal.begin(0)
+    journal.tell("start", 0, {"records": len(records)})
     figures = dict(model.fit(records))
     seconds = time.perf_counter() - start
-    write_text(folder / "log.jsonl", json.dumps({"kind": "fit", "seconds": round(seconds, 3), **figures}) + "\n")
+    journal.log("fit", 1, {"seconds": round(seconds, 3), **figures})
     with new_folder(target, replace=True) as new:
         model.save(new)
         (new / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         seal(new, family=kind.name, name=recipe.name, licence=recipe.trust.licence, data=tuple(data))
-    emit(TrainEvent(kind="done", step=1, total=1, values={"seconds": seconds, **figures}))
+    journal.tell("done", 1, {"seconds": seconds, **figures})
     return TrainResult(run=folder, artifact=target, steps=1, seconds=seconds, train_loss=figures.get("loss", float("nan")), val_loss=None)
 
 
@@ -148,9 +137,9 @@ class _Run:
         base: Path | None,
         device: str,
         threads: int | None,
-        emit: OnEvent,
+        journal: Journal,
     ) -> None:
-        self.recipe, self.section, self.kind, self.folder, self.emit = recipe, recipe.train, kind, folder, emit
+        self.recipe, self.section, self.kind, self.folder, self.journal = recipe, recipe.train, kind, folder, journal
         self.records, self.val = splits["train"], splits.get("val", ())
         self.device, self.threads = device, threads
         self.tokenizer, self.base = tokenizer, base
@@ -160,6 +149,7 @@ class _Run:
         self.val_loss: float | None = None
         self.train_loss = float("nan")
         self.stopping = threading.Event()
+        self._window = (0, 0.0)  # units and seconds since the last row of the log
 
     # ------------------------------------------------------------------ beginning
 
@@ -184,8 +174,7 @@ class _Run:
         self.batches = self._make_batches()
         if saved is not None:
             self._restore(saved)
-        else:
-            (self.folder / "log.jsonl").unlink(missing_ok=True)
+        self.journal.begin(self.step)
         if self.section.compile:
             self.network.compile()
         self._evaluation = [self.val[i] for i in range(min(len(self.val), self.section.evaluate_records))]
@@ -227,7 +216,6 @@ class _Run:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.best, self.best_step, self.stale = state["best"], int(state["best_step"]), int(state["stale"])
         self.val_loss, self.train_loss = state["val_loss"], float(state["train_loss"])
-        _truncate_log(self.folder / "log.jsonl", self.step)
 
     def _load_weights(self, saved: checkpoint.Checkpoint) -> None:
         """Put a checkpoint's weights and their average in place."""
@@ -253,7 +241,7 @@ class _Run:
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "records": len(self.records),
         }
-        self.emit(TrainEvent(kind="start", step=self.step, total=total, values=values))
+        self.journal.tell("start", self.step, values)
         with self._catch_signals():
             try:
                 while self.step < total and not self._patience_is_over():
@@ -284,6 +272,7 @@ class _Run:
         self.step += 1
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
+        self._window = (self._window[0] + units, self._window[1] + elapsed)
         self.train_loss = next(iter(logs.values()))
         if not np.isfinite(self.train_loss):
             raise MiaobiError(
@@ -293,8 +282,9 @@ class _Run:
             )
         if self.step % self.section.log_every == 0 or self.step == self.section.steps:
             rounded = {name: float(f"{value:.7g}") for name, value in logs.items()}
-            speed = {"units_per_second": round(units / elapsed, 1), "seconds": round(self.seconds, 2)}
-            self._log("step", {"epoch": epoch, **rounded, "lr": rate, **speed})
+            speed = {"units_per_second": round(self._window[0] / self._window[1], 1), "seconds": round(self.seconds, 2)}
+            self._window = (0, 0.0)
+            self.journal.log("step", self.step, {"epoch": epoch, **rounded, "lr": rate, **speed})
 
     def _accumulate(self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, dict[str, float]]:
         """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs."""
@@ -369,7 +359,7 @@ class _Run:
             self.best, self.best_step, self.stale = self.val_loss, self.step, 0
         else:
             self.stale += 1
-        self._log("evaluate", {"val_loss": float(f"{self.val_loss:.7g}"), "best": self.best, "best_step": self.best_step})
+        self.journal.log("evaluate", self.step, {"val_loss": float(f"{self.val_loss:.7g}"), "best": self.best, "best_step": self.best_step})
 
     def _sample(self) -> None:
         """Generate the recipe's prompts with the weights of now, into `samples.jsonl`."""
@@ -380,8 +370,7 @@ class _Run:
                 text = "".join(
                     chunk.part for chunk in self.learner.generate(request) if isinstance(chunk, Piece) and isinstance(chunk.part, str)
                 )
-                _append(self.folder / "samples.jsonl", {"step": self.step, "prompt": prompt, "text": text})
-                self.emit(TrainEvent(kind="sample", step=self.step, total=self.section.steps, values={"prompt": prompt, "text": text}))
+                self.journal.sample(self.step, prompt, text)
 
     # ------------------------------------------------------------------ keeping
 
@@ -404,7 +393,7 @@ class _Run:
         path = checkpoint.save(
             self.folder, step=self.step, model=_tensors(self.network), optim=optim, state=state, keep=self.section.keep_checkpoints
         )
-        self.emit(TrainEvent(kind="checkpoint", step=self.step, total=self.section.steps, values={"path": str(path)}))
+        self.journal.tell("checkpoint", self.step, {"path": str(path)})
 
     def finish(self, target: Path, data: Sequence[str], interrupted: bool) -> TrainResult:
         """Seal the artifact with the kept weights (with early stopping: the best ones), unless the run was interrupted."""
@@ -418,9 +407,8 @@ class _Run:
                 (new / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
                 base = self.recipe.model.base
                 seal(new, family=self.kind.name, name=self.recipe.name, licence=self.recipe.trust.licence, base=base, data=tuple(data))
-            self.emit(
-                TrainEvent(kind="done", step=self.step, total=self.section.steps, values={"artifact": str(target), "seconds": self.seconds})
-            )
+            self.journal.finish()
+            self.journal.tell("done", self.step, {"artifact": str(target), "seconds": round(self.seconds, 1)})
         return TrainResult(
             run=self.folder,
             artifact=None if interrupted else target,
@@ -467,10 +455,6 @@ class _Run:
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _log(self, kind: str, values: Mapping[str, Any]) -> None:
-        _append(self.folder / "log.jsonl", {"kind": kind, "step": self.step, **values})
-        self.emit(TrainEvent(kind=kind, step=self.step, total=self.section.steps, values=values))
-
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     """Every parameter once (tied ones share a name) and every buffer that is saved."""
@@ -485,16 +469,3 @@ def _to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:
 
 def _plain(values: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(values, sort_keys=True))
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with explain_os_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Drop rows of steps that the checkpoint does not know; they will be logged again."""
-    if path.is_file():
-        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in rows if json.loads(line)["step"] <= step]
-        write_text(path, "".join(line + "\n" for line in kept))

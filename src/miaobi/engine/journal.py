@@ -1,0 +1,90 @@
+"""What a run writes about itself: `log.jsonl` row by row, TensorBoard by choice, samples, and a plot of the loss at the end.
+
+A row is one `write` of one line, so kill -9 can cut at most the last one; a resumed run drops the rows of steps that it will do again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from miaobi.core.artifact import explain_os_errors, write_text
+from miaobi.core.errors import MissingExtra
+
+LOG, SAMPLES, PLOT = "log.jsonl", "samples.jsonl", "loss.svg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainEvent:
+    """What a training tells its watcher. `kind`: start, step, evaluate, sample, checkpoint, done."""
+
+    kind: str
+    step: int
+    total: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+OnEvent = Callable[[TrainEvent], None]
+
+
+class Journal:
+    """The log of one run of `total` steps, told to `on_event` as well."""
+
+    def __init__(self, folder: Path, total: int, *, on_event: OnEvent | None = None, tensorboard: bool = False) -> None:
+        self.folder, self.total = folder, total
+        self._on_event = on_event or (lambda event: None)
+        self._board = _board(folder) if tensorboard else None
+
+    def begin(self, step: int) -> None:
+        """Forget rows behind `step`: a new run has none, a resumed one writes them again."""
+        for name in (LOG, SAMPLES):
+            path = self.folder / name
+            if path.is_file():
+                rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+                kept = [line for line in rows if 0 < json.loads(line)["step"] <= step]
+                write_text(path, "".join(line + "\n" for line in kept))
+
+    def tell(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Tell the watcher only."""
+        self._on_event(TrainEvent(kind=kind, step=step, total=self.total, values=values))
+
+    def log(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Write a row of figures and tell the watcher."""
+        self._append(LOG, {"kind": kind, "step": step, **values})
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        self.tell(kind, step, values)
+
+    def sample(self, step: int, prompt: str, text: str) -> None:
+        """Keep what the model writes at this step."""
+        self._append(SAMPLES, {"step": step, "prompt": prompt, "text": text})
+        if self._board is not None:
+            self._board.add_text(prompt or "sample", text, step)
+        self.tell("sample", step, {"prompt": prompt, "text": text})
+
+    def finish(self) -> None:
+        """Draw `loss.svg` and close TensorBoard's file."""
+        from miaobi.engine.report.log import loss_plot
+
+        if (self.folder / LOG).is_file():
+            loss_plot(self.folder / LOG, self.folder / PLOT)
+        if self._board is not None:
+            self._board.close()
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        with explain_os_errors(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _board(folder: Path) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra("train.tensorboard", "train", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))
