@@ -83,7 +83,7 @@ class ModelSection(Schema):
     """A new model of a family, or one that starts from another's weights."""
 
     family: str = ""
-    """A new model of this family: `ngram`, `gpt`, `verse` … (`miaobi models --families`)."""
+    """A new model of this family: `ngram`, `gpt`, `verse` … (`miaobi models` lists them)."""
     config: dict[str, Any] = Field(default_factory=dict)
     """What the family is made of; each family has its own keys."""
     base: str = ""
@@ -169,9 +169,9 @@ class Train(Schema):
     sample_every: int = Field(0, ge=0)
     """Generate the recipe's prompts every so many steps; 0 is never."""
     log_every: int = Field(10, ge=1)
+    """Write a line of `log.jsonl` every so many steps."""
     tensorboard: bool = False
     """Also write the log for TensorBoard, into the run's folder."""
-    """Write a line of `log.jsonl` every so many steps."""
     compile: bool = False
     """Compile the network by torch."""
     deterministic: bool = False
