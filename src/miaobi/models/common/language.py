@@ -110,6 +110,7 @@ def save_network(network: Transformer, folder: Path, *, dtype: torch.dtype = tor
         folder / WEIGHTS,
         metadata={"format": "pt"},
     )
+    (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
     hub = config_to_hub(network.config, **tokens) | {"dtype": str(dtype).removeprefix("torch.")}
     write_text(folder / CONFIG, json.dumps(hub, indent=2, ensure_ascii=False) + "\n")
 
