@@ -94,9 +94,10 @@ def _finished(chunks: Iterator[Chunk | Content]) -> list[Content]:
 
 def _shown(chunks: Iterator[Chunk | Content], output: Output) -> list[Content]:
     """Print text as it comes: the first unfinished content live, later ones (written in the same batch) when their turn comes."""
-    from miaobi.core.types import Content, Piece
+    from miaobi.core.types import Content, Done, Piece
 
     finished: dict[int, Content] = {}
+    rejected: set[int] = set()  # held back by the word list: no content comes
     held: dict[int, str] = {}
     turn = 0
     for chunk in chunks:
@@ -104,7 +105,9 @@ def _shown(chunks: Iterator[Chunk | Content], output: Output) -> list[Content]:
             held[chunk.index] = held.get(chunk.index, "") + chunk.part
         elif isinstance(chunk, Content):
             finished[chunk.label.index] = chunk
-        while turn in finished:
+        elif isinstance(chunk, Done) and chunk.reason == "rejected":
+            rejected.add(chunk.index)
+        while turn in finished or turn in rejected:
             print(held.pop(turn, ""), end="\n\n")
             turn += 1
         sys.stdout.write(held.pop(turn, ""))
