@@ -140,6 +140,7 @@ class VerseConstraint:
         book = prosody.book_for(form.kind, rhyme)
         self.form, self.tone, self.repeat, self.rhyming = form, tone, repeat, book is not None
         self.lexicon = lexicon(tuple(vocabulary), book.name if book else "none")
+        self._starts = [sum(form.lines[:line]) for line in range(len(form.lines) + 1)]
         forced = self._forced(_characters(acrostic), _characters(first_line))
         self.slots = self._layout(forced)
         self._end = self.lexicon.only([end_token])
@@ -252,12 +253,11 @@ class VerseConstraint:
     def _layout(self, forced: dict[tuple[int, int], int]) -> tuple[Slot, ...]:
         """The slots of the poem in order: characters, marks and line breaks."""
         form, slots, number = self.form, [], 0
-        starts = [sum(form.lines[:line]) for line in range(len(form.lines) + 1)]
         for line, (length, mark) in enumerate(zip(form.lines, form.marks)):
             source = form.echoes.get(line)
             for column in range(length):
                 token = forced.get((line, column))
-                echo = None if source is None else starts[source + 1] - length + column
+                echo = None if source is None else self._starts[source + 1] - length + column
                 slots.append(Slot(line, column, number, None if token is None else self.lexicon.only([token]), echo))
                 number += 1
             slots.append(Slot(line, -1, number, self._mark(STOPS if mark == STOP else COMMAS if mark == COMMA else PAUSES), None))
@@ -359,18 +359,17 @@ class VerseConstraint:
         if not numbers or not self.rhyming:
             return []
         rhymes = [self.form.patterns[h.pattern].rhymes for h in state.hypotheses]
-        ends = [sum(self.form.lines[: index + 1]) - 1 for index in range(line) if any(row[index] in numbers for row in rhymes)]
+        ends = [self._starts[index + 1] - 1 for index in range(line) if any(row[index] in numbers for row in rhymes)]
         return [state.characters[end] for end in ends]
 
     def _line_endings(self, state: State, slot: Slot) -> list[int]:
         """The tokens that would make this line equal to an earlier one."""
         width = slot.column + 1
         begun = state.characters[len(state.characters) - slot.column :]
-        starts = np.cumsum([0, *self.form.lines])
         found = []
         for line in range(slot.line):
             if self.form.lines[line] == width:
-                earlier = state.characters[starts[line] : starts[line + 1]]
+                earlier = state.characters[self._starts[line] : self._starts[line + 1]]
                 if earlier[:-1] == begun:
                     found.append(earlier[-1])
         return found
