@@ -18,6 +18,7 @@ class Dedup(Schema):
     """Keep the first of records that are the same (`exact`) or nearly the same (`minhash`). Case, spaces and punctuation do not count."""
 
     method: Literal["exact", "minhash"] = "exact"
+    """Only equal texts, or nearly equal ones too."""
     threshold: float = Field(0.8, gt=0, le=1)
     """Records whose n-grams overlap by at least this share (Jaccard) are one."""
     group: float = Field(0.5, gt=0, le=1)
@@ -25,7 +26,9 @@ class Dedup(Schema):
     ngram: int = Field(5, ge=1, le=20)
     """Length in characters; 2 or 3 for short Chinese texts."""
     permutations: int = Field(128, ge=16, le=512)
+    """Length of a MinHash signature; longer finds more exactly and takes longer."""
     seed: int = 0
+    """Of the hash functions."""
 
     @model_validator(mode="after")
     def _order(self) -> Self:

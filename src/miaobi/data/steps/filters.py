@@ -26,8 +26,11 @@ class Length(Schema):
     """Drop texts that are too short or too long."""
 
     least: int = Field(1, ge=0)
+    """The shortest text that is kept."""
     most: int | None = Field(None, ge=1)
+    """The longest; no limit when absent."""
     unit: Literal["characters", "words", "lines"] = "characters"
+    """What is counted."""
 
 
 def build_length(options: Length) -> Step:
@@ -69,6 +72,7 @@ class Script(Schema):
     """Drop texts with too few letters of a script."""
 
     script: Literal["han", "latin", "kana", "hangul", "cyrillic", "greek", "arabic"] = "han"
+    """Which letters are wanted."""
     least: float = Field(0.5, ge=0, le=1)
     """Smallest share among the letters."""
 
@@ -89,6 +93,7 @@ class Symbols(Schema):
     """Drop texts with too many symbols: characters that are neither letters, digits, spaces nor the punctuation of sentences."""
 
     most: float = Field(0.1, ge=0, le=1)
+    """Largest share of symbols among all characters."""
 
 
 _SYMBOL = re.compile(r"[^\w\s,.;:!?'\"()\-—–…·，。、；：！？‘’“”（）《》〈〉「」『』【】]|_")
@@ -113,6 +118,7 @@ class Repetition(Schema):
     ngrams: float = Field(0.2, ge=0, le=1)
     """Largest share of n-grams that stand in the text before."""
     n: int = Field(10, ge=2, le=100)
+    """How many characters an n-gram has."""
 
 
 def build_repetition(options: Repetition) -> Step:

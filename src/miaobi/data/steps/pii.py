@@ -28,7 +28,9 @@ class Pii(Schema):
     """Find personal data; mask it (`<phone>`) or drop the record. Masked kinds are noted in the record's meta as `pii`."""
 
     kinds: list[PiiKind] = Field(default_factory=lambda: list(KINDS))
+    """What is looked for."""
     action: Literal["mask", "drop"] = "mask"
+    """Put the kind in its place, or drop the record."""
 
 
 def id_card(text: str) -> bool:

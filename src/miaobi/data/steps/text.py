@@ -54,7 +54,9 @@ class Clean(Schema):
     """Remove what is not text: control and zero-width characters, byte-order marks, soft hyphens; by choice links and HTML tags."""
 
     links: bool = False
+    """Remove web addresses."""
     tags: bool = False
+    """Remove HTML tags and comments."""
     replacement: Literal["keep", "drop"] = "drop"
     """What happens to a record with U+FFFD, the mark of a decoding that went wrong."""
 
@@ -84,6 +86,7 @@ class Simplify(Schema):
     """Convert between Chinese scripts with OpenCC (`t2s`: traditional to simplified)."""
 
     config: Literal["t2s", "tw2s", "hk2s", "tw2sp", "s2t", "s2tw", "s2hk", "jp2t"] = "t2s"
+    """From which script to which, in OpenCC's names."""
     fields: list[str] = Field(default_factory=list)
     """Fields of meta that are converted too."""
 

@@ -14,17 +14,23 @@ class Config(Schema):
     """The Transformer's shape and the vocabulary's threshold."""
 
     width: int = Field(256, ge=8, le=4096)
+    """Length of the vectors that a token is; a multiple of `heads`."""
     layers: int = Field(6, ge=1, le=64)
+    """How many blocks of attention and feed-forward."""
     heads: int = Field(4, ge=1, le=64)
+    """How many attentions a block has side by side."""
     key_heads: int = Field(0, ge=0, le=64)
     """0 is as many as `heads`."""
     hidden: int = Field(0, ge=0, le=16384)
     """0 is 8/3 of the width, rounded up to 32."""
     context: int = Field(256, ge=32, le=4096)
+    """The most tokens that it sees at once."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the activations that training switches off."""
     min_count: int = Field(8, ge=1)
     """Characters that occur less often in the training split become the unknown token."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability that training spreads over all tokens."""
     stored: Literal["fp32", "fp16"] = "fp32"
     """The number format of the weights on disk."""
 
@@ -57,4 +63,6 @@ class Options(Sampling):
     original: bool = True
     """A poem that repeats a line of the training poems is written again."""
     temperature: float = Field(0.9, ge=0, le=10)
+    """0 is greedy; higher is more varied."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """Only the likeliest tokens that together have this probability (Holtzman et al. 2020)."""
