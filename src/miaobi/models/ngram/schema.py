@@ -27,7 +27,7 @@ class Config(Schema):
         except ValueError as error:
             raise ValueError(tr("the template is not readable ({error}); write {{text}} for the record's text", error=error)) from None
         if not fields or not all(field.isidentifier() for field in fields):
-            raise ValueError(tr("a template names the fields of a record, such as {{text}} or {{title}}"))
+            raise ValueError(tr("a template names fields of a record in braces: text, title or another entry of its meta"))
         return value
 
 
