@@ -22,7 +22,7 @@ def test_a_name_a_folder_and_a_path_mean_the_same_model(polly: Path) -> None:
 def test_the_home_folder_holds_models_too(polly: Path, tmp_path: Path) -> None:
     (tmp_path / "home" / "models").mkdir(parents=True)
     polly.rename(tmp_path / "home" / "models" / "molly")
-    assert [known.name for known in miaobi.list_models()] == ["molly"]
+    assert "molly" in [known.name for known in miaobi.list_models()]
     assert miaobi.load("molly").generate("x", seed=1)[0].label.model == "polly"  # the label names what was sealed
 
 

@@ -19,7 +19,7 @@ def test_candidates(polly: Path) -> None:
     Path("recipes/poet.yaml").write_text("version: 1\n", encoding="utf-8")
     assert candidates(["ex"]) == ["export"]
     assert set(VERBS) < set(candidates([""]))
-    assert candidates(["generate", ""]) == ["polly"]
+    assert candidates(["generate", "pol"]) == ["polly"]
     assert candidates(["generate", "polly", "--en"]) == ["--ending"]
     assert candidates(["generate", "polly", "--ending", ""]) == ["bang", "none"]
     assert candidates(["generate", "polly", "--ending", "b"]) == ["bang"]

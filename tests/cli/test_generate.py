@@ -51,6 +51,12 @@ def test_options_come_from_the_schema(polly: Path, capsys: pytest.CaptureFixture
     assert text.split("\n\n")[0].endswith("!")
 
 
+def test_words_and_options_may_be_mixed(polly: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = out_of(capsys, "generate", "polly", "题目", "--lines", "3", "--seed", "1")
+    assert out_of(capsys, "generate", "--lines", "3", "polly", "--seed", "1", "题目") == expected
+    assert out_of(capsys, "generate", "polly", "--lines", "3", "题目", "--seed", "1") == expected
+
+
 def test_json_carries_text_label_and_the_implicit_label(polly: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (content,) = json.loads(out_of(capsys, "generate", "polly", "--seed", "5", "--json"))["contents"]
     assert content["label"]["seed"] == 5

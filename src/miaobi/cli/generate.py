@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The command line; the model's options join it when the first word names a model."""
-    target = words[0] if words and not words[0].startswith("-") else ""
+    """The command line; the options of the model that is named join it."""
+    target = _target(words)
     parser.add_argument("model", metavar="MODEL", help=tr("a name of `miaobi models`, a model's or a run's folder, or a recipe"))
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", default="", help=tr("what to write about; - reads it from stdin"))
     seed_argument(parser, tr("the same seed writes the same again (else a new one is drawn, and the label tells it)"))
@@ -57,6 +57,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         contents += _shown(chunks, output) if output.live and not output.quiet else _finished(chunks)
     _report(contents, targets.write(contents), loaded, output)
     return 0
+
+
+def _target(words: Sequence[str]) -> str:
+    """The word that names the model: usually the first, but options may stand before it."""
+    from miaobi import api
+
+    names = {known.name for known in api.list_models()}
+    plain = [word for word in words if not word.startswith("-")]
+    likely = (word for word in plain if word in names or word.endswith((".yaml", ".yml")) or (Path(word) / "miaobi.json").is_file())
+    return next(likely, words[0] if words and plain and words[0] == plain[0] else "")
 
 
 def _options_schema(target: str) -> Any:

@@ -66,7 +66,7 @@ def add_options(parser: Parser, schema: type[Schema], title: str) -> None:
         else:
             metavar = {int: "N", float: "X"}.get(option.kind, "TEXT")
             action = group.add_argument(option.flag, metavar=metavar, type=_Choice(option) if option.choices else str, **target)
-            action.completions = option.choices  # type: ignore[attr-defined]  # read by the completion
+            action.completions = tuple(filter(None, option.choices))  # type: ignore[attr-defined]  # read by the completion
 
 
 def given_options(arguments: argparse.Namespace, schema: type[Schema], where: str) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _pair(option: Option, text: str) -> tuple[str, str]:
 def _help(option: Option) -> str:
     parts = [tr(option.text)] if option.text else []
     if option.choices:
-        parts.append(tr("One of: {choices}.", choices=", ".join(option.choices)))
+        parts.append(tr("One of: {choices}.", choices=", ".join(filter(None, option.choices))))
     if option.default is True:
         parts.append(tr("Default: on."))
     elif option.default not in (None, False, "", [], {}, ()):

@@ -85,8 +85,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError("{message}. See: {program} --help", message=message, program=self.prog)
 
     def parse_args(self, words: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Like argparse's, but an unknown option is named with the nearest known one."""
-        found, extra = self.parse_known_args(words, namespace)
+        """Like argparse's, but words and options may be mixed, and an unknown option is named with the nearest known one."""
+        found, extra = self.parse_known_intermixed_args(words, namespace)
         for word in extra:
             if word.startswith("-"):
                 raise unknown("option", word.partition("=")[0], self.option_names())
