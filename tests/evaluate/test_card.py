@@ -50,7 +50,7 @@ def test_a_full_card(model: NGram, artifact: Artifact, poems: list[Record], tmp_
     card = model_card(
         RECIPE,
         artifact,
-        data={"records": {"train": 60, "val": 30}, "dropped": {"exact": 7}},
+        data={"records": {"train": 60, "val": 30}, "dropped": [{"step": "dedup", "reason": "duplicate", "records": 7}]},
         evaluation=found,
         log=read_log(log),
         parameters=parameters(artifact),
@@ -66,7 +66,7 @@ def test_a_full_card(model: NGram, artifact: Artifact, poems: list[Record], tmp_
         "name": "bits_per_character",
         "value": value,
     }
-    for part in ("train 60, val 30", "exact 7", "`npm:chinese-poetry` (MIT)", "poem → dedup", "900", "67 min"):
+    for part in ("train 60, val 30", "dedup duplicate 7", "`npm:chinese-poetry` (MIT)", "poem → dedup", "900", "67 min"):
         assert part in english, part
         assert part in chinese, part
     assert 'miaobi generate tiny "中秋\\"月"' in english

@@ -155,7 +155,7 @@ def _data(recipe: Recipe, artifact: Artifact, data: Mapping[str, Any], language:
         "records": _counts(data.get("records", {})),
         "licences": ", ".join(map(str, data.get("licences", ()))),
         "steps": " → ".join(steps),
-        "dropped": _counts(data.get("dropped", {})),
+        "dropped": ", ".join(f"{entry['step']} {entry['reason']} {number(entry['records'])}" for entry in data.get("dropped", ())),
     }
     return _list(rows, language) or word("unknown", language)
 
@@ -211,12 +211,9 @@ def _list(rows: Mapping[str, str], language: Language) -> str:
     return "\n".join(f"- {word(key, language)}: {value}" for key, value in rows.items() if value)
 
 
-def _counts(counts: object) -> str:
-    """`train 100, val 2`; also of nested counts."""
-    if not isinstance(counts, Mapping):
-        return ""
-    flat = {key: value for key, value in counts.items() if isinstance(value, int) and not isinstance(value, bool)}
-    return ", ".join(f"{key} {number(value)}" for key, value in flat.items())
+def _counts(counts: Mapping[str, int]) -> str:
+    """`train 100, val 2`."""
+    return ", ".join(f"{key} {number(value)}" for key, value in counts.items())
 
 
 def _duration(seconds: float) -> str:
