@@ -26,7 +26,11 @@ def test_chinese_in_any_encoding(tmp_path: Path, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["big5", "shift_jis"])
 def test_other_east_asian_encodings(tmp_path: Path, encoding: str) -> None:
-    text = TRADITIONAL if encoding == "big5" else "春はあけぼの。やうやう白くなりゆく山ぎは、すこしあかりて、紫だちたる雲のほそくたなびきたる。\n" * 4
+    text = (
+        TRADITIONAL
+        if encoding == "big5"
+        else "春はあけぼの。やうやう白くなりゆく山ぎは、すこしあかりて、紫だちたる雲のほそくたなびきたる。\n" * 4
+    )
     (tmp_path / "a.txt").write_bytes(text.encode(encoding))
     [record] = read(Source(path=str(tmp_path / "a.txt")))
     assert record.text == text.strip()

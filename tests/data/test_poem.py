@@ -23,7 +23,9 @@ def verse(text: str, **meta: Any) -> str:
 
 
 def test_shi_keeps_its_meta_in_a_fixed_order() -> None:
-    result = poem("秦川雄帝宅，函谷壯皇居。\n綺殿千尋起，離宮百雉餘。", title="帝京篇十首 一", author="太宗皇帝", era="唐", kind="shi", tags="x")
+    result = poem(
+        "秦川雄帝宅，函谷壯皇居。\n綺殿千尋起，離宮百雉餘。", title="帝京篇十首 一", author="太宗皇帝", era="唐", kind="shi", tags="x"
+    )
     assert isinstance(result, Record)
     assert result.text == "秦川雄帝宅，函谷壯皇居。\n綺殿千尋起，離宮百雉餘。"
     assert list(result.meta.items()) == [("title", "帝京篇十首 一"), ("author", "太宗皇帝"), ("era", "唐"), ("kind", "shi")]

@@ -35,7 +35,9 @@ def test_jsonl_keeps_meta_and_numbers_lines(tmp_path: Path) -> None:
 
 
 def test_fields_choose_text_and_meta(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps([{"id": "x1", "paragraphs": ["甲。", "乙。"], "title": "题", "other": 1}]), encoding="utf-8")
+    (tmp_path / "a.json").write_text(
+        json.dumps([{"id": "x1", "paragraphs": ["甲。", "乙。"], "title": "题", "other": 1}]), encoding="utf-8"
+    )
     [record] = read(Source(path=str(tmp_path / "a.json"), fields={"text": "paragraphs", "name": "title"}))
     assert (record.id, record.text) == ("x1", "甲。\n乙。")
     assert record.meta["name"] == "题"
@@ -157,11 +159,15 @@ def test_archive_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
 def test_cut_gives_the_same_records_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "PIECE_BYTES", 300)
     path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(json.dumps({"text": f"第{number}行" * (number % 7 + 1)}, ensure_ascii=False) for number in range(100)), encoding="utf-8")
+    path.write_text(
+        "\n".join(json.dumps({"text": f"第{number}行" * (number % 7 + 1)}, ensure_ascii=False) for number in range(100)), encoding="utf-8"
+    )
     pieces, _ = readers.cut(Piece(source=0, name="a.jsonl", file=path))
     assert len(pieces) > 10
     source = Source(path=str(path))
-    assert [row for piece in pieces for row in readers.records(piece, source)] == list(readers.records(Piece(source=0, name="a.jsonl", file=path), source))
+    assert [row for piece in pieces for row in readers.records(piece, source)] == list(
+        readers.records(Piece(source=0, name="a.jsonl", file=path), source)
+    )
 
 
 # Bad input
@@ -268,5 +274,7 @@ def test_damaged_file_in_a_folder_is_counted_not_fatal(tmp_path: Path) -> None:
     [lost] = list(readers.records(piece, Source(path=str(tmp_path)), explicit=False))
     assert isinstance(lost, Dropped)
     assert (lost.reason, lost.id) == ("unreadable_file", "bad.json")
-    [kept] = list(readers.records(Piece(source=0, name="good.json", file=tmp_path / "good.json"), Source(path=str(tmp_path)), explicit=False))
+    [kept] = list(
+        readers.records(Piece(source=0, name="good.json", file=tmp_path / "good.json"), Source(path=str(tmp_path)), explicit=False)
+    )
     assert isinstance(kept, Record)
