@@ -38,7 +38,7 @@ class Config(Schema):
 class Options(Sampling):
     """What a person may ask of a poem."""
 
-    form: str = "七绝"
+    form: str = Field("七绝", json_schema_extra={"choices": "miaobi.models.verse.schema:form_names"})
     """五绝, 七绝, 五律, 七律, 古体, or the name of a ci tune such as 水调歌头."""
     title: str = Field("", max_length=64)
     """The prompt, when not given."""
@@ -66,3 +66,11 @@ class Options(Sampling):
     """0 is greedy; higher is more varied."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Only the likeliest tokens that together have this probability (Holtzman et al. 2020)."""
+
+
+def form_names() -> tuple[str, ...]:
+    """Every form that can be asked for."""
+    from miaobi.models.verse import forms
+    from miaobi.models.verse.write import FREE
+
+    return (*forms.names(), *FREE)
