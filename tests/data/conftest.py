@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def write_jsonl(path: Path, texts: list[str], **meta: Any) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Dataset]]:
+def make(tmp_path: Path) -> Callable[..., Dataset]:
     """Prepare `texts` (or the sources given) into a fresh folder with the given keys of the data section."""
     count = 0
 
@@ -52,7 +52,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Dataset]]:
         section.setdefault("split", {"val": 0, "test": 0})
         return prepare(Data.model_validate(section), tmp_path / f"dataset-{count}", name="test")
 
-    yield run
+    return run
 
 
 def dropped(dataset: Dataset) -> list[dict[str, Any]]:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from miaobi.data.dataset import Dataset
-from miaobi.data.prepare import prepare
 from tests.data.conftest import sentences
 
-from miaobi.core.recipe import Data  # isort: skip
+from miaobi.core.recipe import Data
+from miaobi.data.dataset import Dataset
+from miaobi.data.prepare import prepare
 
 
 def test_counts_lengths_licences_and_losses(tmp_path: Path, make: Callable[..., Dataset]) -> None:

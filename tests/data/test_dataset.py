@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.data.conftest import sentences
 
 from miaobi.core.errors import DataError, UsageError
 from miaobi.data import assemble
 from miaobi.data.dataset import MANIFEST, Dataset
-from tests.data.conftest import sentences
 
 TEXTS = sentences(50)
 
@@ -57,7 +57,7 @@ def test_sha256_names_the_records(make: Callable[..., Dataset]) -> None:
 
 
 def test_unknown_split(make: Callable[..., Dataset]) -> None:
-    with pytest.raises(UsageError, match="unknown split 'valid'. Did you mean 'val'"):
+    with pytest.raises(UsageError, match=r"unknown split 'valid'\. Did you mean 'val'"):
         make(TEXTS).split("valid")  # type: ignore[arg-type]
 
 

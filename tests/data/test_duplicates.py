@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.conftest import HAN, dropped, sentences, write_jsonl
 
 from miaobi.data import duplicates
 from miaobi.data.dataset import SPLITS, Dataset
 from miaobi.data.duplicates import Forest, banding, content_key, letters, shingles, side_of, signer
 from miaobi.data.steps.dedup import Dedup
-from tests.data.conftest import HAN, dropped, sentences, write_jsonl
 
 NEAR = {"dedup": {"method": "minhash", "ngram": 2, "threshold": 0.7, "group": 0.4}}
 

@@ -66,5 +66,5 @@ def test_mis_encoded_whole_file_names_the_byte(tmp_path: Path) -> None:
 
 def test_noise_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(bytes(range(1, 256)) * 50)
-    with pytest.raises(DataError, match="not a text file|cannot be told"):
+    with pytest.raises(DataError, match=r"not a text file|cannot be told"):
         list(read(Source(path=str(tmp_path / "a.txt"))))

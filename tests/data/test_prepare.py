@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.data.conftest import dropped, sentences, write_jsonl
 
 from miaobi.core.errors import Busy, DataError, MiaobiError, MissingExtra, UsageError
 from miaobi.core.recipe import Data
 from miaobi.data import plan as planning
 from miaobi.data.dataset import Dataset
 from miaobi.data.prepare import prepare
-from tests.data.conftest import dropped, sentences, write_jsonl
 
 STEPS = ["normalise", {"length": 20}, {"dedup": "exact"}, {"dedup": {"method": "minhash", "ngram": 2}}]
 

@@ -35,9 +35,9 @@ def test_every_step_has_a_schema_that_documents_its_options() -> None:
 
 
 def test_unknown_step_and_option_name_the_nearest() -> None:
-    with pytest.raises(UsageError, match="unknown step 'simplfy'. Did you mean 'simplify'"):
+    with pytest.raises(UsageError, match=r"unknown data step 'simplfy'\. Did you mean 'simplify'"):
         choose(["simplfy"])
-    with pytest.raises(UsageError, match="unknown key 'treshold'. Did you mean 'threshold'"):
+    with pytest.raises(UsageError, match=r"unknown key 'treshold'\. Did you mean 'threshold'"):
         choose([{"dedup": {"method": "minhash", "treshold": 0.7}}])
     with pytest.raises(UsageError, match=r"data\.steps\.1\.length"):
         choose(["clean", {"length": {"least": "many"}}])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.data.conftest import sentences
 from tokenizers import Tokenizer
 
 from miaobi.data.dataset import Dataset
-from tests.data.conftest import sentences
 
 TEXTS = [*sentences(300, length=30), *["The moon is bright tonight.\nAnd so it goes, " + "on" * number for number in range(30)]]
 

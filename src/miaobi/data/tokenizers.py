@@ -79,7 +79,7 @@ def _unigram(options: Options, records: Iterable[Record], characters: Counter[st
 
 
 def _settled(tokenizer: Any) -> Any:
-    """The same tokenizer whichever way the trainer's hash maps fell: its scores differ by 1e-11 from run to run, and with them the order."""
+    """The same tokenizer however the trainer's hash maps fell: its scores differ by 1e-11 from run to run, and with them the order."""
     values = json.loads(tokenizer.to_str())
     special, pieces = values["model"]["vocab"][: len(SPECIAL)], values["model"]["vocab"][len(SPECIAL) :]
     rounded = [[piece, round(score, 6)] for piece, score in pieces]

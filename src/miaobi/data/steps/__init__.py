@@ -66,7 +66,7 @@ def choose(specs: Iterable[Spec]) -> list[Chosen]:
     for number, spec in enumerate(specs):
         name, options = _parts(spec, number)
         if name not in known:
-            raise unknown("step", name, known)
+            raise unknown("data step", name, known)
         kind = known[name]
         if kind.build and chosen and not chosen[-1].kind.build:
             raise UsageError(
