@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from miaobi.core.types import Record
 from miaobi.engine import checkpoint
 from miaobi.engine.batches import Batches, epoch_batches
 from miaobi.engine.journal import TrainEvent
-from miaobi.engine.optim import Average, Lion, learning_rate, make_optimizer
+from miaobi.engine.optim import Average, Lion, learning_rate, make_optimizer, orthogonalise, tables_of
 from miaobi.engine.train import train
 
 RECORDS = [Record(id=str(i), parts=(f"第{i}首：" + "春花秋月何时了往事知多少"[: 3 + i % 9],)) for i in range(120)]
@@ -300,6 +301,36 @@ def test_lion_takes_the_sign_of_the_interpolated_momentum() -> None:
         expected = expected * (1 - 0.1 * 0.5) - 0.1 * direction
         momentum = 0.99 * momentum + 0.01 * np.array(gradient)
         np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-6)
+
+
+def test_muon_is_torchs_muon_on_maps_and_torchs_adamw_on_tables_and_vectors() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Embedding(7, 12), torch.nn.Linear(12, 20), torch.nn.Linear(20, 5))
+    twin = copy.deepcopy(network)
+    section = Optimizer(name="muon", lr=0.01, momentum=0.95, weight_decay=0.1)
+    ours = make_optimizer(network.parameters(), section, tables=tables_of(network), dtype=torch.bfloat16)
+    maps = [twin[1].weight, twin[2].weight]
+    vectors = [twin[1].bias, twin[2].bias]
+    muon = torch.optim.Muon(maps, lr=0.01, momentum=0.95, weight_decay=0.1, nesterov=True, adjust_lr_fn="match_rms_adamw")
+    plain = {"lr": 0.01, "betas": section.betas, "eps": section.eps}
+    adamw = torch.optim.AdamW([{"params": [twin[0].weight], "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], **plain)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for one, two in zip(network.parameters(), twin.parameters(), strict=True):
+            one.grad = torch.randn(one.shape, generator=draw)
+            two.grad = one.grad.clone()
+        for optimizer in (ours, muon, adamw):
+            optimizer.step()
+    for one, two in zip(network.parameters(), twin.parameters(), strict=True):
+        rounding = 1e-3 if any(two is matrix for matrix in maps) else 1e-6  # bf16 products are rounded in another order
+        torch.testing.assert_close(one, two, rtol=0, atol=rounding)
+
+
+def test_an_orthogonalised_matrix_has_singular_values_near_one() -> None:
+    for shape in ((20, 50), (50, 20), (32, 32)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        values = torch.linalg.svdvals(orthogonalise(matrix))
+        assert 0.5 < values.min() <= values.max() < 1.3
 
 
 def test_the_average_of_weights_follows_and_swaps_back() -> None:

@@ -99,7 +99,7 @@ class ModelSection(Schema):
 class Optimizer(Schema):
     """How gradients move weights. Norms and biases are never decayed."""
 
-    name: Literal["adamw", "sgd", "lion"] = "adamw"
+    name: Literal["adamw", "sgd", "lion", "muon"] = "adamw"
     """Which rule moves the weights."""
     lr: float = Field(3e-4, gt=0)
     """The largest learning rate; the schedule scales it."""

@@ -1,13 +1,14 @@
 """Optimizers and learning-rate schedules.
 
-AdamW (Loshchilov and Hutter, 2019) and SGD are torch's; Lion (Chen et al., 2023) is ours. Norms, biases and other vectors are not decayed.
+AdamW (Loshchilov and Hutter, 2019) and SGD are torch's; Lion (Chen et al., 2023) and Muon (Jordan et al., 2024) are ours. Norms, biases and
+other vectors are not decayed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +39,85 @@ class Lion(torch.optim.Optimizer):
                 momentum.lerp_(parameter.grad, 1 - second)
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], section: recipe.Optimizer) -> torch.optim.Optimizer:
-    """The recipe's optimizer over two groups: matrices, which decay, and vectors, which do not."""
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal, so that every direction of a weight moves alike; embeddings and vectors take AdamW.
+
+    The update is scaled to the size that AdamW's has (Liu et al., 2025, arXiv:2502.16982), so learning rates carry over. A group's
+    `orthogonal` is the number format to multiply in, or None for AdamW.
+    """
+
+    def __init__(
+        self, groups: Iterable[Any], *, lr: float, betas: tuple[float, float], eps: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(
+            groups, {"lr": lr, "betas": betas, "eps": eps, "momentum": momentum, "weight_decay": weight_decay, "orthogonal": None}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update from the gradients."""
+        for group in self.param_groups:
+            update = self._orthogonal if group["orthogonal"] else self._adam
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    change = update(parameter, self.state[parameter], group)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"])
+
+    def _orthogonal(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+        assert parameter.grad is not None
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+        direction = parameter.grad.lerp(state["momentum"], group["momentum"])  # Nesterov
+        return orthogonalise(direction, dtype=group["orthogonal"]) * (0.2 * math.sqrt(max(parameter.shape)))
+
+    def _adam(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+        assert parameter.grad is not None
+        if not state:
+            state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        first, second = group["betas"]
+        state["step"] += 1
+        state["exp_avg"].lerp_(parameter.grad, 1 - first)
+        state["exp_avg_sq"].mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
+        step = float(state["step"])
+        size = (state["exp_avg_sq"] / (1 - second**step)).sqrt_().add_(group["eps"])
+        return torch.div(state["exp_avg"], size * (1 - first**step))
+
+
+def orthogonalise(matrix: Tensor, *, rounds: int = 5, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The nearest matrix with singular values of about 1 (0.7 to 1.2), by five rounds of a quintic Newton-Schulz iteration.
+
+    The coefficients are Jordan's: they grow small singular values fastest, and do not settle at 1 exactly, which costs nothing here.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x: Tensor = wide.to(dtype)
+    x = x / (x.norm() + 1e-7)
+    for _ in range(rounds):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    x = x.to(matrix.dtype)
+    result: Tensor = x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return result
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter],
+    section: recipe.Optimizer,
+    *,
+    tables: Collection[nn.Parameter] = (),
+    dtype: torch.dtype = torch.float32,
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer over matrices, which decay, and vectors, which do not.
+
+    Muon treats `tables` (embeddings, which look up instead of mapping) as AdamW would, and multiplies in `dtype`.
+    """
     moving = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in moving if p.ndim >= 2], "weight_decay": section.weight_decay},
+    apart = {id(parameter) for parameter in tables} if section.name == "muon" else set()
+    maps = [p for p in moving if p.ndim >= 2 and id(p) not in apart]
+    groups: list[dict[str, Any]] = [
+        {"params": maps, "weight_decay": section.weight_decay} | ({"orthogonal": dtype} if section.name == "muon" else {}),
+        {"params": [p for p in moving if id(p) in apart], "weight_decay": section.weight_decay},
         {"params": [p for p in moving if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
@@ -50,7 +125,16 @@ def make_optimizer(parameters: Iterable[nn.Parameter], section: recipe.Optimizer
         return Lion(groups, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay)
     if section.name == "sgd":
         return torch.optim.SGD(groups, lr=section.lr, momentum=section.momentum)
+    if section.name == "muon":
+        return Muon(
+            groups, lr=section.lr, betas=section.betas, eps=section.eps, momentum=section.momentum, weight_decay=section.weight_decay
+        )
     return torch.optim.AdamW(groups, lr=section.lr, betas=section.betas, eps=section.eps, fused=True)
+
+
+def tables_of(network: nn.Module) -> list[nn.Parameter]:
+    """The weights of all embeddings (a tied output shares them)."""
+    return [cast("nn.Parameter", module.weight) for module in network.modules() if isinstance(module, nn.Embedding)]
 
 
 def learning_rate(step: int, total: int, section: recipe.Schedule) -> float:

@@ -29,7 +29,7 @@ from miaobi.core.types import Piece, Record, Request, Verb
 from miaobi.engine import checkpoint
 from miaobi.engine.batches import Batches, micro_batches
 from miaobi.engine.journal import Journal, OnEvent
-from miaobi.engine.optim import Average, learning_rate, make_optimizer
+from miaobi.engine.optim import Average, learning_rate, make_optimizer, tables_of
 from miaobi.engine.precision import Precision, choose_precision
 
 
@@ -169,7 +169,12 @@ class _Run:
         self.learner = self._make_learner()
         self.network: nn.Module = self.learner.network.to(self.device)
         self.precision: Precision = saved.state["precision"] if saved else choose_precision(self.section.precision, self.device)
-        self.optimizers = {phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer) for phase in self.learner.phases}
+        tables = tables_of(self.network)
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.optimizers = {
+            phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer, tables=tables, dtype=dtype)
+            for phase in self.learner.phases
+        }
         self.average = Average(self.network, self.section.ema) if self.section.ema else None
         self.batches = self._make_batches()
         if saved is not None:
