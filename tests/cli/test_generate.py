@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from miaobi.cli.main import main
+from miaobi.cli.options import options_of
+from miaobi.core.families import family
+from miaobi.core.language import CATALOGUES
 from miaobi.trust import label
 
 
@@ -106,3 +109,13 @@ def test_a_terminal_sees_the_text_as_it_is_written_and_only_once(polly: Path) ->
     assert live.wait(timeout=30) == 0
     assert seen.decode().replace("\r\n", "\n") == plain.stdout
     os.close(main_side)
+
+
+@pytest.mark.parametrize("name", ["gpt", "ngram", "verse"])
+def test_every_option_of_the_families_is_explained_in_both_languages(name: str) -> None:
+    catalogue = {key for path in CATALOGUES.glob("*.json") for key in json.loads(path.read_text(encoding="utf-8"))}
+    kind = family(name)
+    assert kind.summary in catalogue
+    for option in options_of(kind.schemas()[1]):
+        assert option.text, f"{name}: --{option.name} has no documentation"
+        assert option.text in catalogue, f"{name}: --{option.name} has no Chinese in core/messages/zh/options.json: {option.text}"
