@@ -1,0 +1,194 @@
+"""The contract that every family signs: its `tiny` configuration goes through a whole life.
+
+create → learn (the loss falls) → save and load (the same output) → generate (labelled) → cancel → and the declared verbs are those that
+the class can do. Whatever is under `models/` or comes in through an entry point is tested without an edit here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miaobi.core.artifact import new_folder, open_artifact, seal
+from miaobi.core.families import Family, families
+from miaobi.core.protocols import Exporter, Fitter, Learner, Model, Scorer
+from miaobi.core.schema import validate
+from miaobi.core.types import Done, Piece, Record, Request, Verb
+from miaobi.engine.generate import collect
+
+SMALL = {"max_tokens": 40, "n": 2}
+# what a family needs to be asked when it has learned seven poems: 七绝 would want rhymes that their few characters lack
+OPTIONS: dict[str, dict[str, Any]] = {"verse": {"form": "古体"}}
+POEMS = [
+    ("静夜思", "李白", "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。"),
+    ("登鹳雀楼", "王之涣", "白日依山尽，黄河入海流。\n欲穷千里目，更上一层楼。"),
+    ("春晓", "孟浩然", "春眠不觉晓，处处闻啼鸟。\n夜来风雨声，花落知多少。"),
+    ("江雪", "柳宗元", "千山鸟飞绝，万径人踪灭。\n孤舟蓑笠翁，独钓寒江雪。"),
+    ("相思", "王维", "红豆生南国，春来发几枝。\n愿君多采撷，此物最相思。"),
+    ("鹿柴", "王维", "空山不见人，但闻人语响。\n返景入深林，复照青苔上。"),
+    ("鸟鸣涧", "王维", "人闲桂花落，夜静春山空。\n月出惊山鸟，时鸣春涧中。"),
+]
+RECORDS = [
+    Record(id=title, parts=(text,), meta={"title": title, "author": author, "era": "唐", "kind": "shi"}) for title, author, text in POEMS
+]
+PROTOCOLS: dict[Verb, type[Any]] = {Verb.FIT: Fitter, Verb.TRAIN: Learner, Verb.SCORE: Scorer, Verb.EXPORT: Exporter}
+
+
+@pytest.fixture(params=list(families()), scope="module")
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each family whose packages are here."""
+    found = families()[request.param]
+    for package in found.packages:
+        pytest.importorskip(package)
+    return found
+
+
+@pytest.fixture(scope="module")
+def learned(family: Family) -> tuple[Any, float, float]:
+    """The tiny model after learning the poems, and its loss before and after."""
+    kind: Any = family.model_class()
+    model = kind.create(family.tiny, RECORDS, seed=1)
+    if Verb.TRAIN in family.verbs:
+        return model, *train(model)
+    model.fit(iter(RECORDS))
+    ignorant = kind.create(family.tiny, RECORDS, seed=1)
+    ignorant.fit(RECORDS[:1])
+    return model, bits(ignorant), bits(model)
+
+
+def train(model: Any) -> tuple[float, float]:
+    """Thirty steps of Adam on one batch, every phase of the family in turn; the first and the last loss of the first phase."""
+    import torch
+
+    torch.set_num_threads(1)
+    batch = model.codec.collate(RECORDS)
+    optimizers = {phase: torch.optim.Adam(model.trainable(phase), lr=3e-3) for phase in model.phases}
+    losses = []
+    model.network.train()
+    for _, phase in itertools.product(range(30), model.phases):
+        loss = model.loss(batch, phase)
+        assert loss.count > 0
+        optimizers[phase].zero_grad()
+        (loss.total / loss.count).backward()
+        optimizers[phase].step()
+        if phase == model.phases[0]:
+            losses.append(loss.total.item() / loss.count)
+    return losses[0], losses[-1]
+
+
+def bits(model: Any) -> float:
+    return sum(score.bits for score in model.score(RECORDS))
+
+
+def ask(family: Family, **more: Any) -> Request:
+    """A small request of options that the family has."""
+    known = family.schemas()[1].model_fields
+    options = {name: value for name, value in (SMALL | more).items() if name in known}
+    return Request.of("春", seed=7, **(options | OPTIONS.get(family.name, {})))
+
+
+def whole(family: Family, request: Request) -> Request:
+    """The request as the engine hands it to the model: every option filled in."""
+    options = validate(family.schemas()[1], request.options, "options").model_dump(mode="json")
+    return Request.of(request.prompt, seed=request.seed, **options)
+
+
+def test_tiny_is_a_configuration(family: Family) -> None:
+    config, options = family.schemas()
+    validate(config, family.tiny, "tiny")
+    validate(options, {}, "options")
+    assert config.model_json_schema()["additionalProperties"] is False, "unknown keys are errors"
+
+
+def test_declared_verbs_are_what_the_class_can_do(family: Family, learned: tuple[Any, float, float]) -> None:
+    model = learned[0]
+    assert isinstance(model, Model)
+    assert Verb.GENERATE in family.verbs
+    for verb, protocol in PROTOCOLS.items():
+        assert isinstance(model, protocol) == (verb in family.verbs), f"{verb}: declared is not what {type(model).__name__} has"
+    assert (model.card.family, model.card.outputs, model.card.verbs) == (family.name, family.outputs, family.verbs)
+
+
+def test_the_loss_falls(learned: tuple[Any, float, float]) -> None:
+    _, before, after = learned
+    assert math.isfinite(after)
+    assert after < 0.9 * before
+
+
+def test_creating_is_reproducible(family: Family) -> None:
+    """The same seed gives the same weights, another seed others (where anything is random)."""
+    if Verb.TRAIN not in family.verbs:
+        pytest.skip("nothing is random")
+    model: Any = family.model_class()
+    states = [model.create(family.tiny, RECORDS, seed=seed).network.state_dict() for seed in (1, 1, 2)]
+    first, same, other = ([tensor.sum().item() for tensor in state.values()] for state in states)
+    assert first == same
+    assert first != other
+
+
+def test_content_is_labelled_and_repeats_with_its_seed(family: Family, learned: tuple[Any, float, float]) -> None:
+    model = learned[0]
+    contents = collect(model, ask(family))
+    assert [content.label.index for content in contents] == list(range(len(contents)))
+    for content in contents:
+        assert content.label.ai_generated
+        assert (content.label.family, content.label.model, content.label.seed) == (family.name, model.card.name, 7)
+        assert content.label.options.items() >= ask(family).options.items(), "what was asked is in the label"
+    assert [content.parts for content in collect(model, ask(family))] == [content.parts for content in contents]
+
+
+def test_every_content_ends_once(family: Family, learned: tuple[Any, float, float]) -> None:
+    request = whole(family, ask(family))
+    chunks = list(learned[0].generate(request))
+    assert sorted(chunk.index for chunk in chunks if isinstance(chunk, Done)) == list(range(request.options.get("n", 1)))
+    ended: set[int] = set()
+    for chunk in chunks:
+        assert not (isinstance(chunk, Piece) and chunk.index in ended), "nothing follows its end"
+        if isinstance(chunk, Done):
+            ended.add(chunk.index)
+            assert chunk.usage.generated <= request.options.get("max_tokens", math.inf)
+
+
+def test_closing_the_iterator_cancels(family: Family, learned: tuple[Any, float, float]) -> None:
+    chunks = learned[0].generate(whole(family, ask(family, n=1)))
+    next(chunks)
+    chunks.close()
+    assert next(chunks, None) is None
+
+
+def test_saved_and_loaded_it_says_the_same(family: Family, learned: tuple[Any, float, float], tmp_path: Path) -> None:
+    model = learned[0]
+    folder = tmp_path / model.card.name
+    with new_folder(folder) as making:
+        model.save(making)
+        seal(making, family=family.name, name=model.card.name)
+    open_artifact(folder, verify=True)
+    loaded: Any = family.model_class().load(folder)
+    assert [content.parts for content in collect(loaded, ask(family))] == [content.parts for content in collect(model, ask(family))]
+    if Verb.SCORE in family.verbs:
+        assert bits(loaded) == pytest.approx(bits(model), rel=1e-5)
+
+
+def test_the_light_runtime_says_what_the_model_says(family: Family, learned: tuple[Any, float, float], tmp_path: Path) -> None:
+    """The likeliest text is the same from the exported graph and from the learner."""
+    runtime: Any = family.runtime_class()
+    if runtime is None:
+        pytest.skip("the family has no other runtime")
+    pytest.importorskip("onnx")
+    model = learned[0]
+    model.save(tmp_path)
+    model.export(tmp_path, formats=["fp32"])
+    greedy = ask(family, n=1, temperature=0.0)
+    assert [content.parts for content in collect(runtime.load(tmp_path), greedy)] == [content.parts for content in collect(model, greedy)]
+
+
+def test_scores_are_likelihoods(family: Family, learned: tuple[Any, float, float]) -> None:
+    if Verb.SCORE not in family.verbs:
+        pytest.skip("the family gives no likelihoods")
+    scores = list(learned[0].score(RECORDS))
+    assert [score.id for score in scores] == [record.id for record in RECORDS]
+    assert all(score.bits > 0 and score.tokens > 0 and 0 < score.characters <= score.bytes for score in scores)
