@@ -8,6 +8,7 @@ Whatever is slow to import is imported where it is used, so that naming a model 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, "int | None"], None]  # phase, done, total or None when it is not known
 DATASETS, RUNS = Path("datasets"), Path("runs")  # in the working folder; finished models are in `artifacts/`
+DEVICES = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,26 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
     graph = any(name.startswith("onnx/") for name in artifact.files)
     if runtime == "onnx" and not (graph and kind.runtime):
         raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
+    _check_device(device)
     light = kind.runtime_class() if runtime != "torch" and graph and device == "cpu" else None
     loaded: Model = _load(light or kind.model_class(), artifact, device, threads)
     computes = "onnx" if light else "torch" if "torch" in kind.packages else ""
     loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
     return Loaded(loaded, kind, artifact)
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that does not exist before anything is loaded onto it."""
+    kind, _, number = device.partition(":")
+    if kind not in DEVICES or (number and not number.isdecimal()):
+        raise unknown("device", device, DEVICES)
+    if kind == "cpu" or importlib.util.find_spec("torch") is None:  # without torch the family names its missing extra
+        return
+    import torch
+
+    there = torch.cuda.device_count() > int(number or 0) if kind == "cuda" else torch.backends.mps.is_available()
+    if not there:
+        raise UsageError("this machine has no device {device} that torch can use; choose another, such as cpu", device=device)
 
 
 def _load(maker: type[Model], artifact: Artifact, device: str, threads: int | None) -> Model:
@@ -202,6 +219,7 @@ def train(
     whole = recipe_of(recipe)
     if not whole.model.family:
         whole = whole.model_copy(update={"model": whole.model.model_copy(update={"family": open_artifact(find(whole.model.base)).family})})
+    _check_device(device)
     family(whole.model.family).model_class()  # a missing extra is named before the data takes its time
     dataset = prepare(whole, on_progress=on_progress)
     from miaobi.engine.report import loss_plot
@@ -249,12 +267,14 @@ def evaluate(
     import json
 
     whole = recipe_of(recipe)
-    loaded = load(model or trained(whole), runtime="torch", device=device, threads=threads)
+    loaded = load(model or trained(whole), device=device, threads=threads)  # what is measured is what a user gets
+    from miaobi.core.protocols import Scorer
     from miaobi.engine.evaluate import evaluate as measure
     from miaobi.engine.report import evaluation_page
 
+    scorer = loaded.model if isinstance(loaded.model, Scorer) else load(loaded.artifact.folder, runtime="torch", threads=threads).model
     dataset = prepare(whole, on_progress=on_progress)
-    found = measure(loaded.model, dataset, whole.evaluate, generate=whole.generate, seed=seed, on_progress=on_progress)
+    found = measure(loaded.model, dataset, whole.evaluate, generate=whole.generate, scorer=scorer, seed=seed, on_progress=on_progress)
     if out:
         log = run_folder(whole) / "log.jsonl"
         write_text(out / "eval.json", json.dumps(found, ensure_ascii=False, indent=2) + "\n")

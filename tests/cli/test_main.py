@@ -75,6 +75,8 @@ def test_version(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["generate", "polly", "a", "b"], 2, "one word too many: 'b'"),
         (["generate", "polly", "--out", "poem.pdf"], 2, "unknown file ending '.pdf'"),
         (["generate", "./nowhere"], 4, "there is no model folder"),
+        (["generate", "polly", "--device", "cdua"], 2, "unknown device 'cdua'. Did you mean 'cuda'?"),
+        (["generate", "polly", "--device", "cuda:99"], 2, "this machine has no device cuda:99"),
         (["prepare", "nowhere.yaml"], 2, "there is no recipe at nowhere.yaml"),
         (["show", "nothing"], 2, "unknown model 'nothing'"),
         (["verify", "poem.md"], 2, "there is no file at poem.md"),

@@ -142,7 +142,7 @@ def _after_interrupt(verb: str, rest: list[str]) -> str:
     resume = getattr(module(verb), "RESUME", None)
     if resume is None:
         return tr("Interrupted. Nothing half-written was left behind.")
-    words = [*rest, *(flag for flag in resume if flag not in rest)]
+    words = [word for word in rest if word != "--fresh"] + [flag for flag in resume if flag not in rest]
     import shlex
 
     return tr("Interrupted. What was done is saved. Go on with: {command}", command=shlex.join(["miaobi", verb, *words]))
