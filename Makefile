@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 THEME ?= 中秋月夜
 FORM ?= 七绝
+BENCHMARKS ?= decode train prepare startup
 
 BIN := $(VENV)/bin
 BASE := $(VENV)/.miaobi-base
@@ -35,7 +36,7 @@ test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 bench: $(DEV)
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -44,7 +45,7 @@ clean:
 	rm -rf demo site dist build
 
 $(VENV)/pyvenv.cfg:
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "miaobi needs Python 3.11 or newer; try: make PYTHON=python3.11"'
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "miaobi needs Python 3.11 or newer; try: make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
 
 $(BASE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
