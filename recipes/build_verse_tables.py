@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import opencc
 import pypinyin
+from pypinyin.contrib import tone_convert
 from pypinyin.phrases_dict import phrases_dict
 from pypinyin.pinyin_dict import pinyin_dict
 
@@ -311,8 +312,8 @@ def write_xinyun(characters: set[str]) -> None:
                     uses[key][found] += 1
     rows: dict[tuple[str, str], tuple[list[str], list[str]]] = collections.defaultdict(lambda: ([], []))
     for character in sorted(characters):
-        syllables = pinyin_dict.get(ord(character), "").split(",")
-        readings = list(dict.fromkeys(filter(None, map(modern_reading, syllables))))
+        marked = pinyin_dict.get(ord(character), "").split(",")
+        readings = list(dict.fromkeys(filter(None, map(modern_reading, marked))))
         for index, reading in enumerate(readings):
             counts = uses[character]
             common = index == 0 or (counts.total() >= 8 and counts[reading] >= 0.04 * counts.total())
@@ -325,9 +326,9 @@ def write_xinyun(characters: set[str]) -> None:
 
 def modern_reading(syllable: str) -> tuple[str, str] | None:
     """The 新韵 group and 平 or 仄 of a marked syllable; None for neutral tones and syllables without a vowel."""
-    final = pypinyin.contrib.tone_convert.to_finals(syllable, strict=True)
-    tone = re.sub(r"[^1-4]", "", pypinyin.contrib.tone_convert.to_tone3(syllable))
-    initial = pypinyin.contrib.tone_convert.to_initials(syllable, strict=False)
+    final = tone_convert.to_finals(syllable, strict=True)
+    tone = re.sub(r"[^1-4]", "", tone_convert.to_tone3(syllable))
+    initial = tone_convert.to_initials(syllable, strict=False)
     if final == "i" and initial in ("zh", "ch", "sh", "r", "z", "c", "s"):
         final = "-i"
     group = FINAL_GROUP.get(final)

@@ -83,15 +83,15 @@ def shapes(name: str, poems: list[Poem]) -> list[dict[str, Any]]:
             groups[shape, tone_of(lines[-1][-1])].append((lines, marks))
     for shape, tone in list(groups):  # a last character of both tones goes with what its shape usually has
         if tone == prosody.FREE:
-            usual = max(prosody.LEVEL, prosody.OBLIQUE, key=lambda tone, shape=shape: len(groups.get((shape, tone), ())))
-            groups[shape, usual] += groups.pop((shape, tone))
+            level, oblique = (shape, prosody.LEVEL), (shape, prosody.OBLIQUE)
+            groups[level if len(groups[level]) >= len(groups[oblique]) else oblique] += groups.pop((shape, tone))
     total = sum(map(len, groups.values()))
-    chosen = sorted((key for key in groups if key[0] == FORCED.get(name, key[0])), key=lambda key: -len(groups[key]))
+    chosen = sorted((key for key in groups if groups[key] and key[0] == FORCED.get(name, key[0])), key=lambda key: -len(groups[key]))
     enough = max(FEWEST, SHARE * total)
     derived = [derive(groups[key]) for index, key in enumerate(chosen) if index == 0 or len(groups[key]) >= enough]
-    for shape in derived:
-        lines = (t + str(r) * (r >= 0) + m for t, r, m in zip(shape["tones"], shape["rhymes"], shape["marks"]))
-        print(f"{name} {shape['poems']}/{total}", *lines, shape["echoes"] or "")
+    for found in derived:
+        parts = zip(found["tones"], found["rhymes"], found["marks"])
+        print(f"{name} {found['poems']}/{total}", *(t + str(r) * (r >= 0) + m for t, r, m in parts), found["echoes"] or "")
     return derived
 
 

@@ -37,10 +37,10 @@ def make(name: str, vocabulary: list[str], **options: Any) -> VerseConstraint:
 
 
 @pytest.mark.parametrize("name", forms.names())
-@pytest.mark.parametrize("rhyme", ["pingshui", "xinyun"])
-def test_every_form_comes_out_regular(name: str, rhyme: str, vocabulary: list[str], end: int) -> None:
+def test_every_form_comes_out_regular(name: str, vocabulary: list[str], end: int) -> None:
     form = forms.form(name)
-    for seed, tone in enumerate(forms.TONES):
+    asked: list[tuple[str, forms.Tone]] = [("pingshui", "strict"), ("pingshui", "loose"), ("pingshui", "none"), ("xinyun", "loose")]
+    for seed, (rhyme, tone) in enumerate(asked):
         constraint = VerseConstraint(form, vocabulary, end_token=end, rhyme=rhyme, tone=tone)
         text, state = walk(constraint, vocabulary, seed, end)
         report = check(text, form, rhyme=rhyme)

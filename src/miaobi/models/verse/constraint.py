@@ -24,6 +24,7 @@ Mask = NDArray[np.bool_]  # (V,) which tokens may come next
 Repeat = Literal["line", "character", "none"]
 REPEATS: tuple[Repeat, ...] = ("line", "character", "none")
 STOPS, COMMAS, PAUSES = "。！？", COMMA, "、，"
+MASKS = 2048  # so many masks are kept for a vocabulary, some 12 MB for 6,000 characters
 ANY = -1  # all rhyme groups: the need of a character that does not rhyme
 MARKS = "，。！？；：、,.!?;:"
 
@@ -81,6 +82,8 @@ class Lexicon:
             for tone, groups in needs:
                 found |= self._need(tone, groups)
             found.flags.writeable = False
+            if len(self._masks) >= MASKS:
+                self._masks.clear()
             self._masks[needs] = found
         return found
 
