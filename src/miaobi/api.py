@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal, write_text
-from miaobi.core.errors import ArtifactError, UsageError, unknown
+from miaobi.core.errors import ArtifactError, MissingExtra, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
 from miaobi.core.shelf import list_models as list_models
@@ -214,11 +214,14 @@ def train(
 
     Raises:
         Busy: another training holds the run's folder.
+        MissingExtra: torch, or a package that the family or a file format needs, is not installed.
         UsageError: the family does not learn, or the run exists and `resume` is False.
     """
     whole = recipe_of(recipe)
     if not whole.model.family:
         whole = whole.model_copy(update={"model": whole.model.model_copy(update={"family": open_artifact(find(whole.model.base)).family})})
+    if importlib.util.find_spec("torch") is None:  # the loop is torch's, also for families that only count
+        raise MissingExtra("miaobi train", "train", "torch")
     _check_device(device)
     family(whole.model.family).model_class()  # a missing extra is named before the data takes its time
     dataset = prepare(whole, on_progress=on_progress)
