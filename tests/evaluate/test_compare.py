@@ -55,7 +55,8 @@ def test_a_recipe_and_an_artifact(dataset: Dataset, bigram: Path, tmp_path: Path
     assert json.loads((out / "compare.json").read_text(encoding="utf-8")) == found
     (run,) = (out / "runs").iterdir()
     unigram, trained = found["models"][0], open_artifact(run / "artifact", verify=True)
-    assert unigram["source"] == trained.sha256
+    assert unigram["source"] == unigram["evaluation"]["model"]["source"] == trained.sha256
+    assert unigram["evaluation"]["model"]["name"] == "unigram"
     assert unigram["train_seconds"] > 0
     assert 20e6 < unigram["peak_bytes"] < 4e9
     assert unigram["characters_per_second"] > 0

@@ -6,6 +6,7 @@ same held-out records.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -159,6 +160,7 @@ def _train_and_measure(
     artifact = open_artifact(folder, verify=True)
     start = time.perf_counter()
     model = family(artifact.family).model_class().load(folder)
+    model.card = dataclasses.replace(model.card, name=one.name, source=artifact.sha256, licence=artifact.licence)
     load_seconds = time.perf_counter() - start
     chosen = Evaluate.model_validate({**section, "baselines": []})  # the others are the baselines
     asked = _own_options(folder, Generate.model_validate(generate))
