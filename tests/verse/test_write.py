@@ -181,6 +181,7 @@ def test_traditional_characters_in_the_title_are_understood(model: Verse) -> Non
         ({"acrostic": "春夏秋冬春夏秋冬", "form": "五绝"}, "4"),
         ({"first_line": "白日", "form": "五绝"}, "5"),
         ({"acrostic": "春", "form": "古体"}, "no fixed lines"),
+        ({"acrostic": "春", "free": True}, "contradict"),
         ({"forn": "五绝"}, "Did you mean 'form'"),
         ({"candidates": 1000}, "16"),
     ],

@@ -58,6 +58,8 @@ class Options(Sampling):
     """平仄: strict, with the freedom of 一三五不论, or no rule."""
     repeat: Literal["line", "character", "none"] = "character"
     """What may not come twice: a line, a character, or no rule."""
+    free: bool = False
+    """No rule at all: the model alone decides on lines, rhymes and tones. It shows what the model has learned."""
     candidates: int = Field(4, ge=1, le=16)
     """So many poems are written for each that is returned; the likeliest is kept."""
     original: bool = True

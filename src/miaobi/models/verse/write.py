@@ -106,6 +106,10 @@ def constraint_for(options: Options, codec: VerseCodec) -> Constraint[Any] | Non
     Raises:
         UsageError: an unknown form, or a first line or acrostic that does not fit it.
     """
+    if options.free:
+        if options.acrostic or options.first_line:
+            raise UsageError("a first line and an acrostic are rules, so they contradict the option free")
+        return None
     if options.form in FREE:
         if options.acrostic or options.first_line:
             raise UsageError(
