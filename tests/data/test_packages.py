@@ -8,7 +8,9 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import threading
@@ -150,6 +152,21 @@ def test_no_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtra, match=r"hf:org/poems needs the package datasets.*miaobi\[hf\]"):
         packages.fetch("hf:org/poems", tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_no_network_for_hugging_face(tmp_path: Path) -> None:
+    """The library tries for over a minute before it gives up."""
+    script = (
+        "import sys; from pathlib import Path; from miaobi.core.errors import DataError; from miaobi.data.readers.packages import fetch\n"
+        "try: fetch('hf:org/poems', Path(sys.argv[1]))\n"
+        "except DataError as error: print(error)"
+    )
+    surroundings = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], env={**os.environ, **surroundings}, capture_output=True, text=True, check=True
+    )
+    assert "hf:org/poems is not in the cache, and there is no network" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -35,4 +35,4 @@ def from_line(line: bytes, common: Sequence[Mapping[str, Any]]) -> Record:
     values = json.loads(line)
     text = values["text"]
     parts = (text,) if isinstance(text, str) else tuple(text)
-    return Record(id=values["id"], parts=parts, meta={**common[values["source"]], **values["meta"]})
+    return Record(id=values["id"], parts=parts, meta={**values["meta"], **common[values["source"]]})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_VALUES = 100_000  # a field with more different values is no category, and is no longer counted
+MOST_FIELDS = 100
 MOST_LENGTHS = 4096  # longer texts are counted together by their power of two
 
 
@@ -32,7 +33,9 @@ class Statistics:
                 self._count(key, str(value))
 
     def _count(self, key: str, value: str) -> None:
-        counter = self.meta.setdefault(key, Counter())
+        if key not in self.meta and len(self.meta) < MOST_FIELDS:
+            self.meta[key] = Counter()
+        counter = self.meta.get(key)
         if counter is not None:
             counter[value] += 1
             if len(counter) > MOST_VALUES:

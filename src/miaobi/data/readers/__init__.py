@@ -55,7 +55,7 @@ def read(
         for row in records(Piece(source=0, name=name, file=file), source):
             if isinstance(row, Record):
                 found = True
-                yield Record(id=row.id, parts=row.parts, meta={**common, **row.meta})
+                yield Record(id=row.id, parts=row.parts, meta={**row.meta, **common})
             elif on_dropped is not None:
                 on_dropped(row)
             else:

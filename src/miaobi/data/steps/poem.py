@@ -36,7 +36,6 @@ class Poem(Schema):
 
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-_HAN = re.compile(f"[{HAN}]")
 _NOT_VERSE = re.compile(f"[^{HAN}，。、\n]")
 _GAP = re.compile(r"[□■○●◇︽﹀]|\.{2,}|…|\?")
 _NOTE = re.compile(r"（[^（）]*）")
@@ -65,7 +64,7 @@ def build_poem(options: Poem) -> Step:
         if isinstance(text, Dropped):
             return text
         lines = verse_lines(text)
-        num_characters = sum(len(_HAN.findall(line)) for line in lines)
+        num_characters = sum(len(line) - line.count("，") - line.count("、") - 1 for line in lines)
         if not num_characters:
             return Dropped("empty")
         if num_characters > options.most:
@@ -79,6 +78,8 @@ def build_poem(options: Poem) -> Step:
 
 def strip_notes(text: str, kind: str) -> str | Dropped:
     """Verse in Han characters and ，。、 alone, or why that cannot be had without guessing."""
+    if not _NOT_VERSE.search(text):
+        return text  # most poems
     text = text.translate(_FULL_WIDTH)
     if "（" in text or "）" in text:
         if kind == "qu":  # (旦云)羞人答答的: what follows a stage direction is speech, not song
