@@ -43,7 +43,8 @@ def test_everything_a_poet_is_measured_by(model: Verse, poems: list[Record]) -> 
     assert found["samples"] == {"plain": 6, "free": 6}
     assert found["records"] == {"scored": 30, "training": 60}
     assert len(found["per_sample"]["verbatim"]) == len(found["examples"]) == 6
-    assert found["examples"][0]["prompt"] == "".join(poems[60].meta["title"])
+    titles = {poem.meta["title"] for poem in poems[60:]}
+    assert {example["prompt"] for example in found["examples"]} <= titles
     assert found["skipped"] == {}
     assert [phase for phase in dict.fromkeys(phases) if not phase.startswith("measure")] == ["score", "generate", "generate free"]
 
@@ -70,8 +71,9 @@ def test_requests_are_what_a_person_would_have_asked(model: Verse, poems: list[R
     recipe = Generate(options={"temperature": 0.5, "form": "七律"})
     asked = requests_for(model, poems, recipe, count=3, seed=100, change={"tone": "none"})
     request, reference = asked[1]
-    assert reference is poems[1]
-    assert request.prompt == poems[1].meta["title"]
+    assert reference is not None
+    assert request.prompt == reference.meta["title"]
+    assert [record.id for _, record in asked if record] != ["p0", "p1", "p2"]  # drawn, not the first
     assert request.options == {"temperature": 0.5, "form": "五绝", "era": "唐", "tone": "none", "n": 1}
     assert len({request.seed for request, _ in asked}) == 3
 

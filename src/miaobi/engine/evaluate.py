@@ -221,7 +221,8 @@ def requests_for(
     """
     asked: list[tuple[Request, Record | None, int]] = []
     if isinstance(model, Prompter):
-        pairs = ((model.request_for(record), record) for record in records)
+        shuffled = random.Random(seed).sample(list(records), len(records))  # a split begins with its first source
+        pairs = ((model.request_for(record), record) for record in shuffled)
         asked = list(islice(((request, record, 1) for request, record in pairs if request is not None), count))
     if not asked:
         prompts = recipe.prompts or [""]

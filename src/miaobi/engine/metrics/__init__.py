@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -116,7 +117,8 @@ class Evidence:
     def references(self) -> list[str]:
         """Real texts to stand beside `texts`: those whose prompts were asked, else as many held-out records."""
         asked = [sample.reference for sample in self.samples.get("", ()) if sample.reference is not None]
-        chosen = asked or self.records[: len(self.texts)]
+        count = min(len(self.texts), len(self.records))
+        chosen = asked or random.Random(self.seed).sample(list(self.records), count)
         return [self.text_of(record) for record in chosen]
 
 
