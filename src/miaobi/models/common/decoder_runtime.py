@@ -33,7 +33,7 @@ class OnnxStepper:
         Raises:
             ArtifactError: there is no such graph in `folder`, or it is damaged.
         """
-        self._session = _session(_graph_file(folder, precision), threads or min(len(os.sched_getaffinity(0)), MOST_THREADS))
+        self._session = _session(_graph_file(folder, precision), threads or min(_cores(), MOST_THREADS))
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._cache_names = [name.removeprefix("past_key_values.") for name in inputs if name.startswith("past_key_values.")]
         _, self._key_heads, _, self._head_width = inputs["past_key_values.0.key"]
@@ -117,6 +117,11 @@ class OnnxStepper:
         self._binding.bind_cpu_input("attention_mask", mask)
         self._session.run_with_iobinding(self._binding)
         return self._logits[:, 0]
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _graph_file(folder: Path, precision: str) -> Path:
