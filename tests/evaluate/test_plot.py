@@ -10,6 +10,7 @@ import pytest
 
 from miaobi.core.errors import DataError
 from miaobi.engine.report import Interval, Series, intervals, lines, loss_plot, read_log
+from miaobi.engine.report.comparison import comparison_page
 from miaobi.engine.report.page import page, table
 from miaobi.engine.report.plot import LEFT, RIGHT, WIDTH, number, thin, ticks
 
@@ -105,3 +106,20 @@ def test_a_page_escapes_text_and_loads_nothing() -> None:
     assert "&lt;i&gt;" in html
     assert 'class="text best"' in html
     assert not re.search(r"<script|https?://|url\(", html)
+
+
+def test_bits_over_other_characters_are_not_ranked() -> None:
+    def model(name: str, characters: int) -> dict[str, object]:
+        figures = {"bits_per_character": {"value": 5.0 if name == "a" else 6.0, "count": 30}}
+        costs = dict.fromkeys(["parameters", "train_seconds", "characters_per_second", "train_peak_bytes", "peak_bytes"])
+        evaluation = {"figures": figures, "examples": []}
+        return {"name": name, "family": "ngram", "scored_characters": characters, "bytes": 1, "log": {}, "evaluation": evaluation, **costs}
+
+    def html(*characters: int) -> str:
+        data = {"name": "poems", "split": "val"}
+        return comparison_page({"models": [model(*pair) for pair in zip("ab", characters)], "tests": [], "seed": 0, "data": data})
+
+    assert '<td class="best">5</td>' in html(20, 20)
+    assert "not comparable" not in html(20, 20)
+    assert '<td class="best">5</td>' not in html(20, 24)
+    assert "not comparable" in html(20, 24)

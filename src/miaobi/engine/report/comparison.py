@@ -48,7 +48,7 @@ def _data(result: Mapping[str, Any]) -> dict[str, str]:
 def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     columns: list[Row] = [
         (tr("scored characters"), lambda model: model["scored_characters"], ""),
-        (tr("bits per character"), _figure("bits_per_character"), "lower"),
+        (tr("bits per character"), _figure("bits_per_character"), "lower" if _same_characters(models) else ""),
         (tr("distinct-2"), _figure("distinct_2"), "higher"),
         (tr("repetition-4"), _figure("repetition_4"), "lower"),
         (tr("parameters"), lambda model: model["parameters"], ""),
@@ -68,11 +68,14 @@ def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     return table([tr("model"), *(heading for heading, _, _ in columns)], rows)
 
 
+def _same_characters(models: Sequence[Mapping[str, Any]]) -> bool:
+    return len({model["scored_characters"] for model in models} - {None}) < 2
+
+
 def _warning(models: Sequence[Mapping[str, Any]]) -> str:
     """Bits per character of models that scored other characters stand in one column, so the page says that they cannot be compared."""
-    counts = {model["scored_characters"] for model in models} - {None}
     text = tr("Not all models score the same characters (a poem's punctuation, say), so their bits per character are not comparable.")
-    return f'<p class="note"><b>{escape(text)}</b></p>' if len(counts) > 1 else ""
+    return "" if _same_characters(models) else f'<p class="note"><b>{escape(text)}</b></p>'
 
 
 def _interval_plots(models: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,8 +16,10 @@ h1{{font-size:1.9rem;line-height:1.25;margin:0 0 .2em}} h2{{font-size:1.25rem;ma
 p.lead{{color:var(--soft);margin:.2em 0 1.4em}} p.note{{color:var(--soft);font-size:.875rem}}
 .wide{{overflow-x:auto}} table{{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}}
 th,td{{padding:7px 12px;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top;white-space:nowrap}}
-th{{color:var(--soft);font-weight:600}} th:first-child,td:first-child{{text-align:left;padding-left:0}}
-td.text,th.text{{text-align:left;white-space:normal}} td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400}}
+th{{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}}
+th:first-child,td:first-child{{text-align:left;padding-left:0}}
+td.text,th.text{{text-align:left;white-space:normal}} td:first-child{{white-space:nowrap}}
+td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400}}
 .plots{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:24px}}
 svg.plot{{width:100%;height:auto;max-width:560px;display:block}}
 .samples{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:16px}}
