@@ -11,11 +11,11 @@ from miaobi.engine.report.plot import FONT, style
 CSS = f"""
 *{{box-sizing:border-box}}
 body{{margin:0;background:var(--paper);color:var(--ink);font:16px/1.6 {FONT}}}
-main{{max-width:1080px;margin:0 auto;padding:40px 24px 80px}}
+main{{max-width:1180px;margin:0 auto;padding:40px 24px 80px}}
 h1{{font-size:1.9rem;line-height:1.25;margin:0 0 .2em}} h2{{font-size:1.25rem;margin:2.2em 0 .6em}}
 p.lead{{color:var(--soft);margin:.2em 0 1.4em}} p.note{{color:var(--soft);font-size:.875rem}}
 .wide{{overflow-x:auto}} table{{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}}
-th,td{{padding:7px 12px;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top;white-space:nowrap}}
+th,td{{padding:7px 8px;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top;white-space:nowrap}}
 th{{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}}
 th:first-child,td:first-child{{text-align:left;padding-left:0}}
 td.text,th.text{{text-align:left;white-space:normal}} td:first-child{{white-space:nowrap}}
