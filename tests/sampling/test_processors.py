@@ -114,7 +114,7 @@ def test_rows_may_have_histories_of_unequal_lengths() -> None:
 def test_the_histogram_finds_the_nucleus_that_sorting_finds(p: float, size: int, scale: float) -> None:
     weights = np.exp(np.random.default_rng(size).normal(size=size) * scale)
     weights = (weights / weights.max()).astype(np.float32)
-    kept = processors.heaviest_share(weights, p)
+    kept = np.flatnonzero(weights >= processors.lightest_kept(weights[None], p)[0])
     exact = weights.astype(np.float64) / weights.sum(dtype=np.float64)
     lightest = exact[kept].min()
     assert exact[exact >= lightest].size == kept.size, "exactly the heaviest stay"
@@ -123,4 +123,16 @@ def test_the_histogram_finds_the_nucleus_that_sorting_finds(p: float, size: int,
 
 
 def test_equal_weights_stay_together() -> None:
-    assert processors.heaviest_share(np.ones(8, dtype=np.float32), 0.5).tolist() == list(range(8))
+    assert processors.lightest_kept(np.ones((2, 8), dtype=np.float32), 0.5).tolist() == [1.0, 1.0]
+
+
+def test_rows_do_not_disturb_each_other_in_the_histogram() -> None:
+    """Rows of very different scales share its bins."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(6, 500)) * np.array([[0.0], [0.1], [1], [5], [30], [80]])
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float32)
+    weights[1, :400] = 0.0
+    for p in (1e-300, 0.2, 0.9, 0.99999):
+        together = processors.lightest_kept(weights, p)
+        alone = [processors.lightest_kept(row[None], p)[0] for row in weights]
+        assert together.tolist() == alone

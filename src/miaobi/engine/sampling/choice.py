@@ -58,7 +58,7 @@ def draw(logits: Array, options: Sampling, uniforms: Sequence[float]) -> list[in
     With the target in (0, total] the first token that reaches it has a weight above 0, so no rounding draws a token that was ruled out.
     """
     if is_numpy_array(logits) and options.typical_p == 1.0:
-        return [_draw_row(row, options, uniform) for row, uniform in zip(logits, uniforms)]
+        return _draw_numpy(logits, options, 1.0 - np.asarray(uniforms))
     xp = array_namespace(logits)
     logits = processors.truncate(logits, options)
     reached = xp.cumulative_sum(xp.exp(logits - xp.max(logits, axis=-1, keepdims=True)), axis=-1)
@@ -67,31 +67,35 @@ def draw(logits: Array, options: Sampling, uniforms: Sequence[float]) -> list[in
     return tokens
 
 
-def _draw_row(row: np.ndarray, options: Sampling, uniform: float) -> int:
-    """`processors.truncate` and the draw in one: the exponentials are taken once, and what is cut away is not touched again."""
-    weights = np.exp((row - row.max()) * np.float32(1.0 / options.temperature))
-    left = None
-    if 0 < options.top_k < len(row):
-        left = np.flatnonzero(weights >= np.partition(weights, len(row) - options.top_k)[len(row) - options.top_k])
-        weights = weights[left]
-    if options.top_p < 1.0:
-        kept = processors.heaviest_share(weights, options.top_p)
-        left = kept if left is None else left[kept]
-        weights = weights[kept]
-    if options.min_p > 0.0:
-        weights = np.where(weights < np.float32(options.min_p), np.float32(0), weights)  # the likeliest weighs 1
-    place = _invert(weights, 1.0 - uniform)
-    return place if left is None else int(left[place])
+def _draw_numpy(logits: np.ndarray, options: Sampling, shares: np.ndarray) -> list[int]:
+    """`processors.truncate` and the draw in one, so that the exponentials are taken once: the likeliest token weighs 1."""
+    V = logits.shape[1]
+    weights = np.exp((logits - logits.max(axis=1, keepdims=True)) * np.float32(1.0 / options.temperature))
+    if 0 < options.top_k < V:
+        weights *= weights >= np.partition(weights, V - options.top_k, axis=1)[:, V - options.top_k, None]
+    lightest = processors.lightest_kept(weights, options.top_p)[:, None] if options.top_p < 1.0 else np.float32(0.0)
+    if options.top_p < 1.0 or options.min_p > 0.0:
+        weights *= weights >= np.maximum(lightest, np.float32(options.min_p))
+    return invert(weights, shares)
 
 
-def _invert(weights: np.ndarray, share: float) -> int:
-    """The first index at which the running sum reaches this share of the whole. Sums of blocks come first: a long cumsum is slow."""
-    starts = np.arange(0, len(weights), _BLOCK)
-    reached = np.cumsum(np.add.reduceat(weights, starts), dtype=np.float64)
-    block = int(np.searchsorted(reached, share * reached[-1]))
-    target = share * reached[-1] - (reached[block - 1] if block else 0.0)
-    inside = np.cumsum(weights[starts[block] : starts[block] + _BLOCK], dtype=np.float64)
-    return int(starts[block] + np.searchsorted(inside, min(target, inside[-1])))
+def invert(weights: np.ndarray, shares: np.ndarray) -> list[int]:
+    """The first place in each row (V,) of weights at which the running sum reaches this share, in (0, 1], of the whole.
+
+    A running sum over a vocabulary is slow, so the sums of blocks come first and then one block is searched.
+    """
+    V = weights.shape[1]
+    starts = np.arange(0, V, _BLOCK)
+    reached = np.add.reduceat(weights, starts, axis=1).cumsum(axis=1, dtype=np.float64)  # (B, blocks)
+    targets = shares * reached[:, -1]
+    blocks = (reached < targets[:, None]).sum(axis=1)
+    before = np.where(blocks > 0, reached[np.arange(len(blocks)), blocks - 1], 0.0)
+    places = starts[blocks][:, None] + np.arange(_BLOCK)
+    inside = np.take_along_axis(weights, np.minimum(places, V - 1), axis=1)
+    inside = np.where(places < V, inside, 0.0).cumsum(axis=1)
+    targets = np.minimum(targets - before, inside[:, -1])  # the two sums are rounded differently
+    tokens: list[int] = (starts[blocks] + (inside < targets[:, None]).sum(axis=1)).tolist()
+    return tokens
 
 
 def log_probabilities(raw: Array, tokens: Sequence[int]) -> list[float]:

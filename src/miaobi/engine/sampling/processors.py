@@ -62,7 +62,8 @@ def top_p(logits: Array, p: float) -> Array:
     if p >= 1.0:
         return logits
     if is_numpy_array(logits):
-        return np.stack([_top_p_row(row, p) for row in logits])
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.where(weights < lightest_kept(weights, p)[:, None], _fill(logits), logits)
     xp = array_namespace(logits)
     order = xp.argsort(logits, axis=-1)  # ascending
     below = xp.cumulative_sum(_softmax(xp.take_along_axis(logits, order, axis=-1)), axis=-1)
@@ -71,33 +72,38 @@ def top_p(logits: Array, p: float) -> Array:
     return xp.where(xp.take_along_axis(removed, xp.argsort(order, axis=-1), axis=-1), _fill(logits), logits)
 
 
-def _top_p_row(row: np.ndarray, p: float) -> np.ndarray:
-    kept = heaviest_share(np.exp(row - row.max()), p)
-    result = np.full_like(row, _RULED_OUT)
-    result[kept] = row[kept]
-    return result
+def lightest_kept(weights: np.ndarray, p: float) -> np.ndarray:
+    """The lightest (B,) of the fewest weights (B, V) of each row that hold the share p of its sum. Equal weights stay together.
 
+    The heaviest of each row is 1.
 
-def heaviest_share(weights: np.ndarray, p: float) -> np.ndarray:
-    """The indices, ascending, of the fewest weights (V,) that hold the share p of their sum. Equal weights stay or fall together.
-
-    Sorting a vocabulary takes a millisecond; a histogram over the leading bits of the floats, whose order is that of the numbers, finds
-    the bin in which the share is reached, and only that bin is sorted.
+    Sorting a vocabulary takes a millisecond. A histogram over the leading bits of the floats, whose order is that of the numbers, finds
+    the bin in which the share is reached, and only that bin is sorted; all rows go through it together.
     """
+    B, V = weights.shape
     weights = weights.astype(np.float32, copy=False)
-    total = float(weights.sum())
-    heavy = np.flatnonzero(weights > (1.0 - p) * total / weights.size)  # the others hold at most 1 - p together: they all fall
-    shares = weights[heavy]
-    spare = float(shares.sum()) - p * total  # how much of the heavy ones, lightest first, may fall too
+    totals = weights.sum(axis=1, dtype=np.float64)
+    light = np.minimum((1.0 - p) / V * totals, 1.0).astype(np.float32)
+    heavy = np.flatnonzero(weights >= light[:, None])  # the others hold 1 - p together at most: they all fall
+    shares, rows = weights.reshape(-1)[heavy], heavy // V
     bins = shares.view(np.int32) >> 18  # the exponent and 5 bits of the mantissa
     bins -= bins.min()
-    sums = np.cumsum(np.bincount(bins, weights=shares))
-    edge = min(int(np.searchsorted(sums, spare, side="right")), len(sums) - 1)
-    at_edge = np.sort(shares[bins == edge])
-    fallen = np.cumsum(at_edge, dtype=np.float64) + (sums[edge - 1] if edge else 0.0)
-    lightest = at_edge[min(int(np.searchsorted(fallen, spare, side="right")), len(at_edge) - 1)]
-    kept: np.ndarray = heavy[shares >= lightest]
-    return kept
+    num_bins = int(bins.max()) + 1
+    sums = np.bincount(rows * num_bins + bins, weights=shares, minlength=B * num_bins).reshape(B, num_bins).cumsum(axis=1)
+    # how much of the heavy ones, lightest first, may fall too; never all of it
+    spare = np.minimum(sums[:, -1] - p * totals, np.nextafter(sums[:, -1], 0.0))
+    edges = (sums <= spare[:, None]).sum(axis=1)
+    spare -= np.where(edges > 0, sums[np.arange(B), edges - 1], 0.0)
+    at_edge = np.flatnonzero(bins == edges[rows])
+    rows, shares = rows[at_edge], shares[at_edge]
+    order = np.lexsort((shares, rows))
+    rows, shares = rows[order], shares[order]
+    firsts = np.searchsorted(rows, np.arange(B))
+    reached = np.cumsum(shares, dtype=np.float64)
+    reached -= (reached[firsts] - shares[firsts])[rows]
+    fallen = np.bincount(rows, weights=reached <= spare[rows], minlength=B).astype(np.int64)
+    lightest: np.ndarray = shares[firsts + np.minimum(fallen, np.bincount(rows, minlength=B) - 1)]
+    return lightest
 
 
 def min_p(logits: Array, p: float) -> Array:
