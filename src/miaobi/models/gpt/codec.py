@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from miaobi.core import recipe
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.core.types import Record
@@ -45,6 +44,7 @@ class TextCodec:
     @classmethod
     def fit(cls, records: Iterable[Record], *, context: int) -> TextCodec:
         """A tokenizer of all characters of the records, for data that was prepared without one."""
+        from miaobi.core.recipe import Tokenizer
         from miaobi.data import tokenizers
 
         characters: Counter[str] = Counter()
@@ -52,7 +52,7 @@ class TextCodec:
             characters.update(record.text)
         with TemporaryDirectory() as folder:
             path = Path(folder) / NAME
-            tokenizers.train(recipe.Tokenizer(kind="character", size=1_000_000), (), characters, path)
+            tokenizers.train(Tokenizer(kind="character", size=1_000_000), (), characters, path)
             return cls(path.read_text(encoding="utf-8"), context=context)
 
     @classmethod

@@ -46,7 +46,7 @@ class NGram:
         return cls(validate(Config, config, "model.config"), vocabulary=vocabulary)
 
     def fit(self, records: Iterable[Record], /) -> Mapping[str, float]:
-        """Count the records in one pass; about 60 bytes of memory for each token while it counts. Counts of an earlier fit are dropped.
+        """Count the records in one pass; about 120 bytes of memory for each token while it counts. Counts of an earlier fit are dropped.
 
         Raises:
             DataError: there is no record.
