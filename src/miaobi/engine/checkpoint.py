@@ -61,7 +61,10 @@ def newest(run: Path) -> Checkpoint | None:
         if found is not None:
             return found
     if folders:
-        raise ArtifactError("every checkpoint in {folder} is damaged. Remove the folder, or choose another name in the recipe, and start anew", folder=run / "checkpoints")
+        raise ArtifactError(
+            "every checkpoint in {folder} is damaged. Remove the folder, or choose another name in the recipe, and start anew",
+            folder=run / "checkpoints",
+        )
     return None
 
 
