@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from miaobi.core.artifact import file_sha256
@@ -201,6 +202,22 @@ def test_checkpoints_of_another_model_are_refused(tmp_path: Path, unbroken: Path
 def test_no_records_and_a_family_that_does_not_learn(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training records"):
         train(recipe(), {"train": []}, tmp_path / "run")
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: Any, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    run = tmp_path / "run"
+    original = checkpoint.save_file
+    monkeypatch.setattr(checkpoint, "save_file", lambda tensors, path: (full if "000010" in str(path) else original)(tensors, path))
+    with pytest.raises(MiaobiError, match="the disk is full"):
+        train(recipe(), SPLITS, run, threads=1)
+    assert [folder.name for folder in (run / "checkpoints").iterdir()] == ["step-000005"]
+    monkeypatch.undo()
+    train(recipe(), SPLITS, run, threads=1, resume=True)
+    assert_equal(run, unbroken)
 
 
 def test_a_loss_that_is_not_a_number_stops_with_advice(tmp_path: Path) -> None:

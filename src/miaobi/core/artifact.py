@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -224,15 +225,24 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn a full disk, a missing permission and the like into a message that names the path."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise MiaobiError(
                 "the disk is full: {path} was not written. Free some space and run the same command again", path=path
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MiaobiError("no permission to write {path}. Choose another folder or mend its permissions", path=path) from None
-        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise MiaobiError("{path} cannot be written: a file is where a folder should be, or the reverse", path=path) from None
-        if error.errno == errno.ENAMETOOLONG:
+        if number == errno.ENAMETOOLONG:
             raise MiaobiError("{path} cannot be written: the name is too long", path=path) from None
         raise
+
+
+def _errno(error: Exception) -> int | None:
+    """The number of an operating-system error. Libraries in Rust (safetensors, tokenizers) give it in their message only."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
