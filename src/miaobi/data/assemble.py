@@ -78,7 +78,7 @@ def assemble(
                     shutil.copyfileobj(file, dropped_file, 1 << 20)
         for number, part in enumerate(parts):
             start = parts.starts[number]
-            stop = start + len(part.keys)
+            stop = start + part.num_records
             sides = side_of(marks.side[start:stop], val=plan.section.split.val, test=plan.section.split.test, seed=plan.section.split.seed)
             _part(part, parts, marks, start, sides, writers, dropped_file, dropped, statistics)
             on_progress("write", stop, parts.num_records)
@@ -108,7 +108,7 @@ def _part(
     statistics: Statistics,
 ) -> None:
     """The lines of one part, each to its place."""
-    fates = marks.fate[start : start + len(part.keys)].tolist()
+    fates = marks.fate[start : start + part.num_records].tolist()
     with part.lines.open("rb") as file:
         for row, (line, fate, side) in enumerate(zip(file, fates, sides.tolist(), strict=True)):
             values = json.loads(line)

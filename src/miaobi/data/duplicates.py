@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,15 +99,31 @@ def signer(options: Dedup) -> Callable[[Sequence[str]], Keys]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A file of kept lines and the numbers of its records (n, 4 + bands), mapped."""
+    """A file of kept lines, and beside it the numbers of its records (n, 4 + bands), which are read a column at a time and never mapped."""
 
     lines: Path
-    keys: Keys
+    num_records: int
+    first_byte: int  # where the numbers begin, behind the header of the `.npy`
+
+    @classmethod
+    def open(cls, lines: Path) -> Part:
+        """The part of which `lines` are the lines."""
+        keys = np.load(lines.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        assert isinstance(keys, np.memmap)
+        return cls(lines=lines, num_records=len(keys), first_byte=keys.offset)
+
+    def column(self, number: int) -> Keys:
+        """One column of the numbers (n,)."""
+        place = self.first_byte + 8 * self.num_records * number
+        return np.fromfile(self.lines.with_suffix(".npy"), dtype=np.uint64, count=self.num_records, offset=place)
 
     def line(self, row: int) -> bytes:
         """One line, by its place."""
+        with self.lines.with_suffix(".npy").open("rb") as file:
+            file.seek(self.first_byte + 8 * (self.num_records * OFFSET + row))
+            place = int.from_bytes(file.read(8), sys.byteorder)
         with self.lines.open("rb") as file:
-            file.seek(int(self.keys[row, OFFSET]))
+            file.seek(place)
             return file.readline()
 
 
@@ -117,7 +134,7 @@ class Parts(Sequence[Part]):
         self._parts = parts
         self.starts = [0]
         for part in parts:
-            self.starts.append(self.starts[-1] + len(part.keys))
+            self.starts.append(self.starts[-1] + part.num_records)
         self.num_records = self.starts[-1]
 
     def __len__(self) -> int:
@@ -135,10 +152,10 @@ class Parts(Sequence[Part]):
         """Record numbers (n,) and the wanted columns (n, len(wanted)) of the records whose first wanted column falls in the share."""
         indices, values = [], []
         for start, part in zip(self.starts, self._parts, strict=False):
-            first = part.keys[:, wanted[0]]
+            first = part.column(wanted[0])
             rows = np.flatnonzero(first % np.uint64(shares) == share) if shares > 1 else np.arange(len(first))
             indices.append(rows + start)
-            values.append(np.stack([part.keys[rows, column] for column in wanted], axis=1))
+            values.append(np.stack([first[rows], *(part.column(column)[rows] for column in wanted[1:])], axis=1))
         if not indices:
             return np.zeros(0, np.int64), np.zeros((0, len(wanted)), np.uint64)
         return np.concatenate(indices), np.concatenate(values)
@@ -170,7 +187,7 @@ def mark(
         side=_mapped(folder / "side.bin", np.uint64, n),
     )
     for start, part in zip(parts.starts, parts, strict=False):
-        marks.side[start : start + len(part.keys)] = part.keys[:, KEY_HIGH]
+        marks.side[start : start + part.num_records] = part.column(KEY_HIGH)
     marks.original[:] = np.arange(n)
     if exact:
         _mark_exact(parts, marks)
@@ -272,13 +289,13 @@ def _join_bucket(bucket: Sequence[int], options: Dedup, similarity: Similarity, 
 
 
 class Similarity:
-    """Jaccard similarity of two records' n-grams; the last few thousand records and pairs are remembered."""
+    """Jaccard similarity of two records' n-grams; the last few thousand of them are remembered."""
 
     def __init__(self, parts: Parts, ngram: int) -> None:
         self._parts = parts
         self._ngram = ngram
-        self._shingles = functools.lru_cache(maxsize=1 << 14)(self._read)
-        self._pair = functools.lru_cache(maxsize=1 << 18)(self._compare)
+        self._shingles = functools.lru_cache(maxsize=1 << 12)(self._read)
+        self._pair = functools.lru_cache(maxsize=1 << 16)(self._compare)
 
     def __call__(self, a: int, b: int) -> float:
         return self._pair(min(a, b), max(a, b))

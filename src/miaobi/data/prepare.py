@@ -14,8 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from miaobi.core.artifact import explain_os_errors, new_folder, write_text
 from miaobi.core.errors import Busy, DataError, UsageError
 from miaobi.core.recipe import Data
@@ -152,7 +150,7 @@ def _collect(plan: Plan, work: Path) -> tuple[Parts, Counter[str], int]:
         dropped.update(summary["dropped"])
         for number in range(len(summary["parts"])):
             lines = part_path(work / "units", unit, number)
-            parts.append(Part(lines=lines, keys=np.load(lines.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)))
+            parts.append(Part.open(lines))
     return Parts(parts), dropped, read
 
 
