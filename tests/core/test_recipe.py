@@ -33,7 +33,7 @@ def of(changes: dict[Any, Any] | None = None, **more: Any) -> Recipe:
         ({"train": {"steps": "many"}}, "'train.steps' is 'many': a whole number is wanted"),
         ({"train": {"steps": True}}, "'train.steps' is True: a number is wanted here"),
         ({"train": {"optimizer": {"lr": float("nan")}}}, "'train.optimizer.lr' is nan"),
-        ({"train": {"optimizer": {"name": "adam"}}}, "it should be 'adamw', 'sgd' or 'lion'"),
+        ({"train": {"optimizer": {"name": "adam"}}}, "it should be 'adamw', 'sgd', 'lion' or 'muon'"),
         ({"train": None}, "'train' is None: keys with values are wanted"),
         ({"model": {}}, "`family`"),
         ({"name": "../up"}, "'name' is '../up': it should match"),
