@@ -134,6 +134,20 @@ def test_ctrl_c_says_how_to_go_on(workplace: Path, monkeypatch: pytest.MonkeyPat
     assert "Nothing half-written" in capsys.readouterr().err
 
 
+def wait_until_it_reads(pid: int) -> None:
+    """Until the process has slept for half a second, as it does at its input; on a busy machine a fixed wait is too short."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.is_file():
+        time.sleep(3.0)
+        return
+    asleep = 0
+    for _ in range(600):
+        asleep = asleep + 1 if stat.read_text().rpartition(")")[2].split()[0] == "S" else 0
+        if asleep == 10:
+            return
+        time.sleep(0.05)
+
+
 def test_a_real_ctrl_c_ends_quietly(polly: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "miaobi.cli.main", "generate", "polly", "-"],
@@ -142,7 +156,7 @@ def test_a_real_ctrl_c_ends_quietly(polly: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.0)  # it waits for its prompt
+    wait_until_it_reads(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
