@@ -225,7 +225,6 @@ def train(
     _check_device(device)
     family(whole.model.family).model_class()  # a missing extra is named before the data takes its time
     dataset = prepare(whole, on_progress=on_progress)
-    from miaobi.engine.report import loss_plot
     from miaobi.engine.train import train as train_model
 
     result = train_model(
@@ -243,7 +242,6 @@ def train(
     )
     if result.artifact is not None:
         _describe(open_artifact(result.artifact), whole, dataset, {})
-        loss_plot(result.run / "log.jsonl", result.run / "loss.svg")
     return result
 
 
