@@ -11,7 +11,7 @@ import sys
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miaobi.core.types import Card, Media, Modality, Record, Request, Turn, canonical_json
@@ -32,6 +32,7 @@ def test_canonical_json_is_sorted_compact_and_utf8() -> None:
         canonical_json(object())
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON))
 def test_the_order_of_keys_does_not_count(value: dict[str, object]) -> None:
     assert canonical_json(value) == canonical_json(dict(reversed(value.items())))
