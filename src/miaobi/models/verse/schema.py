@@ -64,7 +64,7 @@ class Options(Sampling):
     """So many poems are written for each that is returned; the likeliest is kept."""
     original: bool = True
     """A poem that repeats a line of the training poems is written again."""
-    temperature: float = Field(0.9, ge=0, le=10)
+    temperature: float = Field(0.75, ge=0, le=10)
     """0 is greedy; higher is more varied."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Only the likeliest tokens that together have this probability (Holtzman et al. 2020)."""
