@@ -155,6 +155,7 @@ def test_a_real_ctrl_c_ends_quietly(polly: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell starts background jobs with it ignored
     )
     wait_until_it_reads(process.pid)
     process.send_signal(signal.SIGINT)

@@ -119,6 +119,7 @@ def _fit(
         model.save(new)
         (new / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         seal(new, family=kind.name, name=recipe.name, licence=recipe.trust.licence, data=tuple(data))
+    journal.finish()
     journal.tell("done", 1, {"seconds": seconds, **figures})
     return TrainResult(run=folder, artifact=target, steps=1, seconds=seconds, train_loss=figures.get("loss", float("nan")), val_loss=None)
 
