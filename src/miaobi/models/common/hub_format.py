@@ -93,6 +93,7 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
             positions="learned",
             attention_bias=True,
             output_bias=True,
+            feed_forward_bias=True,
             tied=bool(values.get("tie_word_embeddings", True)),
             dropout=float(values.get("resid_pdrop", 0.0)),
         )
@@ -117,6 +118,8 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
         rope_scaling=scaling,
         query_key_norm=kind == "qwen3",
         attention_bias=kind == "qwen2" or bool(values.get("attention_bias", False)),
+        output_bias=kind != "qwen2" and bool(values.get("attention_bias", False)),
+        feed_forward_bias=bool(values.get("mlp_bias", False)),
         tied=bool(values.get("tie_word_embeddings", False)),
         dropout=float(values.get("miaobi_dropout", 0.0)),
     )
@@ -139,7 +142,7 @@ def config_to_hub(config: TransformerConfig, **tokens: int | None) -> dict[str, 
             **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
             **common,
         }
-    kind = "qwen3" if config.query_key_norm else "qwen2" if config.attention_bias else "llama"
+    kind = "qwen3" if config.query_key_norm else "qwen2" if config.attention_bias and not config.output_bias else "llama"
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
     if config.rope_scaling:
         rope |= {**dict(config.rope_scaling), "rope_type": "llama3"}
@@ -159,6 +162,7 @@ def config_to_hub(config: TransformerConfig, **tokens: int | None) -> dict[str, 
         "rope_theta": config.rope_theta,
         "rope_parameters": rope,
         "attention_bias": config.attention_bias,
+        "mlp_bias": config.feed_forward_bias,
         "attention_dropout": 0.0,
         "miaobi_dropout": config.dropout,
         **common,
@@ -196,7 +200,9 @@ def _names(config: TransformerConfig) -> list[tuple[str, str]]:
         for ours, theirs in _LLAMA.items():
             if ours.endswith(("query_norm", "key_norm")) and not config.query_key_norm:
                 continue
-            biased = config.attention_bias and ours.endswith(("query", "key", "value"))
+            part, _, name = ours.partition(".")
+            attention_bias = config.output_bias if name == "output" else config.attention_bias and not name.endswith("norm")
+            biased = attention_bias if part == "attention" else config.feed_forward_bias and part == "feed_forward"
             for kind in ("weight", "bias") if biased else ("weight",):
                 names.append((f"model.layers.{layer}.{theirs}.{kind}", f"blocks.{layer}.{ours}.{kind}"))
     return names

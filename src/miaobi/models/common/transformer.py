@@ -159,9 +159,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.width, config.hidden, bias=config.output_bias)
-        self.up = nn.Linear(config.width, config.hidden, bias=config.output_bias)
-        self.down = nn.Linear(config.hidden, config.width, bias=config.output_bias)
+        self.gate = nn.Linear(config.width, config.hidden, bias=config.feed_forward_bias)
+        self.up = nn.Linear(config.width, config.hidden, bias=config.feed_forward_bias)
+        self.down = nn.Linear(config.hidden, config.width, bias=config.feed_forward_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.silu(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
@@ -172,8 +172,8 @@ class GELU(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.width, config.hidden, bias=config.output_bias)
-        self.down = nn.Linear(config.hidden, config.width, bias=config.output_bias)
+        self.up = nn.Linear(config.width, config.hidden, bias=config.feed_forward_bias)
+        self.down = nn.Linear(config.hidden, config.width, bias=config.feed_forward_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(x), approximate="tanh"))  # type: ignore[no-any-return]

@@ -26,6 +26,7 @@ class TransformerConfig:
     rope_scaling: tuple[tuple[str, float], ...] = ()  # llama3: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
     query_key_norm: bool = False
     attention_bias: bool = False  # on query, key and value
-    output_bias: bool = False  # on the other projections (GPT-2)
+    output_bias: bool = False  # on the attention's output projection
+    feed_forward_bias: bool = False
     tied: bool = True
     dropout: float = 0.0
