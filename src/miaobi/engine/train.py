@@ -207,17 +207,7 @@ class _Run:
             raise ArtifactError(
                 "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
             )
-        own = _tensors(self.network)
-        if own.keys() != saved.model.keys():
-            raise ArtifactError(
-                "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
-            )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(saved.model[name])
-            if self.average is not None:
-                for name, tensor in self.average.shadow.items():
-                    tensor.copy_(saved.optim[f"ema/{name}/average"])
+        self._load_weights(saved)
         checkpoint.restore_optimizers(self.optimizers, self.network, saved.optim)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.best, self.best_step, self.stale = state["best"], int(state["best_step"]), int(state["stale"])
