@@ -12,7 +12,7 @@ from miaobi.core.artifact import new_folder, seal
 from miaobi.core.language import set_language
 
 LINES = ["春眠不觉晓", "处处闻啼鸟", "夜来风雨声", "花落知多少"]
-PLUGIN = Path(__file__).parent.parent / "api" / "plugin"
+PLUGIN = Path(__file__).parent / "api" / "plugin"
 
 
 @pytest.fixture
