@@ -15,6 +15,7 @@ from miaobi.core.types import Record
 from miaobi.data.dataset import Dataset
 from miaobi.data.prepare import prepare
 from miaobi.engine.compare import Contestant, compare, contestants, paired_tests, parameters
+from miaobi.engine.report import read_log
 from miaobi.models.ngram.model import NGram
 
 SECTION = Evaluate(metrics=["bits_per_character", "distinct", "length"], records=30, samples=4)
@@ -57,7 +58,7 @@ def test_a_recipe_and_an_artifact(dataset: Dataset, bigram: Path, tmp_path: Path
     unigram, trained = found["models"][0], open_artifact(run / "artifact", verify=True)
     assert unigram["source"] == unigram["evaluation"]["model"]["source"] == trained.sha256
     assert unigram["evaluation"]["model"]["name"] == "unigram"
-    assert unigram["train_seconds"] > 0
+    assert unigram["train_seconds"] == pytest.approx(read_log(run / "log.jsonl").seconds, abs=1e-3)
     assert 20e6 < unigram["peak_bytes"] < 4e9
     assert unigram["characters_per_second"] > 0
     test = next(test for test in found["tests"] if test["figure"] == "bits_per_character")

@@ -237,7 +237,7 @@ def _tensor_numbers(path: Path) -> int:
 def _train_seconds(log: Path | None) -> float | None:
     from miaobi.engine.report.log import read_log
 
-    return round(read_log(log).seconds, 1) if log and log.is_file() else None
+    return round(read_log(log).seconds, 3) if log and log.is_file() else None
 
 
 def _curves(log: Path | None) -> dict[str, Any]:
