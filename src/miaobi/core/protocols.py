@@ -98,13 +98,18 @@ class Fitter(Model, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The likelihood of one record: `bits` = -log2 p, over `tokens` model units, `characters` and UTF-8 `bytes` of scored text."""
+    """The likelihood of one record, `bits` = -log2 p (or a bound above it), and what it is over.
+
+    A text has `tokens` model units, `characters` and UTF-8 `bytes`; a picture or a sound has `dimensions`, the numbers that it consists of.
+    What a record does not have is 0.
+    """
 
     id: str
     bits: float
-    tokens: int
-    characters: int
-    bytes: int
+    tokens: int = 0
+    characters: int = 0
+    bytes: int = 0
+    dimensions: int = 0
 
 
 @runtime_checkable
