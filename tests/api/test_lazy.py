@@ -9,7 +9,7 @@ import pytest
 
 import miaobi
 
-HEAVY = ("torch", "numpy", "pydantic", "rich", "onnxruntime", "yaml", "tokenizers", "transformers")
+HEAVY = ("torch", "numpy", "pydantic", "tqdm", "onnxruntime", "yaml", "tokenizers", "transformers")
 
 
 def heavy_after(code: str) -> set[str]:

@@ -29,7 +29,7 @@ def test_the_light_verbs_import_nothing_heavy(words: str, workplace: Path) -> No
     code = (
         "import sys\nfrom miaobi.cli.main import main\n"
         f"main({words})\n"
-        "print(*(name for name in ('torch', 'numpy', 'pydantic', 'rich', 'yaml', 'onnxruntime') if name in sys.modules), file=sys.stderr)"
+        "print(*(name for name in ('torch', 'numpy', 'pydantic', 'tqdm', 'yaml', 'onnxruntime') if name in sys.modules), file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr.strip() == ""

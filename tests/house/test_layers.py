@@ -15,7 +15,7 @@ import miaobi
 SOURCE = Path(miaobi.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-HEAVY = ("torch", "numpy", "pydantic", "transformers", "onnxruntime", "openvino", "rich", "yaml")
+HEAVY = ("torch", "numpy", "pydantic", "transformers", "onnxruntime", "openvino", "tqdm", "yaml")
 
 
 def loaded_after(code: str) -> set[str]:

@@ -60,22 +60,30 @@ class Output:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Tick]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    """One bar a phase, each on a line of its own that stays when the phase is over."""
+    from tqdm import tqdm
 
-    bars: dict[str, TaskID] = {}
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True)) as progress:
+    bars: dict[str, Any] = {}
 
-        def tick(phase: str, done: int, total: int | None, detail: str = "") -> None:
-            if phase not in bars:
-                for bar in bars.values():  # a phase without a known total is over when the next begins
-                    progress.update(bar, total=progress.tasks[bar].completed)
-                bars[phase] = progress.add_task(tr(phase), total=total, count="", detail="")
-            count = f"{done:,}" if total is None else f"{done:,}/{total:,}"
-            progress.update(bars[phase], completed=done, total=total, count=count, detail=detail)
+    def tick(phase: str, done: int, total: int | None, detail: str = "") -> None:
+        if phase not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[phase] = tqdm(desc=tr(phase), total=total, bar_format=_KNOWN if total else _UNKNOWN, dynamic_ncols=True, mininterval=0.2)
+        bar = bars[phase]
+        bar.total = total
+        bar.set_postfix_str(detail, refresh=False)
+        bar.update(done - bar.n)
 
+    try:
         yield tick
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+_KNOWN = "{desc}  {bar:30}  {n:,}/{total:,}  {elapsed} < {remaining}{postfix}"
+_UNKNOWN = "{desc}  {n:,}  {elapsed}{postfix}"
 
 
 def to_json(value: object) -> str:
