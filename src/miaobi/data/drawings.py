@@ -1,0 +1,134 @@
+"""SVG drawings as pixels through resvg, after what could read files, hang or overflow a stack has been refused.
+
+resvg opens files that `<image>` names, recurses as deep as elements nest, and follows every reference, so ten lines can stand for a
+billion shapes. A drawing is therefore parsed and weighed first: what it would be with every reference written out. What may still take
+long (a filter over many pixels) is bounded by the size that is drawn; `data.worker` bounds time and memory as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import urllib.parse
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from miaobi.core.errors import DataError, MissingExtra, UsageError
+from miaobi.data import pictures
+from miaobi.data.pictures import Limits, Pixels
+
+MOST_LETTERS = 4 << 20
+MOST_ELEMENTS = 100_000  # with every reference written out
+MOST_DEPTH = 100  # resvg overflows its stack at about a thousand
+MOST_SIDE = 2048
+_EMBEDDED = Limits(num_bytes=4 << 20, num_pixels=4_000_000, formats=("PNG", "JPEG", "WEBP", "GIF"))
+_REFERENCE = re.compile(r"url\(\s*[\"']?\s*#([^)\"']+)")
+_DECLARES = re.compile(r"<!ENTITY|<!DOCTYPE[^>\[]*\[", re.IGNORECASE)
+_NAMED = ("href", "{http://www.w3.org/1999/xlink}href")
+
+
+def render(text: str | bytes, size: tuple[int, int], *, colour: str = "") -> Pixels:
+    """The drawing fitted in a box of `size` (width, height), on nothing; `colour` is what `currentColor` means, black when empty.
+
+    Raises:
+        DataError: no SVG, or one that refers to files, declares entities, or is too large to draw.
+        UsageError: a size or a colour that is none.
+        MissingExtra: resvg-py is not installed.
+    """
+    try:
+        import resvg_py
+    except ImportError:
+        raise MissingExtra("drawing SVG", "image", "resvg-py") from None
+    if not (1 <= size[0] <= MOST_SIDE and 1 <= size[1] <= MOST_SIDE):
+        raise UsageError(
+            "an SVG is drawn at 1 to {most} pixels a side, not {width} by {height}", most=MOST_SIDE, width=size[0], height=size[1]
+        )
+    drawing = checked(text)
+    style = "svg {{ color: #{:02x}{:02x}{:02x} }}".format(*pictures.colour(colour)) if colour else None
+    try:
+        png = resvg_py.svg_to_bytes(svg_string=drawing, width=size[0], height=size[1], style_sheet=style, skip_system_fonts=True)
+    except ValueError as error:
+        raise DataError("the SVG cannot be drawn ({problem})", problem=error) from None
+    return pictures.fit(pictures.decode(png), size)
+
+
+def checked(text: str | bytes) -> str:
+    """The drawing as text, when it is safe to draw.
+
+    Raises:
+        DataError: see `render`.
+    """
+    drawing = _text(text)
+    if len(drawing) > MOST_LETTERS:
+        raise DataError("the SVG has {letters} letters; at most {most} are read", letters=len(drawing), most=MOST_LETTERS)
+    if _DECLARES.search(drawing):
+        raise DataError("the SVG declares entities, which are refused")
+    try:
+        root = ElementTree.fromstring(drawing)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError("the SVG is damaged ({problem})", problem=error) from None
+    if root.tag.rpartition("}")[2] != "svg":
+        raise DataError("this is no SVG: its root is <{tag}>", tag=root.tag.rpartition("}")[2][:40])
+    _Weight(root).of(root)
+    return drawing
+
+
+def _text(data: str | bytes) -> str:
+    if isinstance(data, str):
+        return data.removeprefix("\ufeff")
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError("the SVG is not {encoding} text", encoding=encoding) from None
+
+
+class _Weight:
+    """How many elements a drawing has when every reference is written out, each subtree counted once."""
+
+    def __init__(self, root: ElementTree.Element) -> None:
+        self._named = {element.get("id"): element for element in root.iter() if element.get("id")}
+        self._known: dict[ElementTree.Element, int] = {}
+
+    def of(self, element: ElementTree.Element, depth: int = 0) -> int:
+        """The weight of a subtree; an element that refers to itself weighs nothing the second time, as resvg cuts such loops."""
+        if element in self._known:
+            return self._known[element]
+        if depth > MOST_DEPTH:
+            raise DataError("the SVG is nested too deeply; at most {most} levels are drawn", most=MOST_DEPTH)
+        self._known[element] = 0
+        weight = 1 + sum(self.of(child, depth + 1) for child in element)
+        for name in _references(element):
+            target = self._named.get(name)
+            weight += self.of(target, depth + 1) if target is not None else 0
+        if weight > MOST_ELEMENTS:
+            raise DataError("the SVG has too many elements; at most {most} are drawn", most=MOST_ELEMENTS)
+        self._known[element] = weight
+        return weight
+
+
+def _references(element: ElementTree.Element) -> Iterator[str]:
+    """The ids that an element refers to; whatever leads out of the drawing is refused."""
+    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    for key, value in element.attrib.items():
+        if key in _NAMED and tag not in ("a", "script"):
+            target = value.strip()
+            if target.startswith("#"):
+                yield target[1:]
+            elif target:
+                _embedded(target)
+        elif "url(" in value:
+            yield from _REFERENCE.findall(value)
+
+
+def _embedded(target: str) -> None:
+    """Let a `data:` URL pass that holds a picture of modest size."""
+    head, comma, body = target.partition(",")
+    if not head.startswith("data:") or not comma:
+        raise DataError("the SVG refers to {target}; references to other files are refused", target=target[:80])
+    try:
+        data = base64.b64decode(body) if head.endswith(";base64") else urllib.parse.unquote_to_bytes(body)
+    except (binascii.Error, ValueError):
+        raise DataError("the SVG holds a damaged picture") from None
+    pictures.picture_size(data, limits=_EMBEDDED)
