@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from miaobi.core import recipe
+
+
+@runtime_checkable
+class Edged(Protocol):
+    """A module that knows its first and last weights."""
+
+    def edges(self) -> list[nn.Parameter]: ...
 
 
 class Lion(torch.optim.Optimizer):
@@ -69,7 +76,9 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
         direction = parameter.grad.lerp(state["momentum"], group["momentum"])  # Nesterov
-        return orthogonalise(direction, dtype=group["orthogonal"]) * (0.2 * math.sqrt(max(parameter.shape)))
+        matrix = direction.flatten(1)  # a convolution maps what lies under its kernel
+        change = orthogonalise(matrix, dtype=group["orthogonal"]) * (0.2 * math.sqrt(max(matrix.shape)))
+        return change.view_as(parameter)
 
     def _adam(self, parameter: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
         assert parameter.grad is not None
@@ -133,8 +142,14 @@ def make_optimizer(
 
 
 def tables_of(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of all embeddings (a tied output shares them)."""
-    return [cast("nn.Parameter", module.weight) for module in network.modules() if isinstance(module, nn.Embedding)]
+    """The weights of all embeddings (a tied output shares them), and the `edges` of modules: layers from and to pixels, not features."""
+    found: list[nn.Parameter] = []
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):
+            found.append(cast("nn.Parameter", module.weight))
+        elif isinstance(module, Edged):
+            found += module.edges()
+    return found
 
 
 def learning_rate(step: int, total: int, section: recipe.Schedule) -> float:

@@ -8,6 +8,8 @@ Shapes: B pictures, N patches, W width, L tokens of a condition.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class DiT(nn.Module):
 
     def edges(self) -> list[nn.Parameter]:
         """First and last weights, which map from and to pixels: an optimizer for hidden matrices leaves them out."""
-        return [self.embed.weight, self.condition.time1.weight, self.output.weight]
+        return cast("list[nn.Parameter]", [self.embed.weight, self.condition.time1.weight, self.output.weight])
 
     def forward(
         self, x: Tensor, time: Tensor, *, vector: Tensor | None = None, tokens: Tensor | None = None, mask: Tensor | None = None
@@ -135,4 +137,4 @@ def to_patches(x: Tensor, patch: int) -> Tensor:
 
 def to_picture(x: Tensor, rows: int, columns: int, patch: int) -> Tensor:
     """(B, N, C * patch * patch) to (B, C, H, W)."""
-    return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (rows, columns)), patch)
+    return F.pixel_shuffle(x.transpose(1, 2).reshape(len(x), -1, rows, columns), patch)

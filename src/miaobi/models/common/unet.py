@@ -1,14 +1,16 @@
 """A diffusion UNet: a noisy picture or latent, a time and conditions in; the prediction, of the picture's shape, out.
 
 Ho et al. (2020) with the adaptive GroupNorm of Dhariwal and Nichol (2021). Without tokens it is, weight for weight, the `UNet2DModel` of
-diffusers with `resnet_time_scale_shift="scale_shift"` and a norm before its middle attention (`from_diffusers`); with tokens, each attention to the picture is followed by one
-to them. Shapes: B pictures, C channels at a resolution, H and W its height and width, E width of the condition.
+diffusers with `resnet_time_scale_shift="scale_shift"` and a norm before its middle attention (`from_diffusers`); with tokens, each
+attention to the picture is followed by one to them. Shapes: B pictures, C channels at a resolution, H and W its height and width, E width
+of the condition.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +64,7 @@ class UNet(nn.Module):
 
     def edges(self) -> list[nn.Parameter]:
         """First and last weights, which map from and to pixels: an optimizer for hidden matrices leaves them out."""
-        return [self.input.weight, self.condition.time1.weight, self.output.weight]
+        return cast("list[nn.Parameter]", [self.input.weight, self.condition.time1.weight, self.output.weight])
 
     def forward(
         self, x: Tensor, time: Tensor, *, vector: Tensor | None = None, tokens: Tensor | None = None, mask: Tensor | None = None
@@ -82,7 +84,7 @@ class UNet(nn.Module):
             context, mask = self.tokens(tokens, mask, len(x))
         h = self.input(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
-        for stage in self.down:
+        for stage in cast("Iterable[Stage]", self.down):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
                 h = attention(block(h, condition), context, mask)
                 skips.append(h)
@@ -91,7 +93,7 @@ class UNet(nn.Module):
                 skips.append(h)
         h = self.middle1(h, condition)
         h = self.middle2(self.middle_attention(h, context, mask), condition)
-        for stage in self.up:
+        for stage in cast("Iterable[Stage]", self.up):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
                 h = attention(block(torch.cat((h, skips.pop()), dim=1), condition), context, mask)
             if stage.resample is not None:
@@ -172,7 +174,7 @@ def flatten(x: Tensor) -> Tensor:
 
 def unflatten(x: Tensor, like: Tensor) -> Tensor:
     """(B, H * W, C) back to the shape of `like`."""
-    return x.transpose(1, 2).unflatten(2, like.shape[2:])
+    return x.transpose(1, 2).reshape(like.shape)
 
 
 _NAMES = (
