@@ -252,6 +252,30 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert torch.equal(kept, saved.model["norm.weight"])
 
 
+def test_the_deterministic_mode_is_on_while_it_trains_and_two_runs_are_equal(tmp_path: Path) -> None:
+    asked = recipe(steps=6, deterministic=True)
+    seen: list[bool] = []
+    for name in ("a", "b"):
+        train(asked, SPLITS, tmp_path / name, threads=2, on_event=lambda _: seen.append(torch.are_deterministic_algorithms_enabled()))
+    torch.use_deterministic_algorithms(False)
+    assert seen
+    assert all(seen)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+@pytest.mark.slow  # the compiler takes its time
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    runs = {}
+    for name in ("eager", "compiled"):
+        asked = recipe(steps=6, compile=name == "compiled", ema=0.0)
+        asked.model.config["dropout"] = 0.0  # the compiler draws other random numbers
+        train(asked, SPLITS, tmp_path / name, threads=1)
+        runs[name] = losses(tmp_path / name)
+    assert list(runs["compiled"].values()) == pytest.approx(list(runs["eager"].values()), rel=1e-4)
+    saved = load_file(tmp_path / "compiled" / "artifact" / "model.safetensors")
+    assert saved.keys() == load_file(tmp_path / "eager" / "artifact" / "model.safetensors").keys()
+
+
 # ---------------------------------------------------------------- its parts
 
 
