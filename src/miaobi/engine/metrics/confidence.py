@@ -82,6 +82,36 @@ def statistic(
     return Figure(value=value, low=low, high=high, count=len(items), interval="half-samples", unit=unit, better=better, note=note)
 
 
+def statistic_between(
+    of: Callable[[Any, Any], float],
+    items: NDArray[Any],
+    others: NDArray[Any],
+    *,
+    seed: int = 0,
+    draws: int = 100,
+    most: int = 500,
+    unit: str = "",
+    better: Better = "",
+) -> Figure:
+    """A figure of one set beside another, with an interval from half-samples of both.
+
+    Halves of more than `most` are cut to `most`, for the time, and their spread is scaled to what halves would have had: that of a mean
+    over s of n, drawn without replacement, is √(n / s - 1) times the bootstrap's. Sets of one size get the same draws under one seed.
+    """
+    value, count = of(items, others), min(len(items), len(others))
+    sizes = [min(len(x) // 2, most) for x in (items, others)]
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(draws if count > 3 else 0):
+        found.append(of(*(x[rng.permutation(len(x))[:size]] for x, size in zip((items, others), sizes))))
+    scale = min(math.sqrt(len(x) / max(size, 1) - 1) for x, size in zip((items, others), sizes)) or 1.0
+    resampled = value + (np.array(found) - np.mean(found)) / scale if found else None
+    low, high = _quantiles(resampled) if resampled is not None else (None, None)
+    interval = "half-samples" if found else ""
+    return Figure(
+        value=value, low=low, high=high, count=len(items), interval=interval, unit=unit, better=better, note=weak(count), draws=resampled
+    )
+
+
 def statistic_ratio(
     of: Callable[[Sequence[Any]], float], items: Sequence[Any], others: Sequence[Any], *, seed: int = 0, draws: int = 200
 ) -> Figure:
@@ -114,7 +144,7 @@ class Difference:
     relative_low: float
     relative_high: float
     p_value: float
-    wins: float  # the share of records on which A's own ratio is the better one, ties counted half
+    wins: float | None  # the share of records on which A's own ratio is the better one, ties half; None when they are not paired
     count: int
     test: str
     note: str = ""
@@ -126,35 +156,52 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {name: _rounded(getattr(self, name)) for name in self.__slots__ if getattr(self, name) != ""}
+        return {name: _rounded(getattr(self, name)) for name in self.__slots__ if getattr(self, name) not in ("", None)}
 
 
-def difference(a: Figure, b: Figure, *, seed: int = 0) -> Difference:
-    """Paired bootstrap (Koehn 2004): both figures are recomputed on the same resampled records.
+def difference(a: Figure, b: Figure, *, seed: int = 0, paired: bool = True) -> Difference:
+    """Whether two figures differ. Over the same records: the paired bootstrap (Koehn 2004), both recomputed on the same resampled records.
+
+    Not `paired`, the records of each are resampled by themselves. Figures of whole sets differ as their half-samples do.
 
     Raises:
-        MiaobiError: the figures do not rest on the same number of records, or on sums at all.
+        MiaobiError: (paired) the figures do not rest on the same number of records, or on nothing that can be resampled.
     """
-    if a.parts is None or b.parts is None or a.count != b.count:
+    if a.draws is not None and b.draws is not None:
+        return _difference_of_sets(a, b)
+    if a.parts is None or b.parts is None or (paired and a.count != b.count):
         raise MiaobiError("a paired test needs two figures over the same records; these rest on {a} and {b}", a=a.count, b=b.count)
     draws_a = np.concatenate(_resampled_ratios(*a.parts, seed))
-    draws_b = np.concatenate(_resampled_ratios(*b.parts, seed))  # the same seed draws the same records
-    gap, relative = draws_a - draws_b, _relative(draws_a, draws_b)
+    draws_b = np.concatenate(_resampled_ratios(*b.parts, seed if paired else seed + 1))  # the same seed draws the same records
     ratio_a, ratio_b = (float(figure.parts[0].sum() / figure.parts[1].sum()) for figure in (a, b) if figure.parts is not None)
+    test, wins = ("paired bootstrap", _wins(a, b)) if paired else ("bootstrap of each", None)
+    return _difference(ratio_a, ratio_b, draws_a, draws_b, test=test, wins=wins, count=min(a.count, b.count))
+
+
+def _difference_of_sets(a: Figure, b: Figure) -> Difference:
+    """Of two figures of whole sets, from what halves of the sets gave; sets of one size drew the same places."""
+    assert a.draws is not None
+    assert b.draws is not None
+    count = min(len(a.draws), len(b.draws))
+    return _difference(a.value, b.value, a.draws[:count], b.draws[:count], test="half-samples", wins=None, count=min(a.count, b.count))
+
+
+def _difference(a: float, b: float, draws_a: Floats, draws_b: Floats, *, test: str, wins: float | None, count: int) -> Difference:
+    gap, relative = draws_a - draws_b, _relative(draws_a, draws_b)
     low, high = _quantiles(gap)
     relative_low, relative_high = _quantiles(relative)
     return Difference(
-        value=ratio_a - ratio_b,
+        value=a - b,
         low=low,
         high=high,
-        relative=float(_relative(np.array(ratio_a), np.array(ratio_b))),
+        relative=float(_relative(np.array(a), np.array(b))),
         relative_low=relative_low,
         relative_high=relative_high,
         p_value=_two_sided(gap),
-        wins=_wins(a, b),
-        count=a.count,
-        test="paired bootstrap",
-        note=weak(a.count),
+        wins=wins,
+        count=count,
+        test=test,
+        note=weak(count),
     )
 
 
