@@ -1,0 +1,28 @@
+"""Short texts in Chinese or English as bags of hashed features, so that no vocabulary is trained, shipped or outgrown.
+
+The features are those of `text_units`: characters and their pairs, words and their letter triples. Each is hashed into a fixed number of
+rows of a table (Weinberger et al., 2009), where rare collisions cost less than a list of what is known, and a name that no caption had is
+still read by its parts. No torch: the light runtime reads the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaobi.models.common.text_units import key, units
+
+
+def hashed(text: str, buckets: int) -> list[int]:
+    """Rows of a table of `buckets` rows, one a feature. Row 0 stands for a text without letters and digits, and for nothing else."""
+    assert buckets > 1
+    return [1 + key(feature) % (buckets - 1) for unit in units(text) for feature in unit] or [0]
+
+
+def bags(texts: Sequence[str], buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of all texts one after another, and where each text begins (N,): what `embedding_bag` and `np.add.reduceat` take."""
+    rows = [hashed(text, buckets) for text in texts]
+    starts = np.cumsum([0, *map(len, rows)])[:-1].astype(np.int64)
+    return np.array([row for each in rows for row in each], dtype=np.int64), starts
