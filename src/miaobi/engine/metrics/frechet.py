@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.core.errors import MiaobiError
+from miaobi.engine.metrics import Unmeasurable
 
 ROWS = 1024  # of a kernel matrix at once
 
@@ -24,7 +24,7 @@ def frechet_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """|μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½) of two sets (N, D) and (M, D).
 
     Raises:
-        MiaobiError: a set has fewer than two pictures, so no covariance.
+        Unmeasurable: a set has fewer than two pictures, so no covariance.
     """
     _enough(a, b)
     (mean_a, root_a), (mean_b, root_b) = _gaussian(a), _gaussian(b)
@@ -38,7 +38,7 @@ def kernel_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """The unbiased squared maximum mean discrepancy of two sets (N, D) and (M, D); of one distribution it is 0 on average.
 
     Raises:
-        MiaobiError: a set has fewer than two pictures.
+        Unmeasurable: a set has fewer than two pictures.
     """
     _enough(a, b)
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -70,6 +70,6 @@ def _own(x: Floats) -> float:
 def _enough(a: NDArray[np.floating], b: NDArray[np.floating]) -> None:
     assert a.shape[1:] == b.shape[1:], "both sets have the same features"
     if min(len(a), len(b)) < 2:
-        raise MiaobiError(
+        raise Unmeasurable(
             "a distance between sets of pictures needs at least two on either side; there are {a} and {b}", a=len(a), b=len(b)
         )

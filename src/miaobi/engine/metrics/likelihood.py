@@ -1,4 +1,4 @@
-"""How well a model predicts text that it has not seen: bits per character and byte, and perplexity.
+"""How well a model predicts what it has not seen: bits per character, byte and dimension, and perplexity.
 
 Bits are summed over all held-out records and divided by all their characters (micro average), as in language-modelling papers. Bits per
 character and per byte compare models with different tokenizers; perplexity, which is per token, does not.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from miaobi.engine.metrics import Evidence, Figure, metric
+from miaobi.engine.metrics import Evidence, Figure, Unmeasurable, metric
 from miaobi.engine.metrics.confidence import ratio
 
 
@@ -43,4 +43,19 @@ def perplexity(evidence: Evidence) -> Figure:
         unit="tokens",
         better="lower",
         transform=np.exp2,
+    )
+
+
+@metric("bits_per_dimension", needs=["scores"])
+def bits_per_dimension(evidence: Evidence) -> Figure:
+    """How many bits the model needs for one number (a channel of a pixel) of a held-out picture; 8 is knowing nothing of 8-bit pictures."""
+    scores = [score for score in evidence.scores if score.dimensions]
+    if not scores:
+        raise Unmeasurable("the likelihoods are not over the dimensions of pictures")
+    return ratio(
+        [score.bits for score in scores],
+        [score.dimensions for score in scores],
+        seed=evidence.seed,
+        unit="bits/dimension",
+        better="lower",
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.core.errors import MiaobiError
+from miaobi.engine.metrics import Unmeasurable
 
 ROWS = 512  # of a distance matrix at once
 
@@ -65,10 +65,10 @@ def radii(x: Features, k: int) -> Floats:
     """The distance from every picture to its k-th neighbour: (N,).
 
     Raises:
-        MiaobiError: there are not k others.
+        Unmeasurable: there are not k others.
     """
     if len(x) <= k:
-        raise MiaobiError("neighbourhoods of {k} need more than {k} pictures on either side; there are {count}", k=k, count=len(x))
+        raise Unmeasurable("neighbourhoods of {k} need more than {k} pictures on either side; there are {count}", k=k, count=len(x))
     found = []
     for start, rows in zip(range(0, len(x), ROWS), distances(x, x)):
         rows[np.arange(len(rows)), np.arange(start, start + len(rows))] = np.inf  # nobody is their own neighbour

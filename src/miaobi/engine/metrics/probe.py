@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.core.errors import MiaobiError
+from miaobi.engine.metrics import Unmeasurable
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the penalty, over the number of pictures; features have variance 1
 
@@ -41,11 +41,11 @@ def fit(features: NDArray[np.floating], labels: Sequence[str]) -> Probe:
     """Learn the labels of pictures (N, D).
 
     Raises:
-        MiaobiError: there are fewer than two classes.
+        Unmeasurable: there are fewer than two classes.
     """
     names = tuple(sorted(set(labels)))
     if len(names) < 2:
-        raise MiaobiError("a classifier needs at least two classes of pictures; there is {count}", count=len(names))
+        raise Unmeasurable("a classifier needs at least two classes of pictures; there is {count}", count=len(names))
     x = features.astype(np.float64)
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from miaobi.core.language import tr
+from miaobi.core.types import NOTHING
 from miaobi.engine.report.log import read_log
-from miaobi.engine.report.page import page, samples, section, table
+from miaobi.engine.report.page import page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, intervals, lines, number
 
+if TYPE_CHECKING:
+    from miaobi.engine.exhibits import Exhibit
 
-def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None) -> str:
-    """The HTML of what `eval.json` holds; with the training's log also its curves."""
+LED_BY = ("bits_per_character", "bits_per_dimension", "frechet")  # the figure that stands for the others in a plot, the first that is there
+
+
+def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None, shown: Mapping[str, Sequence[Exhibit]] = NOTHING) -> str:
+    """The HTML of what `eval.json` holds; with the training's log also its curves, with exhibits also the pictures."""
     model = report["model"]
     lead = tr(
         "{records} held-out records, {samples} generated contents, seed {seed}",
@@ -22,14 +28,52 @@ def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None) -> st
         samples=number(report["samples"].get("plain", 0)),
         seed=report["seed"],
     )
+    written = [(_heading(example), example["text"]) for example in report["examples"] if "text" in example]
     parts = [
+        section(tr("What it drew"), _gallery(shown, "made"), note=tr("AI-generated pictures.") if model["family"] else ""),
         section(tr("Figures"), figure_table(report["figures"]), note=tr("Values with 95 % intervals over records.")),
-        section(tr("Beside other models"), _baseline_plot(report), _baseline_table(report)),
+        section(tr("Beside other models"), _baseline_plot(report), _baseline_table(report), _verdicts(report)),
+        *_exhibited(shown),
         section(tr("Training"), _curves(log)) if log else "",
-        section(tr("What it wrote"), samples([(_heading(example), example["text"]) for example in report["examples"]])),
+        section(tr("What it wrote"), samples(written)),
         section(tr("Not measured"), _skipped(report["skipped"])),
     ]
     return page(tr("Evaluation of {name}", name=model["name"]), parts, lead=lead)
+
+
+def _exhibited(shown: Mapping[str, Sequence[Exhibit]]) -> list[str]:
+    """The sections of pictures that explain figures."""
+    return [
+        section(tr("Style by style"), _gallery(shown, "styles"), note=tr("Above what was made, below held-out pictures.")),
+        section(
+            tr("Nearest training pictures"),
+            _gallery(shown, "nearest"),
+            note=tr("Left a made picture, right the nearest training picture and its distance; the closest pairs first."),
+        ),
+        section(tr("Reconstructions"), _gallery(shown, "copies"), note=tr("Above held-out pictures, below what the model makes of them.")),
+        section(tr("Held-out pictures"), _gallery(shown, "real")),
+    ]
+
+
+def _gallery(shown: Mapping[str, Sequence[Exhibit]], name: str) -> str:
+    return pictures([(one.data, one.words) for one in shown.get(name, ())], about=tr("a sheet of pictures"))
+
+
+def _verdicts(report: Mapping[str, Any]) -> str:
+    """One sentence for each other model: where this one is better, and where it is not."""
+    said = []
+    for name, entry in report["baselines"].items():
+        words = {key: ", ".join(entry.get("verdict", {}).get(key, ())) for key in ("better", "worse", "alike")}
+        if any(words.values()):
+            sentence = tr(
+                "Beside {name}: better in {better}; worse in {worse}; no difference found in {alike}.", name=name, **_dashed(words)
+            )
+            said.append(f"<p>{escape(sentence)}</p>")
+    return "".join(said)
+
+
+def _dashed(words: Mapping[str, str]) -> dict[str, str]:
+    return {key: value or "–" for key, value in words.items()}
 
 
 def figure_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
@@ -56,18 +100,28 @@ def interval(figure: Mapping[str, Any]) -> str:
 
 
 def _baseline_plot(report: Mapping[str, Any]) -> str:
-    name = "bits_per_character"
+    name = next((name for name in LED_BY if name in report["figures"]), "")
     entries = [(report["model"]["name"], report["figures"])] + [(key, entry["figures"]) for key, entry in report["baselines"].items()]
     rows = [
         Interval(name=label, value=figures[name]["value"], low=figures[name].get("low"), high=figures[name].get("high"), colour=index)
         for index, (label, figures) in enumerate(entries)
         if name in figures
     ]
-    return intervals(rows, x_label=tr("bits per character (lower is better)")) if len(rows) > 1 else ""
+    label = tr("bits per character (lower is better)") if name == LED_BY[0] else tr("{figure} (lower is better)", figure=name)
+    return intervals(rows, x_label=label) if len(rows) > 1 else ""
 
 
 def _baseline_table(report: Mapping[str, Any]) -> str:
-    head = [tr("baseline"), tr("figure"), tr("its value"), tr("difference"), tr("95 % interval"), tr("p value"), tr("better on")]
+    head = [
+        tr("baseline"),
+        tr("figure"),
+        tr("its value"),
+        tr("difference"),
+        tr("95 % interval"),
+        tr("p value"),
+        tr("better on"),
+        tr("test"),
+    ]
     rows = [
         [
             escape(name),
@@ -75,13 +129,14 @@ def _baseline_table(report: Mapping[str, Any]) -> str:
             number(entry["figures"][key]["value"]),
             f"{gap['relative']:+.1%}",
             f"{gap['relative_low']:+.1%} – {gap['relative_high']:+.1%}",
-            number(gap["p_value"]),
-            tr("{share} of records", share=f"{gap['wins']:.0%}"),
+            ("!" if gap["p_value"] < 0.05 else "") + number(gap["p_value"]),
+            tr("{share} of records", share=f"{gap['wins']:.0%}") if "wins" in gap else "–",
+            escape(tr(gap["test"])),
         ]
         for name, entry in report["baselines"].items()
         for key, gap in entry["differences"].items()
     ]
-    return table(head, rows, text_columns=(1,)) if rows else ""
+    return table(head, rows, text_columns=(1, 7)) if rows else ""
 
 
 def _skipped(reasons: Mapping[str, str]) -> str:

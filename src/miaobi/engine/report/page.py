@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from miaobi.core.language import language
@@ -27,6 +28,9 @@ svg.plot{{width:100%;height:auto;max-width:560px;display:block}}
 .sample h3{{margin:0 0 .5em;font-size:.82rem;font-weight:600;color:var(--soft)}}
 .sample div{{white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.9;
 font-family:Georgia,"Songti SC","Noto Serif CJK SC",SimSun,serif}}
+.pictures{{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-end}}
+.pictures figure{{margin:0;max-width:min(100%,680px)}} .pictures img{{display:block;max-width:100%;border-radius:6px;background:#fff}}
+.pictures figcaption{{font-size:.78rem;line-height:1.35;color:var(--soft);margin-top:4px;max-width:12em;overflow-wrap:anywhere}}
 .dot{{display:inline-block;width:.65em;height:.65em;border-radius:50%;margin-right:.5em}}
 @media print{{main{{padding:0}}}}
 """
@@ -64,6 +68,17 @@ def samples(items: Sequence[tuple[str, str]]) -> str:
     """Cards with a heading and a text, side by side where there is room."""
     cards = "".join(f'<div class="sample"><h3>{escape(head)}</h3><div>{escape(text)}</div></div>' for head, text in items)
     return f'<div class="samples">{cards}</div>' if cards else ""
+
+
+def pictures(items: Iterable[tuple[bytes, str]], *, about: str) -> str:
+    """PNG pictures with words below, side by side, in the page itself; `about` is read out where a picture has no words."""
+    figures = "".join(
+        f'<figure><img alt="{escape(words or about)}" src="data:image/png;base64,{b64encode(data).decode()}">'
+        + (f"<figcaption>{escape(words)}</figcaption>" if words else "")
+        + "</figure>"
+        for data, words in items
+    )
+    return f'<div class="pictures">{figures}</div>' if figures else ""
 
 
 def dot(colour: int) -> str:

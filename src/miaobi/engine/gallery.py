@@ -1,0 +1,126 @@
+"""A set of pictures that metrics look at: decoded when needed, looked at once, whatever number of metrics asks.
+
+Records stay encoded, so a training set of tens of thousands costs what its feature vectors cost. Made pictures and a folder's are
+records as well.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaobi.core.errors import DataError
+from miaobi.core.types import Media, Modality, Record
+from miaobi.data.pictures import Pixels, decode
+from miaobi.engine import features
+
+if TYPE_CHECKING:
+    from miaobi.engine.metrics.retrieval import ImageText
+
+CHUNK = 256  # so many pictures are decoded at once
+LANGUAGES = ("zh", "en")
+
+
+class Gallery:
+    """Pictures by number, with what is known of each."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self._features: NDArray[np.float32] | None = None
+        self._embedded: tuple[ImageText, NDArray[np.float32]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def pixels(self, index: int) -> Pixels:
+        """One picture, (H, W, 4).
+
+        Raises:
+            DataError: the record has no picture, or one that cannot be read.
+        """
+        return _decoded(self.records[index])
+
+    def __iter__(self) -> Iterator[Pixels]:
+        return map(_decoded, self.records)
+
+    def chunks(self) -> Iterator[list[Pixels]]:
+        """All pictures, some at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield [self.pixels(index) for index in range(start, min(start + CHUNK, len(self)))]
+
+    def look(self, on_progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
+        """The features of all pictures (N, 1280), computed once."""
+        if self._features is None:
+            found = [np.empty((0, features.WIDTH), np.float32)]
+            for chunk in self.chunks():
+                found.append(features.features(chunk))
+                if on_progress:
+                    on_progress(sum(map(len, found)), len(self))
+            self._features = np.concatenate(found)
+        return self._features
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """See `look`."""
+        return self.look()
+
+    def known(self, key: str) -> list[str]:
+        """What the records' meta says under a key (style, class), "" where nothing."""
+        return [str(record.meta.get(key, "")) for record in self.records]
+
+    def captions(self, language: str) -> list[str]:
+        """The first caption of each picture in a language, "" where it has none."""
+        return [caption(record, language) for record in self.records]
+
+    @functools.cached_property
+    def concepts(self) -> list[str]:
+        """What each picture shows, whatever its style: pictures of one concept are no wrong answers to each other's captions."""
+        return [concept(record) for record in self.records]
+
+    def embed(self, judge: ImageText) -> NDArray[np.float32]:
+        """The pictures in a judge's space (N, E), kept for the next metric."""
+        if self._embedded is None or self._embedded[0] is not judge:
+            self._embedded = (judge, np.concatenate([judge.embed_pictures(chunk) for chunk in self.chunks()]))
+        return self._embedded[1]
+
+    def take(self, places: Sequence[int]) -> Gallery:
+        """A gallery of some of the pictures; what was looked at stays looked at."""
+        chosen = Gallery([self.records[place] for place in places])
+        where = np.asarray(places, dtype=np.intp)
+        if self._features is not None:
+            chosen._features = self._features[where]
+        if self._embedded is not None:
+            chosen._embedded = (self._embedded[0], self._embedded[1][where])
+        return chosen
+
+
+def caption(record: Record, language: str) -> str:
+    """The record's first caption in a language, "" when it has none."""
+    captions: Any = record.meta.get("caption") or {}
+    found = captions.get(language, ()) if hasattr(captions, "get") else ()
+    return found if isinstance(found, str) else next(iter(found), "")
+
+
+def concept(record: Record) -> str:
+    """What the record shows; the caption where nobody grouped the records."""
+    named = str(record.meta.get("concept", ""))
+    return named or next((text for text in (caption(record, language) for language in LANGUAGES) if text), record.id)
+
+
+def is_picture(record: Record) -> bool:
+    """Whether the record holds a picture."""
+    return any(isinstance(part, Media) and part.modality is Modality.IMAGE for part in record.parts)
+
+
+def _decoded(record: Record) -> Pixels:
+    for part in record.parts:
+        if isinstance(part, Media) and part.modality is Modality.IMAGE:
+            try:
+                return decode(part.data)
+            except DataError as error:
+                raise DataError("the picture of {id} cannot be read: {problem}", id=record.id, problem=str(error)) from None
+    raise DataError("record {id} has no picture", id=record.id)
