@@ -1,0 +1,168 @@
+"""Records to what a diffusion model learns from: pictures or their latents, rows of a caption and of its translation, style and class.
+
+While training, conditions are hidden at random, all together or one alone, so that the model can also be asked without them (Ho and
+Salimans, 2022). Without `rng` nothing is drawn, and `seeds` (from the records' ids) fix the noise: the validation loss is then one number
+and not a draw. Unusual: latents of pictures are remembered, so a picture is decoded and encoded once and not in every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaobi.core.errors import UsageError, unknown
+from miaobi.core.types import Record
+from miaobi.models.common.captions import concept_of
+from miaobi.models.common.picture_codec import PictureCodec
+from miaobi.models.common.text_units import Vocabulary
+from miaobi.models.diffusion.phrases import choose
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from torch import Tensor
+
+    from miaobi.core.protocols import Batch
+
+ALONE = 0.5  # one condition alone is hidden this much as often as all together
+MOST_LATENTS = 2**31  # bytes of latents that are remembered
+Key = tuple[int, int]  # a record's number, and how its picture is moved
+
+
+class DiffusionCodec:
+    """Pictures and conditions. Style and class are numbers from 1; 0 is none given.
+
+    Args:
+        vocabulary: the words that captions are read in; None for a model without text.
+        styles, classes: known names.
+        dropout: how often all conditions are hidden.
+        shift: pictures are moved by so many pixels up, down, left or right, or not at all.
+        latent: the model works on latents, which `remember` is told.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: Literal[1, 3, 4],
+        *,
+        vocabulary: Vocabulary | None = None,
+        styles: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        dropout: float = 0.1,
+        shift: int = 0,
+        flip: bool = False,
+        background: str = "white",
+        latent: bool = False,
+    ) -> None:
+        self._latent = latent and not flip  # a mirrored picture has other latents
+        self.pictures = PictureCodec(size, channels, flip=flip, background=background, cache_bytes=0 if self._latent else 2**30)
+        self.size, self.channels = size, channels
+        self.vocabulary, self.styles, self.classes = vocabulary, tuple(styles), tuple(classes)
+        self.dropout, self.shift = dropout, shift
+        self._known: dict[Key, NDArray[np.float16]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": {}}
+
+    def length(self, record: Record, /) -> int:
+        """Pictures are of one size."""
+        return 1
+
+    def collate(self, records: Sequence[Record], /, *, rng: Generator | None = None) -> Batch:
+        """`pixels` (B, C, S, S), or of remembered pictures `latents` and `keys` instead; and, as far as the model is conditional, `rows`
+        (the caption as it steers), `whole` and `other` (it and its translation, never hidden), `concepts`, `style`, `class`; without `rng`
+        `seeds`.
+        """
+        import torch
+
+        numbers = [_number(record.id) for record in records]
+        batch = self._pictures(records, numbers, rng)
+        kept = self._kept(len(records), rng)
+        if self.vocabulary is not None:
+            both = [choose(record, rng=rng, number=number) for record, number in zip(records, numbers)]
+            batch["rows"] = torch.from_numpy(self.vocabulary.rows([one if keep else "" for (one, _), keep in zip(both, kept["text"])]))
+            batch["whole"] = torch.from_numpy(self.vocabulary.rows([one for one, _ in both]))
+            batch["other"] = torch.from_numpy(self.vocabulary.rows([other for _, other in both]))
+            batch["concepts"] = torch.tensor([_number(concept_of(record)) for record in records])
+        for name, known in (("style", self.styles), ("class", self.classes)):
+            if known:
+                indices = np.array([self._index(record, name, known) for record in records])
+                batch[name] = torch.from_numpy(indices * kept[name])
+        if rng is None:
+            batch["seeds"] = torch.tensor(numbers)
+        return batch
+
+    def remember(self, keys: Sequence[Key], latents: Tensor) -> None:
+        """Latents (B, L, H, W) of pictures that `collate` gave as pixels."""
+        bytes_each = latents[0].numel() * 2
+        for key, values in zip(keys, latents.half().cpu().numpy()):
+            if (len(self._known) + 1) * bytes_each <= MOST_LATENTS:
+                self._known[key] = values.copy()
+
+    def style(self, name: str) -> int:
+        """The number of a style that a person asks for; the empty name is none.
+
+        Raises:
+            UsageError: unknown, or the model has no styles.
+        """
+        if name and not self.styles:
+            raise UsageError("this model knows no styles; leave out the option style")
+        return _among("style", name, self.styles)
+
+    def label(self, name: str) -> int:
+        """The number of a class that a person asks for; the empty name is none."""
+        return _among("class", name, self.classes)
+
+    def _pictures(self, records: Sequence[Record], numbers: Sequence[int], rng: Generator | None) -> dict[str, Any]:
+        """Latents where all are known, else pixels, and what to call their latents."""
+        import torch
+
+        moves = rng.integers(0, 5, len(records)) if rng is not None and self.shift else np.zeros(len(records), dtype=np.int64)
+        keys = [(number, int(move)) for number, move in zip(numbers, moves)]
+        if self._latent and all(key in self._known for key in keys):
+            return {"latents": torch.from_numpy(np.stack([self._known[key] for key in keys]).astype(np.float32))}
+        pixels = self.pictures.collate(records, rng=rng)["pixels"]
+        if moves.any():
+            pixels = torch.stack([_moved(picture, int(move), self.shift) for picture, move in zip(pixels, moves)])
+        return {"pixels": pixels} | ({"keys": keys} if self._latent else {})
+
+    def _index(self, record: Record, field: str, known: Sequence[str]) -> int:
+        """1 and up; 0 for a record of another or no style or class."""
+        name = str(record.meta.get(field, ""))
+        return known.index(name) + 1 if name in known else 0
+
+    def _kept(self, count: int, rng: Generator | None) -> dict[str, NDArray[np.bool_]]:
+        """Which records keep which condition."""
+        names = ("text", "style", "class")
+        if rng is None:
+            return dict.fromkeys(names, np.ones(count, dtype=bool))
+        several = (self.vocabulary is not None) + bool(self.styles) + bool(self.classes) > 1
+        together = rng.random(count) >= self.dropout
+        return {name: together & (rng.random(count) >= ALONE * self.dropout * several) for name in names}
+
+
+def _among(kind: str, name: str, known: Sequence[str]) -> int:
+    if name and name not in known:
+        raise unknown(kind, name, known)
+    return known.index(name) + 1 if name else 0
+
+
+def _number(text: str) -> int:
+    """A stable 62-bit number of a name."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 2
+
+
+def _moved(picture: Tensor, move: int, pixels: int) -> Tensor:
+    """(C, S, S) moved right, left, down or up (1 to 4); the border repeats. 0 leaves it."""
+    import torch.nn.functional as F
+
+    if move == 0:
+        return picture
+    S = picture.shape[-1]
+    padded = F.pad(picture[None], (pixels,) * 4, mode="replicate")[0]
+    down, right = {1: (0, -1), 2: (0, 1), 3: (-1, 0), 4: (1, 0)}[move]
+    top, left = pixels * (1 + down), pixels * (1 + right)
+    return padded[:, top : top + S, left : left + S]

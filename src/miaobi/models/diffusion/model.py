@@ -1,0 +1,252 @@
+"""The diffusion family in torch: learns to take noise away, and draws with it.
+
+Ho et al. (2020); Liu et al. (2022, rectified flow); Peebles and Xie (2023, DiT); Rombach et al. (2022, latents). The network and its
+conditions learn together. Shapes: B pictures, C channels, H and W of what is denoised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from miaobi.core.artifact import write_text
+from miaobi.core.errors import ArtifactError, DataError, UsageError
+from miaobi.core.protocols import Batch, Loss
+from miaobi.core.schema import validate
+from miaobi.core.shelf import find
+from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.engine.sampling.noise import Level, Process, draw_noise, mix, target, weight
+from miaobi.models.common import autoencoder
+from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
+from miaobi.models.common.picture_codec import Floats, class_names
+from miaobi.models.common.text_condition import tie
+from miaobi.models.common.text_units import Vocabulary
+from miaobi.models.diffusion import graphs
+from miaobi.models.diffusion.family import FAMILY
+from miaobi.models.diffusion.network import Network, shrink
+from miaobi.models.diffusion.paint import Condition, paint
+from miaobi.models.diffusion.phrases import texts_of
+from miaobi.models.diffusion.schema import Config
+from miaobi.models.diffusion.stored import Stored, make_codec
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SOFTENED = 0.05  # noise on what an upscaler is shown while training: what it gets will not be flawless either
+
+
+class Diffusion:
+    """A Learner and Exporter."""
+
+    phases: tuple[str, ...] = ("main",)
+
+    def __init__(self, network: Network, stored: Stored, *, name: str = "diffusion") -> None:
+        self.network, self.stored, self.config = network, stored, stored.config
+        words = network.words.cpu().numpy() if network.text is not None else None
+        self.codec = make_codec(stored.config, words=words, styles=stored.styles, classes=stored.classes)
+        self.process = Process(stored.config.schedule)
+        self.shape = stored.shape
+        self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
+        """Random weights; the records give the words of captions, the styles and the classes.
+
+        Raises:
+            DataError: no record has what the model is to be steered by.
+            UsageError: the codec is of other pictures, or its latents do not fit the patches.
+        """
+        chosen = validate(Config, config, "model.config")
+        latents = autoencoder.load(find(chosen.codec)) if chosen.codec else None
+        words = _words(chosen, records) if "text" in chosen.conditions else None
+        styles = _names(records, "style") if "style" in chosen.conditions else ()
+        classes = class_names(records) if "class" in chosen.conditions else ()
+        shape = latents.latent_shape if latents else (chosen.channels, chosen.size, chosen.size)
+        if latents:
+            _check_codec(chosen, latents)
+        shapes = asdict(latents.config) if latents else None
+        network = Network(chosen, words=words, styles=len(styles), classes=len(classes), latent=latents.config if latents else None)
+        network.initialise(torch.Generator().manual_seed(seed))
+        if latents and network.autoencoder is not None:
+            network.autoencoder.load_state_dict(latents.state_dict())
+        return cls(network, Stored(config=chosen, styles=styles, classes=classes, autoencoder=shapes, shape=shape))
+
+    # ------------------------------------------------------------------ learning
+
+    def loss(self, batch: Batch, phase: str, /) -> Loss:
+        """Squared errors of the prediction, averaged over a picture's numbers and summed over pictures."""
+        network = self.network
+        clean = self._clean(batch)
+        level, noise = self._noise(batch, clean)
+        time = torch.as_tensor(level.time, dtype=torch.float32, device=clean.device)
+        vector, tokens = network.condition(batch.get("rows"), batch.get("style"), batch.get("class"))
+        low = self._low(clean)
+        prediction = network(mix(clean, noise, level), time, vector, tokens, low)
+        wanted = target(clean, noise, level, self.config.predict)
+        errors = (prediction.float() - wanted).square().flatten(1).mean(1)  # (B,)
+        weights = torch.as_tensor(weight(level, self.config.predict, weighting=self.config.weighting), device=clean.device)
+        total = (errors * weights.to(errors.dtype)).sum()
+        logs = {"error": float(errors.detach().sum())}
+        if network.training and network.text is not None and self.config.tie > 0:
+            apart = tie(network.text(batch["whole"])[0], network.text(batch["other"])[0], batch["concepts"])
+            total = total + self.config.tie * apart
+            logs["tie"] = float(apart.detach())
+        return Loss(total=total, count=len(clean), logs=logs)
+
+    def _clean(self, batch: Batch) -> Tensor:
+        """Pixels or latents (B, C, H, W)."""
+        if "latents" in batch:
+            latents: Tensor = batch["latents"]
+            return latents
+        clean = self.network.encode(batch["pixels"])
+        if "keys" in batch:
+            self.codec.remember(batch["keys"], clean)
+        return clean
+
+    def _noise(self, batch: Batch, clean: Tensor) -> tuple[Level, Tensor]:
+        """Times and noise: drawn while training, the same every time for a record that is evaluated."""
+        if "seeds" not in batch:
+            rng = np.random.default_rng(int(torch.randint(2**62, ())))  # torch's generator was seeded for this micro-batch
+            return self.process.draw(len(clean), rng, distribution=self.config.times), torch.randn_like(clean)
+        generators = [np.random.default_rng(int(seed)) for seed in batch["seeds"].tolist()]
+        return self.process.at(np.array([generator.uniform(0.001, 0.999) for generator in generators])), draw_noise(generators, clean)
+
+    def _low(self, clean: Tensor) -> Tensor | None:
+        """What an upscaler is shown."""
+        if self.config.upscale == 1:
+            return None
+        low = shrink(clean, self.config.upscale)
+        return low + SOFTENED * torch.randn_like(low) if self.network.training else low
+
+    def trainable(self, phase: str, /) -> Iterable[nn.Parameter]:
+        """Everything but the autoencoder."""
+        return (parameter for parameter in self.network.parameters() if parameter.requires_grad)
+
+    # ------------------------------------------------------------------ drawing
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        """Pictures; see `paint.paint`."""
+        self.network.eval()
+        yield from paint(self, request)
+
+    @torch.inference_mode()
+    def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
+        """What the network is told of each text, in one style and class."""
+        vocabulary = self.codec.vocabulary
+        rows = None if vocabulary is None else self._tensor(vocabulary.rows(texts))
+        numbers = [self._tensor(np.full(len(texts), number)) for number in (style, label)]
+        return Condition(*(None if part is None else part.float().cpu().numpy() for part in self.network.condition(rows, *numbers)))
+
+    @torch.inference_mode()
+    def predict(self, x: Floats, time: float, condition: Condition, low: Floats | None, /) -> Floats:
+        """The network's prediction."""
+        times = torch.full((len(x),), time, dtype=torch.float32, device=self._device)
+        told = (None if part is None else self._tensor(part) for part in (condition.vector, condition.tokens, low))
+        return self._array(self.network(self._tensor(x), times, *told))
+
+    @torch.inference_mode()
+    def encode(self, pixels: Floats, /) -> Floats:
+        """Pixels or latents of pictures."""
+        return self._array(self.network.encode(self._tensor(pixels)))
+
+    @torch.inference_mode()
+    def decode(self, x: Floats, /) -> Floats:
+        """The inverse."""
+        return self._array(self.network.decode(self._tensor(x)))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.words.device
+
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values), device=self._device)
+
+    def _array(self, tensor: Tensor) -> Floats:
+        array: Floats = tensor.float().cpu().numpy()
+        return array
+
+    # ------------------------------------------------------------------ keeping
+
+    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """Graphs for the runtime, compared with torch on two pictures of noise."""
+        return graphs.write(self.network.to("cpu"), self.shape, folder, formats=formats)
+
+    def save(self, folder: Path, /) -> None:
+        """`config.json`, and `model.safetensors` with the network, its words, and a latent model's autoencoder."""
+        dtype = torch.float16 if self.config.stored == "fp16" else torch.float32
+        tensors = {
+            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+            for name, tensor in self.network.state_dict().items()
+        }
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+        write_text(folder / CONFIG, json.dumps(self.stored.values(), indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
+        """The model that `save` wrote, in fp32.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or does not fit its configuration.
+        """
+        stored = Stored.read(folder)
+        try:
+            tensors = load_file(folder / WEIGHTS)
+            shape = stored.autoencoder
+            network = Network(
+                stored.config,
+                words=tensors["words"].numpy() if "text" in stored.config.conditions else None,
+                styles=len(stored.styles),
+                classes=len(stored.classes),
+                latent=AutoencoderConfig(**{**shape, "widths": tuple(shape["widths"])}) if shape else None,
+            )
+            network.load_state_dict(tensors)
+        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
+            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
+        return cls(network.float().to(device).eval(), stored, name=folder.name)
+
+
+def _words(config: Config, records: Sequence[Record]) -> Any:
+    """The known features of all captions, sorted.
+
+    Raises:
+        DataError: there are no captions.
+    """
+    words = Vocabulary.fit(texts_of(records), size=config.words, min_count=1 if len(records) < 1000 else 3).keys
+    if not len(words):
+        raise DataError("no record has a caption, which the model is to be steered by. Give the records captions, or leave out text")
+    return words
+
+
+def _names(records: Sequence[Record], field: str) -> tuple[str, ...]:
+    """The values of a key of meta.
+
+    Raises:
+        DataError: no record has one.
+    """
+    names = sorted({str(record.meta[field]) for record in records if record.meta.get(field)})
+    if not names:
+        raise DataError("no record has a {field}, which the model is to be steered by. Give the records one, or leave it out", field=field)
+    return tuple(names)
+
+
+def _check_codec(config: Config, latents: Autoencoder) -> None:
+    own = latents.config
+    if (own.size, own.channels) != (config.size, config.channels):
+        raise UsageError(
+            "the codec was trained on {channels} channels of {size} pixels, and the model is to draw {wanted_channels} of {wanted}",
+            channels=own.channels,
+            size=own.size,
+            wanted_channels=config.channels,
+            wanted=config.size,
+        )
+    step = config.patch if config.backbone == "dit" else 2 ** (len(config.widths) - 1)
+    if latents.latent_shape[1] % step:
+        raise UsageError("the codec's latents have {cells} cells a side, no multiple of {step}", cells=latents.latent_shape[1], step=step)

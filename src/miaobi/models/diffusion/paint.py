@@ -1,0 +1,285 @@
+"""A request to pictures, the same for both runtimes, in NumPy: noise, conditions, guidance, sampling, and what starts from a picture.
+
+Content i of a request depends on the seed and i alone: it has its own generator, and batches only share the passes of the network.
+Shapes: B contents, C channels, H and W of what is denoised, D width of the condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from miaobi.core.errors import UsageError
+from miaobi.core.types import Chunk, Done, Piece, Progress, Request, Usage
+from miaobi.data.pictures import Pixels, fit
+from miaobi.engine.sampling import denoise as sampling
+from miaobi.engine.sampling.denoise import Denoise, Step
+from miaobi.engine.sampling.noise import Process, draw_noise, slerp
+from miaobi.models.common import sheet
+from miaobi.models.common.picture_codec import Floats, from_pixels, to_pixels
+from miaobi.models.common.picture_request import pictures_in
+from miaobi.models.diffusion.codec import DiffusionCodec
+from miaobi.models.diffusion.schema import Config, Options
+
+AT_ONCE = 16  # contents that share a pass of the network
+STRENGTH = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the network is told: a vector (B, D) and tokens (B, K, D); None where it takes none."""
+
+    vector: Floats | None
+    tokens: Floats | None
+
+    def rows(self, rows: Any) -> Condition:
+        """Some of the rows, or some again."""
+        return Condition(*(None if part is None else part[rows] for part in (self.vector, self.tokens)))
+
+    def towards(self, other: Condition, shares: Floats) -> Condition:
+        """Row i at `shares[i]` of the way to the other condition."""
+
+        def mixed(a: Floats | None, b: Floats | None) -> Floats | None:
+            if a is None or b is None:
+                return None
+            share = shares.reshape(-1, *([1] * (a.ndim - 1)))
+            return (1 - share) * a + share * b
+
+        return Condition(mixed(self.vector, other.vector), mixed(self.tokens, other.tokens))
+
+    def beside(self, other: Condition) -> Condition:
+        """Both, one after the other: (2 B, ...)."""
+
+        def joined(a: Floats | None, b: Floats | None) -> Floats | None:
+            return None if a is None or b is None else np.concatenate([a, b])
+
+        return Condition(joined(self.vector, other.vector), joined(self.tokens, other.tokens))
+
+
+class Painter(Protocol):
+    """What both runtimes are."""
+
+    config: Config
+    codec: DiffusionCodec
+    shape: tuple[int, int, int]  # (C, H, W) of what is denoised
+
+    def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
+        """What the network is told of each text, in one style and class."""
+        ...
+
+    def predict(self, x: Floats, time: float, condition: Condition, low: Floats | None, /) -> Floats:
+        """The network's prediction for noisy `x` (B, C, H, W) at a time in [0, 1]."""
+        ...
+
+    def encode(self, pixels: Floats, /) -> Floats:
+        """What is denoised, (B, C, H, W), of pictures (B, channels, S, S)."""
+        ...
+
+    def decode(self, x: Floats, /) -> Floats:
+        """The inverse."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A request, checked: everything that does not differ between its contents."""
+
+    options: Options
+    steps: int
+    guidance: float
+    sampler: str
+    wanted: Condition  # (1, ...)
+    target: Condition  # where a way between two prompts leads; the same as `wanted` otherwise
+    unwanted: Condition
+    start: Floats | None  # (1, C, H, W)
+    mask: Floats | None  # (1, 1, H, W), 1 where the picture may change
+    strength: float
+    low: Floats | None  # (1, C, H, W), what an upscaler is shown
+    original: Pixels | None  # what stays outside of a mask
+    painted: Floats | None  # (S, S, 1), where not
+    notes: dict[str, Any]
+
+
+def paint(model: Painter, request: Request) -> Iterator[Chunk]:
+    """Pictures, in the order of their index; progress on the way.
+
+    Raises:
+        UsageError: an unknown style or class, a size that the model cannot make, a mask of another size, a picture that is missing.
+    """
+    plan = _plan(model, request)
+    indices = range(plan.options.n)
+    groups = [indices[first : first + AT_ONCE] for first in range(0, len(indices), AT_ONCE)]
+    for number, group in enumerate(groups):
+        last: Step | None = None
+        for last in _steps(model, plan, request.seed, group):
+            preview = None
+            if plan.options.previews and last.number < last.total:
+                preview = _finished(model, plan, last.clean[:1])[0]
+            done = number * last.total + last.number
+            yield Progress(step=done, total=len(groups) * last.total, preview=preview, index=group[0])
+        assert last is not None
+        for index, media in zip(group, _finished(model, plan, last.x)):
+            yield Piece(part=media, index=index)
+            yield Done(index=index, usage=Usage(generated=plan.steps), notes=plan.notes)
+
+
+# ---------------------------------------------------------------------- what is asked
+
+
+def _plan(model: Painter, request: Request) -> Plan:
+    options = Options.model_validate(dict(request.options))
+    config, codec = model.config, model.codec
+    _check(config, options)
+    prompt = request.prompt.strip()
+    style, label = codec.style(options.style), 0
+    if codec.vocabulary is None:
+        label, prompt = codec.label(prompt), ""
+        if request.prompt.strip() and not codec.classes:
+            raise UsageError("this model reads no words, it learned from pictures alone; leave the prompt empty")
+    wanted = model.condition([prompt], style, label)
+    target = wanted
+    if options.to:
+        target = model.condition([options.to], style, label) if codec.vocabulary else model.condition([""], style, codec.label(options.to))
+    defaults = recommended(config)
+    start, mask, low, original, painted = _given(model, request)
+    sampler = defaults["sampler"] if options.sampler == "auto" else options.sampler
+    steps = options.steps or defaults["steps"]
+    guidance = defaults["guidance"] if options.guidance is None else options.guidance
+    strength = options.strength or (STRENGTH if start is not None and mask is None else 1.0)
+    notes = {"steps": steps, "guidance": guidance, "sampler": sampler} | ({"style": options.style} if options.style else {})
+    return Plan(
+        options=options,
+        steps=steps,
+        guidance=guidance,
+        sampler=sampler,
+        wanted=wanted,
+        target=target,
+        unwanted=model.condition([options.negative], 0, 0),
+        start=start,
+        mask=mask,
+        strength=strength,
+        low=low,
+        original=original,
+        painted=painted,
+        notes=notes,
+    )
+
+
+def recommended(config: Config) -> dict[str, Any]:
+    """Steps, guidance and sampler of a request that names none."""
+    if config.distill:
+        return {"steps": 4, "guidance": 1.0, "sampler": "euler"}
+    guidance = 3.0 if "text" in config.conditions else 2.0 if config.conditions else 1.0
+    if config.upscale > 1:
+        return {"steps": 8, "guidance": 1.0, "sampler": "euler"}
+    return {"steps": 24, "guidance": guidance, "sampler": "euler" if config.schedule == "flow" else "dpmpp-2m"}
+
+
+def _check(config: Config, options: Options) -> None:
+    """Refuse what the model cannot do."""
+    if options.size not in (None, config.size):
+        raise UsageError("this model makes pictures of {size} pixels, not of {asked}", size=config.size, asked=options.size)
+    if options.background == "transparent" and config.channels != 4:
+        raise UsageError("this model knows no transparency; name a colour as background")
+    if options.background != "transparent":
+        from miaobi.data.pictures import colour
+
+        colour(options.background)
+
+
+def _given(model: Painter, request: Request) -> tuple[Floats | None, Floats | None, Floats | None, Pixels | None, Floats | None]:
+    """What a request brings: a start, a mask on what is denoised, an upscaler's small picture, the original and a mask on its pixels."""
+    config = model.config
+    pictures, masks = pictures_in(request, "image"), pictures_in(request, "mask")
+    if masks and not pictures:
+        raise UsageError("a mask needs the picture that it lies on; give an image too")
+    if not pictures:
+        if config.upscale > 1:
+            raise UsageError("this model makes a picture larger; give it one as image")
+        return None, None, None, None, None
+    under = "white" if config.background == "random" else config.background
+    if config.upscale > 1:
+        small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=under)
+        return None, None, small.repeat(config.upscale, axis=2).repeat(config.upscale, axis=3), None, None
+    original = fit(pictures[0], config.size)
+    start = model.encode(from_pixels([original], config.channels, background=under))
+    if not masks:
+        return start, None, None, None, None
+    if masks[0].shape != pictures[0].shape:
+        height, width = masks[0].shape[:2]
+        raise UsageError(
+            "the mask has {width} by {height} pixels and the picture {other_width} by {other_height}; they should be alike",
+            width=width,
+            height=height,
+            other_width=pictures[0].shape[1],
+            other_height=pictures[0].shape[0],
+        )
+    light = fit(masks[0], config.size).astype(np.float32)
+    painted = ((light[..., :3].mean(-1) * light[..., 3] / 255) > 127).astype(np.float32)  # (S, S): white and opaque
+    _, H, W = model.shape
+    cells = painted.reshape(H, config.size // H, W, config.size // W).max(axis=(1, 3))  # a cell that is partly white changes
+    return start, cells[None, None], None, original, painted[..., None]
+
+
+# ---------------------------------------------------------------------- how it is made
+
+
+def _steps(model: Painter, plan: Plan, seed: int, group: Sequence[int]) -> Iterator[Step]:
+    """The sampler on its way from noise to what was asked, for the contents of a group."""
+    config, B = model.config, len(group)
+    generators = [np.random.default_rng((seed, index)) for index in group]
+    like = np.zeros((B, *model.shape), dtype=np.float32)
+    x = draw_noise(generators, like)
+    shares = np.array([index / max(plan.options.n - 1, 1) for index in group], dtype=np.float32)
+    if plan.options.to_seed is not None:
+        ends = [draw_noise([np.random.default_rng((end, 0))], like[:1]) for end in (seed, plan.options.to_seed)]
+        x = np.concatenate([slerp(*ends, float(share)) for share in shares])
+    elif plan.options.to:
+        x = np.repeat(draw_noise([np.random.default_rng((seed, 0))], like[:1]), B, axis=0)
+    elif plan.options.variation < 1:
+        first = draw_noise([np.random.default_rng((seed, 0))], like[:1])
+        x = np.concatenate(
+            [first if index == 0 else slerp(first, x[row : row + 1], plan.options.variation) for row, index in enumerate(group)]
+        )
+    wanted = plan.wanted.rows(np.zeros(B, dtype=int)).towards(plan.target.rows(np.zeros(B, dtype=int)), shares)
+    process = Process(config.schedule)
+    levels = process.levels(plan.steps)
+    if plan.start is not None:
+        x, levels = sampling.start(np.repeat(plan.start, B, axis=0), x, levels, strength=plan.strength)
+    denoise = _denoise(model, plan, wanted)
+    yield from sampling.SAMPLERS[plan.sampler](denoise, x.astype(np.float32), levels, lambda like: draw_noise(generators, like))
+
+
+def _denoise(model: Painter, plan: Plan, wanted: Condition) -> Denoise:
+    """The clean picture that the guided network sees in a noisy one."""
+    config = model.config
+    B = len(wanted.vector) if wanted.vector is not None else 0
+
+    def under(condition: Condition) -> Denoise:
+        def predict(x: Floats, time: float) -> Floats:
+            low = None if plan.low is None else np.repeat(plan.low, len(x), axis=0)
+            return model.predict(x, time, condition, low)
+
+        return sampling.denoiser(predict, config.predict)
+
+    denoise = under(wanted)
+    if plan.guidance != 1 and B:
+        both = wanted.beside(plan.unwanted.rows(np.zeros(B, dtype=int)))
+        denoise = sampling.guide(denoise, under(both), scale=plan.guidance)
+    if not config.codec:
+        denoise = sampling.clip(denoise)
+    if plan.mask is not None and plan.start is not None:
+        denoise = sampling.keep_known(denoise, plan.start, plan.mask)
+    return denoise
+
+
+def _finished(model: Painter, plan: Plan, x: Floats) -> list[Any]:
+    """Pictures as files, what is outside of a mask as it was."""
+    pictures = to_pixels(model.decode(x))
+    if plan.original is not None and plan.painted is not None:
+        keep = plan.painted < 0.5
+        pictures = [np.where(keep, plan.original, pixels).astype(np.uint8) for pixels in pictures]
+    return [sheet.picture(pixels, background=plan.options.background) for pixels in pictures]
