@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from miaobi.core.artifact import Artifact
+from miaobi.core.artifact import Artifact, write_text
 from miaobi.core.families import families
 from miaobi.core.recipe import Recipe
 from miaobi.core.types import NOTHING
-from miaobi.engine.report.log import Log
+from miaobi.engine.report.log import Log, read_log
 from miaobi.engine.report.plot import number
 
 Language = Literal["en", "zh"]
@@ -102,6 +102,31 @@ def model_card(
             )
         )
     return _tidy("\n".join(parts))
+
+
+def describe(
+    folder: Path,
+    recipe: Recipe,
+    artifact: Artifact,
+    *,
+    data: Mapping[str, Any] = NOTHING,
+    evaluation: Mapping[str, Any] = NOTHING,
+    log: Path,
+) -> None:
+    """Write the card and, where there are figures, `eval.json` into a model's folder."""
+    from miaobi.engine.compare import parameters
+
+    card = model_card(
+        recipe,
+        artifact,
+        data=data,
+        evaluation=evaluation,
+        log=read_log(log) if log.is_file() else None,
+        parameters=parameters(artifact),
+    )
+    write_text(folder / "README.md", card)
+    if evaluation:
+        write_text(folder / "eval.json", json.dumps(evaluation, ensure_ascii=False, indent=2) + "\n")
 
 
 def word(key: str, language: Language) -> str:

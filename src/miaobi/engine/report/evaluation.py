@@ -32,7 +32,12 @@ def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None, shown
     parts = [
         section(tr("What it drew"), _gallery(shown, "made"), note=tr("AI-generated pictures.") if model["family"] else ""),
         section(tr("Figures"), figure_table(report["figures"]), note=tr("Values with 95 % intervals over records.")),
-        section(tr("Beside other models"), _baseline_plot(report), _baseline_table(report), _verdicts(report)),
+        section(
+            tr("Beside other models"),
+            _baseline_plot(report),
+            "".join(f"<p>{escape(words)}</p>" for words in verdicts(report)),
+            _baseline_table(report),
+        ),
         *_exhibited(shown),
         section(tr("Training"), _curves(log)) if log else "",
         section(tr("What it wrote"), samples(written)),
@@ -59,21 +64,13 @@ def _gallery(shown: Mapping[str, Sequence[Exhibit]], name: str) -> str:
     return pictures([(one.data, one.words) for one in shown.get(name, ())], about=tr("a sheet of pictures"))
 
 
-def _verdicts(report: Mapping[str, Any]) -> str:
-    """One sentence for each other model: where this one is better, and where it is not."""
+def verdicts(report: Mapping[str, Any]) -> list[str]:
+    """One sentence for each other model: where this one is better, where it is worse, and where nobody can tell."""
     said = []
     for name, entry in report["baselines"].items():
-        words = {key: ", ".join(entry.get("verdict", {}).get(key, ())) for key in ("better", "worse", "alike")}
-        if any(words.values()):
-            sentence = tr(
-                "Beside {name}: better in {better}; worse in {worse}; no difference found in {alike}.", name=name, **_dashed(words)
-            )
-            said.append(f"<p>{escape(sentence)}</p>")
-    return "".join(said)
-
-
-def _dashed(words: Mapping[str, str]) -> dict[str, str]:
-    return {key: value or "–" for key, value in words.items()}
+        words = {key: ", ".join(names) or "–" for key, names in entry["verdict"].items()}
+        said.append(tr("Beside {name}: better in {better}; worse in {worse}; no difference found in {alike}.", name=name, **words))
+    return said
 
 
 def figure_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
