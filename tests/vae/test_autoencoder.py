@@ -12,7 +12,7 @@ from miaobi.core.errors import ArtifactError
 torch = pytest.importorskip("torch")
 
 from miaobi.models.common import autoencoder as module  # noqa: E402
-from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig, Codebook, Kind, Whitening  # noqa: E402
+from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig, Codebook, Kind, Whitening, expectation  # noqa: E402
 
 
 def tiny(**more: object) -> Autoencoder:
@@ -24,7 +24,7 @@ def tiny(**more: object) -> Autoencoder:
 @pytest.mark.parametrize("kind", ["kl", "vq", "plain"])
 @pytest.mark.parametrize("vector", [False, True])
 def test_shapes(kind: Kind, vector: bool) -> None:
-    network = tiny(kind=kind, vector=vector, classes=3, outputs=6).eval()
+    network = tiny(kind=kind, vector=vector, classes=3, outputs=6, reading="normal").eval()
     pictures, labels = torch.rand(5, 3, 16, 16) * 2 - 1, torch.tensor([0, 1, 2, 0, 1])
     mean, logvar = network.encode(pictures, labels)
     assert mean.shape == logvar.shape == (5, *network.latent_shape) == (5, 4, *(2 * [1 if vector else 4]))
@@ -107,8 +107,19 @@ def test_saved_and_loaded_it_is_the_same(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_log_odds_become_grey() -> None:
-    network = tiny(channels=1, logits=True)
+    network = tiny(channels=1, reading="odds")
     assert torch.allclose(network.pictures(torch.tensor([[[[0.0, math.log(3)]]]])), torch.tensor([0.0, 0.5]))
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize(("middle", "log_scale"), [(0.2, -2.0), (0.9, 0.0), (-4.0, 2.0), (30.0, 1.0), (0.5, -7.0)])
+def test_an_expectation_counts_what_lies_beyond_the_ends(middle: float, log_scale: float, logistic: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    share = torch.rand(200_000, generator=generator, dtype=torch.float64)
+    drawn = torch.logit(share) if logistic else torch.special.ndtri(share)
+    expected = (middle + math.exp(log_scale) * drawn).clamp(-1, 1).mean().item()
+    found = expectation(torch.tensor(middle), torch.tensor(log_scale), logistic=logistic).item()
+    assert found == pytest.approx(expected, abs=0.01)
 
 
 def test_damaged_folders_are_explained(tmp_path: Path) -> None:

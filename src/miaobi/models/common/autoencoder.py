@@ -24,9 +24,11 @@ from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.models.common.hub_format import read_config
 
+SHARPEST = 7.0  # log scales beyond this are taken for it: a scale of 0.0009 is an eighth of a grey level already
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 Kind = Literal["kl", "vq", "plain"]
+Reading = Literal["pixels", "odds", "logistic", "normal"]  # themselves; log odds of white; means and log scales of a distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class AutoencoderConfig:
     noise: float = 0.05  # added to whitened latents while training (plain)
     refine: int = 16  # channels of a last convolution at full size, which smooths the grid that PixelShuffle leaves; 0 is none
     outputs: int = 0  # channels that the decoder gives; as many as `channels` when 0
-    logits: bool = False  # the decoder gives log odds of white instead of pixels
+    reading: Reading = "pixels"  # what the decoder's outputs mean
     classes: int = 0  # labels that encoder and decoder are told
 
     @property
@@ -174,13 +176,13 @@ class Codebook(nn.Module):
 
     def nearest(self, latents: Tensor) -> Tensor:
         """Indices (B, H, W) of the nearest codes of (B, L, H, W)."""
-        flat = latents.float().movedim(1, -1).flatten(0, -2)  # (N, L)
+        flat = latents.float().permute(0, 2, 3, 1).flatten(0, -2)  # (N, L)
         scores = flat @ self.codes.T - self.codes.square().sum(1) / 2  # largest where the distance is smallest
         return scores.argmax(1).view(latents.shape[0], *latents.shape[2:])
 
     def embed(self, indices: Tensor) -> Tensor:
         """The codes (B, L, H, W) of indices (B, H, W)."""
-        return F.embedding(indices, self.codes).movedim(-1, 1)
+        return F.embedding(indices, self.codes).permute(0, 3, 1, 2)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Quantised latents with a gradient straight through, and the indices; while training the codes move."""
@@ -188,7 +190,7 @@ class Codebook(nn.Module):
             latents = latents.float()
             indices = self.nearest(latents)
             if self.training and torch.is_grad_enabled():
-                self._learn(latents.detach().movedim(1, -1).flatten(0, -2), indices.flatten())
+                self._learn(latents.detach().permute(0, 2, 3, 1).flatten(0, -2), indices.flatten())
             quantised = self.embed(indices)
             return latents + (quantised - latents).detach(), indices
 
@@ -235,9 +237,14 @@ class Autoencoder(nn.Module):
         return self.pictures(self.decoder(latents, labels))
 
     def pictures(self, outputs: Tensor) -> Tensor:
-        """The mean picture (B, C, S, S) in [-1, 1] by what the decoder gives."""
-        means = outputs[:, : self.config.channels].float()  # what follows says how sure it is
-        return torch.tanh(means / 2) if self.config.logits else means.clamp(-1, 1)
+        """The expected picture (B, C, S, S) in [-1, 1] by what the decoder gives (B, outputs, S, S)."""
+        outputs = outputs.float()
+        if self.config.reading == "pixels":
+            return outputs.clamp(-1, 1)
+        if self.config.reading == "odds":
+            return torch.tanh(outputs / 2)
+        middle, log_scale = outputs.chunk(2, dim=1)
+        return expectation(middle, log_scale, logistic=self.config.reading == "logistic")
 
     def posterior(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the encoder says of pictures, before whitening: mean and log variance (B, L, H, W)."""
@@ -297,6 +304,24 @@ def load(folder: Path, *, device: str = "cpu") -> Autoencoder:
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
     return network.float().to(device).eval()
+
+
+def expectation(middle: Tensor, log_scale: Tensor, *, logistic: bool) -> Tensor:
+    """The mean of a logistic or normal distribution whose mass beyond -1 and 1 lies on these ends: 1 minus the integral of its CDF.
+
+    Where a pixel is black or white and nothing between, the middle may be far off or the scale huge; the mean is right all the same.
+    """
+    scale = log_scale.clamp(-SHARPEST, SHARPEST).exp()
+    upper, lower = (1 - middle) / scale, (-1 - middle) / scale
+    if logistic:
+        return 1 - scale * (F.softplus(upper) - F.softplus(lower))
+    return 1 - scale * (_normal_integral(upper) - _normal_integral(lower))
+
+
+def _normal_integral(z: Tensor) -> Tensor:
+    """The integral of the normal CDF up to z: z Phi(z) + phi(z)."""
+    cumulative: Tensor = 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+    return z * cumulative + torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
 
 
 def _told(x: Tensor, table: nn.Embedding | None, labels: Tensor | None) -> Tensor:

@@ -1,0 +1,1 @@
+"""Variational autoencoders of pictures, and the latent codec of latent diffusion."""
