@@ -42,3 +42,15 @@ def polly(workplace: Path) -> Path:
         Parrot(LINES).save(new)
         seal(new, family="parrot", name="polly", licence="CC0-1.0")
     return folder
+
+
+@pytest.fixture
+def daub(workplace: Path) -> Path:
+    """The model `artifacts/daub`, which makes pictures."""
+    from miaobi_dauber import Dauber
+
+    folder = workplace / "artifacts" / "daub"
+    with new_folder(folder) as new:
+        Dauber().save(new)
+        seal(new, family="dauber", name="daub", licence="CC0-1.0")
+    return folder

@@ -13,23 +13,25 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal, write_text
+from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal
 from miaobi.core.errors import ArtifactError, MissingExtra, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
 from miaobi.core.shelf import list_models as list_models
-from miaobi.core.types import Card, Chunk, Content, Request, canonical_json
+from miaobi.core.types import Card, Chunk, Content, Modality, Part, Request, canonical_json
 
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.recipe import Recipe
-    from miaobi.core.schema import Schema
     from miaobi.data.dataset import Dataset
+    from miaobi.engine.inputs import Picture
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
+    from miaobi.trust.marking import Marking
     from miaobi.trust.replay import Replay
     from miaobi.trust.verify import Verdict
 
@@ -51,29 +53,82 @@ class Loaded:
         """Who the model is."""
         return self.model.card
 
-    def generate(self, prompt: str = "", *, n: int = 1, seed: int | None = None, **options: Any) -> list[Content]:
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        image: Picture | None = None,
+        mask: Picture | None = None,
+        mark: str = "none",
+        watermark: str | None = None,
+        **options: Any,
+    ) -> list[Content]:
         """`n` labelled contents. Without a seed a new one is drawn; the label tells it, so that it can be made again.
 
+        Args:
+            image: a picture to start from, for families that take one: a path, bytes, `Media`, a Pillow image or a uint8 array.
+            mask: which of its pixels are painted anew: those that are white.
+            mark: visible words in a corner of a picture: `zh`, `en`, `auto` (the language of messages) or `none`.
+            watermark: `image` puts an invisible mark into a picture, `none` does not; by default as the model's recipe says.
+
         Raises:
-            UsageError: an unknown or impossible option.
+            UsageError: an unknown or impossible option, or a picture that the family does not take.
+            DataError: a picture that cannot be read.
         """
         from miaobi.engine.generate import collect
 
-        return collect(self.model, _request(prompt, n, seed, options))
+        request = _request(self.family, prompt, n, seed, image, mask, options)
+        return collect(self.model, request, marking=self._marking(mark, watermark))
 
-    def stream(self, prompt: str = "", *, n: int = 1, seed: int | None = None, **options: Any) -> Iterator[Chunk | Content]:
-        """Pieces as they are made, and every content when it is complete. Closing the iterator cancels."""
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        image: Picture | None = None,
+        mask: Picture | None = None,
+        mark: str = "none",
+        watermark: str | None = None,
+        **options: Any,
+    ) -> Iterator[Chunk | Content]:
+        """Pieces and progress (with previews, where the family shows them) as they are made, and every content when it is complete.
+
+        Closing the iterator cancels. The arguments are those of `generate`.
+        """
         from miaobi.engine.generate import run
 
-        return run(self.model, _request(prompt, n, seed, options))
+        request = _request(self.family, prompt, n, seed, image, mask, options)
+        return run(self.model, request, marking=self._marking(mark, watermark))
+
+    def _marking(self, mark: str, watermark: str | None) -> Marking:
+        from miaobi.trust.marking import Marking
+
+        if Modality.IMAGE not in self.card.outputs:
+            if (mark or "none") != "none" or (watermark or "none") != "none":
+                raise UsageError("{model} makes no pictures to mark", model=self.card.name)
+            return Marking()
+        recipe = self.artifact.folder / "recipe.yaml"
+        if watermark is None and recipe.is_file():
+            watermark = recipe_of(recipe).trust.watermark
+        return Marking.of(mark, watermark or "none")
 
 
-def _request(prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) -> Request:
+def _request(
+    kind: Family, prompt: str, n: int, seed: int | None, image: Picture | None, mask: Picture | None, options: Mapping[str, Any]
+) -> Request:
     if seed is None:
         import secrets
 
         seed = secrets.randbits(31)
-    return Request.of(prompt, seed=seed, **({"n": n} if n != 1 else {}), **options)
+    given: tuple[Part, ...] = ()
+    if image is not None or mask is not None:
+        from miaobi.engine.inputs import media
+
+        given = media(kind, image=image, mask=mask)
+    return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **options)
 
 
 def trained(recipe: Recipe) -> Path:
@@ -84,9 +139,9 @@ def trained(recipe: Recipe) -> Path:
     return folder
 
 
-def options_schema(model: str | Path) -> type[Schema]:
-    """The options that a model takes when it generates; its weights are not read for that."""
-    return family(open_artifact(find(model)).family).schemas()[1]
+def family_of(model: str | Path) -> Family:
+    """The family of a model, which knows its options; the weights are not read for that."""
+    return family(open_artifact(find(model)).family)
 
 
 def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threads: int | None = None) -> Loaded:
@@ -144,9 +199,9 @@ def _load(maker: type[Model], artifact: Artifact, device: str, threads: int | No
     return maker.load(artifact.folder, device=device)
 
 
-def generate(model: str | Path, prompt: str = "", *, n: int = 1, seed: int | None = None, **options: Any) -> list[Content]:
+def generate(model: str | Path, prompt: str = "", **arguments: Any) -> list[Content]:
     """`load(model).generate(prompt, …)` in one call."""
-    return load(model).generate(prompt, n=n, seed=seed, **options)
+    return load(model).generate(prompt, **arguments)
 
 
 # ---------------------------------------------------------------- a recipe's life
@@ -249,63 +304,57 @@ def evaluate(
     recipe: Recipe | str | Path | Mapping[str, Any],
     *,
     model: str | Path | None = None,
+    reference: Recipe | str | Path | None = None,
+    against: str | Path | None = None,
     out: Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Measure a model on a recipe's held-out data; returns what `eval.json` holds.
+    """Measure a model on a recipe's held-out data, or a folder of pictures on a reference; returns what `eval.json` holds.
 
     Args:
+        recipe: a recipe, or a folder of pictures.
         model: by default the recipe's own, whose folder then gets `eval.json` and the model card.
+        reference: real pictures to compare with: a folder, or a recipe whose held-out pictures they are. A folder needs it.
+        against: another model, or folder of pictures, that is measured in the same way; the figures are tested against each other.
         out: a folder for `eval.json` and the report `eval.html`.
 
     Raises:
-        UsageError: an unknown metric or baseline, or one that this model cannot give.
+        UsageError: an unknown metric or baseline, or one that this model cannot give; a folder without a reference.
         ArtifactError: the recipe's model is not trained yet.
+        DataError: a folder with too few pictures.
     """
-    import json
-
-    whole = recipe_of(recipe)
-    loaded = load(model or trained(whole), device=device, threads=threads)  # what is measured is what a user gets
     from miaobi.core.protocols import Scorer
-    from miaobi.engine.evaluate import evaluate as measure
-    from miaobi.engine.report import evaluation_page
+    from miaobi.engine.bench import is_folder_of_pictures, set_up, write_report
 
-    scorer = loaded.model if isinstance(loaded.model, Scorer) else load(loaded.artifact.folder, runtime="torch", threads=threads).model
-    dataset = prepare(whole, on_progress=on_progress)
-    found = measure(loaded.model, dataset, whole.evaluate, generate=whole.generate, scorer=scorer, seed=seed, on_progress=on_progress)
-    if out:
-        log = run_folder(whole) / "log.jsonl"
-        write_text(out / "eval.json", json.dumps(found, ensure_ascii=False, indent=2) + "\n")
-        write_text(out / "eval.html", evaluation_page(found, log=log if log.is_file() and not model else None))
-    if model is None:
-        _describe(loaded.artifact, whole, dataset, found)
-    return found
+    def both(thing: str | Path) -> tuple[Model, Model]:
+        """What a user gets, and the same model in a runtime that scores."""
+        got = load(thing, device=device, threads=threads)
+        scores = got.model if isinstance(got.model, Scorer) else load(got.artifact.folder, runtime="torch", threads=threads).model
+        return got.model, scores
+
+    folder = Path(str(recipe)) if is_folder_of_pictures(recipe) else None
+    whole = None if folder else recipe_of(recipe)
+    real = reference if reference is None or is_folder_of_pictures(reference) else recipe_of(reference)
+    bench = set_up(whole, real, prepare=partial(prepare, on_progress=on_progress), load=both, seed=seed, on_progress=on_progress)
+    found = bench.measure(folder or model or trained(recipe_of(recipe)))
+    if against is not None:
+        found = bench.beside(found, bench.measure(against, strict=False))
+    log = run_folder(whole) / "log.jsonl" if whole and not model else None
+    figures = write_report(found, out, log=log) if out else found.to_dict()
+    if whole and model is None:
+        _describe(open_artifact(trained(whole)), whole, prepare(whole), figures)
+    return figures
 
 
 def _describe(artifact: Artifact, recipe: Recipe, dataset: Dataset, figures: Mapping[str, Any]) -> None:
     """Put `eval.json` and the model card into a model's folder. Its own hash stays: a card makes no other model."""
-    import json
+    from miaobi.engine.card import describe
 
-    from miaobi.engine.card import model_card
-    from miaobi.engine.compare import parameters
-    from miaobi.engine.report import read_log
-
-    log = run_folder(recipe) / "log.jsonl"
-    card = model_card(
-        recipe,
-        artifact,
-        data=dataset.card,
-        evaluation=figures,
-        log=read_log(log) if log.is_file() else None,
-        parameters=parameters(artifact),
-    )
     with _changed(artifact) as folder:
-        write_text(folder / "README.md", card)
-        if figures:
-            write_text(folder / "eval.json", json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
+        describe(folder, recipe, artifact, data=dataset.card, evaluation=figures, log=run_folder(recipe) / "log.jsonl")
 
 
 def compare(
@@ -387,16 +436,26 @@ def verify(thing: str | Path) -> Verdict | Artifact:
     return open_artifact(find(thing), verify=True)
 
 
-def replay(path: str | Path, *, model: str | Path | None = None, device: str = "cpu", threads: int | None = None) -> Replay:
+def replay(
+    path: str | Path,
+    *,
+    model: str | Path | None = None,
+    image: Picture | None = None,
+    mask: Picture | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Replay:
     """Make the content of a labelled file again: the same request to the model with the same hash; tells whether it is identical.
 
     Args:
         model: the model's name or folder; by default it is looked for by the hash in the label.
+        image: the very picture that was given, and `mask` the very mask; their hashes are in the label, they themselves are not.
 
     Raises:
         UsageError: the label does not hold the whole request.
         ArtifactError: the model is not here, or the one that was named has another hash.
     """
+    from miaobi.engine.inputs import media
     from miaobi.engine.replay import replay as make_again
     from miaobi.trust import label as labels
 
@@ -404,8 +463,12 @@ def replay(path: str | Path, *, model: str | Path | None = None, device: str = "
     label = labels.read(path)
     folder = find(model) if model else find_by_hash(label.source, label.model)
     runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
+    given = media(family_of(folder), image=image, mask=mask)
     return make_again(
-        label, lambda name: load(folder, runtime=runtime, device=device, threads=threads).model, text=labels.read_marked(path).text
+        label,
+        lambda name: load(folder, runtime=runtime, device=device, threads=threads).model,
+        media=given,
+        original=labels.read_marked(path),
     )
 
 
@@ -415,53 +478,6 @@ def show(thing: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: nothing of that name is here, or the file carries no label.
     """
-    path = Path(thing)
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
-        return {"kind": "recipe", **recipe_of(path).model_dump(mode="json")}
-    if path.is_file():
-        from miaobi.trust import label
+    from miaobi.engine.about import about
 
-        return {"kind": "content", **label.to_dict(label.read(path))}
-    if (path / "resolved.yaml").is_file():
-        return _show_run(path)
-    if path.is_dir() and not (path / MANIFEST).is_file():
-        from miaobi.data.dataset import Dataset
-
-        dataset = Dataset.open(path)
-        return {"kind": "dataset", "folder": str(path), "sha256": dataset.sha256, **dataset.card}
-    return _show_model(open_artifact(find(thing)))
-
-
-def _show_model(artifact: Artifact) -> dict[str, Any]:
-    import json
-
-    card, evaluation = artifact.folder / "README.md", artifact.folder / "eval.json"
-    figures = json.loads(evaluation.read_text(encoding="utf-8"))["figures"] if evaluation.is_file() else {}
-    return {
-        "kind": "model",
-        "name": artifact.name,
-        "family": artifact.family,
-        "summary": family(artifact.family).summary,
-        "licence": artifact.licence,
-        "base": artifact.base,
-        "data": list(artifact.data),
-        "source": artifact.sha256,
-        "folder": str(artifact.folder),
-        "card": str(card) if card.is_file() else "",
-        "files": {name: entry["bytes"] for name, entry in artifact.files.items()},
-        "figures": {name: figure["value"] for name, figure in figures.items()},
-    }
-
-
-def _show_run(folder: Path) -> dict[str, Any]:
-    import json
-
-    log = folder / "log.jsonl"
-    last: dict[str, Any] = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        event = json.loads(line)
-        last[event.get("kind", "step")] = event
-    recipe = recipe_of(folder / "resolved.yaml")
-    checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*") if path.suffix == "")
-    state = {"kind": "run", "name": recipe.name, "family": recipe.model.family, "steps": recipe.train.steps}
-    return {**state, "checkpoints": checkpoints, "last": last}
+    return about(thing)

@@ -15,6 +15,7 @@ from miaobi.core.types import Card, Chunk, Content, Done, Media, Modality, Piece
 from miaobi.engine.generate import MAX_SEED, collect, resolve, run
 from miaobi.engine.replay import replay
 from miaobi.trust import label
+from miaobi.trust.formats import Marked
 from miaobi.trust.safety import Hit, Refused, compile_words
 
 WORDS = compile_words([Hit(category="house", severity="block", word="绿豆"), Hit(category="mild", severity="flag", word="红豆")])
@@ -211,7 +212,7 @@ def test_when_nothing_is_left_that_is_an_error() -> None:
 
 
 def test_media_stand_alone_between_stretches_of_text() -> None:
-    picture = Media(modality=Modality.IMAGE, mime="image/png", data=b"\x89PNG")
+    picture = Media(modality=Modality.AUDIO, mime="audio/wav", data=b"RIFF")
     model = Dice()
     pieces = [Piece(part="a"), Piece(part="b"), Piece(part=picture), Piece(part="c"), Done(), Done(index=1)]
     model._pieces = lambda request: iter(pieces)  # type: ignore[method-assign]
@@ -228,7 +229,7 @@ def test_a_replay_writes_the_same_bytes(tmp_path: Path, kind: type[Dice], suffix
     path = tmp_path / f"a{suffix}"
     label.write(content, path)
     marked, read = label.read_marked(path), label.read(path)
-    again = replay(read, lambda name: kind(), text=marked.text, schema=kind.schema, words=WORDS)
+    again = replay(read, lambda name: kind(), original=marked, schema=kind.schema, words=WORDS)
     assert again.identical
     assert again.difference == ""
     label.write(again.content, tmp_path / f"b{suffix}")
@@ -248,7 +249,7 @@ def test_a_replay_tells_what_differs() -> None:
             yield Done(notes={"draws": [5], "runtime": "other"})
 
     (content,) = make(Dice(), letters="天")
-    again = replay(content.label, lambda name: Worn(), text=content.text, schema=SoloOptions, words=WORDS)
+    again = replay(content.label, lambda name: Worn(), original=Marked(text=content.text), schema=SoloOptions, words=WORDS)
     assert not again.identical
     assert "from character 3 on, '天天天' became ''" in again.difference
     assert "runtime" in again.difference

@@ -120,7 +120,7 @@ def test_the_producer_is_configuration(tmp_path: Path, content: MakeContent, mon
 
 
 def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path, content: MakeContent) -> None:
-    with pytest.raises(UsageError, match=r"\.md, \.txt, \.json, \.html, not in '\.docx'"):
+    with pytest.raises(UsageError, match=r"\.md, \.txt, \.json, \.html, \.png, .*, not in '\.docx'"):
         label.write(content(POEM), tmp_path / "poem.docx")
 
 

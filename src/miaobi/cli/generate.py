@@ -1,22 +1,30 @@
-"""`miaobi generate MODEL PROMPT`: writes to stdout as it comes, or to labelled files; the model's own options are read off its schema."""
+"""`miaobi generate MODEL PROMPT`: texts go to stdout as they come, or to labelled files; pictures always go to labelled files.
+
+The model's own options are read off its schema.
+"""
 
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.cli.draw import Order, draw
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
 from miaobi.cli.recipes import machine_arguments, seed_argument
-from miaobi.core.errors import UsageError, unknown
+from miaobi.cli.targets import Pictures, Texts, picture_name
+from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
+from miaobi.core.types import Modality
 
 if TYPE_CHECKING:
     from miaobi.api import Loaded
     from miaobi.cli.terminal import Output
+    from miaobi.core.families import Family
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Chunk, Content
 
@@ -27,16 +35,35 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("model", metavar="MODEL", help=tr("a name of `miaobi models`, a model's or a run's folder, or a recipe"))
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", default="", help=tr("what to write about; - reads it from stdin"))
     seed_argument(parser, tr("the same seed writes the same again (else a new one is drawn, and the label tells it)"))
-    parser.add_argument("--out", metavar="PATH", help=tr("write a labelled file (.md .txt .json .html); a folder when it ends with /"))
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help=tr("the labelled file to write: .md .txt .json .html .png .jpg .webp; a folder ends with /"),
+    )
     parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
     machine_arguments(parser)
     if not target:
         parser.epilog = tr("Every model has options of its own: miaobi generate MODEL --help")
         return
-    schema = _options_schema(target)
+    kind = _family(target)
+    _picture_arguments(parser, kind)
+    schema = kind.schemas()[1]
     add_options(parser, schema, tr("options of {model}", model=target))
     if "n" not in schema.model_fields:
         parser.add_argument("--n", type=whole_number(1, 1024), default=1, metavar="N", help=tr("How many different contents."))
+
+
+def _picture_arguments(parser: Parser, kind: Family) -> None:
+    """What only families of pictures, or families that look at pictures, have."""
+    if "image" in kind.inputs:
+        parser.add_argument("--image", metavar="FILE", type=Path, help=tr("the picture to start from, or to look at"))
+    if "mask" in kind.inputs:
+        parser.add_argument("--mask", metavar="FILE", type=Path, help=tr("a picture of the same size: what is white in it is painted anew"))
+    if Modality.IMAGE in kind.outputs:
+        from miaobi.trust.marking import MARKS, WATERMARKS
+
+        parser.add_argument("--mark", choices=MARKS, default="none", help=tr("put the words AI生成 or AI-generated in a corner"))
+        parser.add_argument("--watermark", choices=WATERMARKS, help=tr("put an invisible mark into the pixels, or not"))
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -44,19 +71,34 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from miaobi import api
 
     recipe, target = _recipe_of(arguments.model)
-    typed = given_options(arguments, _options_schema(arguments.model), tr("options of {model}", model=arguments.model))
+    kind = api.family_of(target)
+    typed = given_options(arguments, kind.schemas()[1], tr("options of {model}", model=arguments.model))
     options = {**(recipe.generate.options if recipe else {}), **typed}
     if "n" in vars(arguments):
         options["n"] = arguments.n
+    options |= {name: value for name in ("image", "mask", "mark", "watermark") if (value := getattr(arguments, name, None)) is not None}
     seed = arguments.seed if arguments.seed is not None or recipe is None else recipe.generate.seed
-    targets = _Targets(arguments.out)
-    loaded = api.load(target, runtime=arguments.runtime, device=arguments.device, threads=arguments.threads)
+    prompts = _prompts(arguments.prompt, recipe)
+    machine = {"runtime": arguments.runtime, "device": arguments.device, "threads": arguments.threads}
+    if Modality.IMAGE in kind.outputs:
+        order = _order(prompts, kind, options, seed)
+        targets = Pictures(arguments.out, count=order.count, name=picture_name(prompts[0], Path(target).stem, order.seed))
+        return draw(api.load(target, **machine), order, targets, output)
+    texts = Texts(arguments.out)
+    loaded = api.load(target, **machine)
     contents: list[Content] = []
-    for prompt in _prompts(arguments.prompt, recipe):
+    for prompt in prompts:
         chunks = loaded.stream(prompt, seed=seed, **options)
         contents += _shown(chunks, output) if output.live and not output.quiet else _finished(chunks)
-    _report(contents, targets.write(contents), loaded, output)
+    _report(contents, _written(contents, texts), loaded, output)
     return 0
+
+
+def _order(prompts: Sequence[str], kind: Family, options: dict[str, Any], seed: int | None) -> Order:
+    """What to draw; without a seed one is drawn here, since it names the files."""
+    batch = kind.schemas()[1].model_fields.get("n")
+    n = options.pop("n", batch.default if batch else 1)
+    return Order(prompts=prompts, n=n, batched=batch is not None, seed=secrets.randbits(31) if seed is None else seed, options=options)
 
 
 def _target(words: Sequence[str]) -> str:
@@ -69,10 +111,10 @@ def _target(words: Sequence[str]) -> str:
     return next(likely, words[0] if words and plain and words[0] == plain[0] else "")
 
 
-def _options_schema(target: str) -> Any:
+def _family(target: str) -> Family:
     from miaobi import api
 
-    return api.options_schema(_recipe_of(target)[1])
+    return api.family_of(_recipe_of(target)[1])
 
 
 def _recipe_of(target: str) -> tuple[Recipe | None, str | Path]:
@@ -125,6 +167,16 @@ def _shown(chunks: Iterator[Chunk | Content], output: Output) -> list[Content]:
     return [finished[index] for index in sorted(finished)]
 
 
+def _written(contents: Sequence[Content], texts: Texts) -> list[Path]:
+    """Write every content with its label."""
+    from miaobi.trust import label
+
+    paths = texts.paths(len(contents))
+    for content, path in zip(contents, paths):
+        label.write(content, path)
+    return paths
+
+
 def _report(contents: Sequence[Content], paths: Sequence[Path], loaded: Loaded, output: Output) -> None:
     """The result: what was not yet shown, then the words that tell a reader who wrote it."""
     from miaobi.trust import label
@@ -145,37 +197,3 @@ def _as_json(content: Content) -> dict[str, Any]:
     from miaobi.trust import label
 
     return {"text": content.text, "label": label.to_dict(content.label), "aigc": label.implicit(content.label)}
-
-
-class _Targets:
-    """Where `--out` says that the contents go; refused before anything is generated when it cannot be."""
-
-    def __init__(self, out: str | None) -> None:
-        self.out = out
-        self.folder = bool(out) and (str(out).endswith("/") or Path(str(out)).is_dir())
-        if out and not self.folder:
-            from miaobi.trust.formats import FORMATS
-
-            suffix = Path(out).suffix.lower()
-            if suffix not in FORMATS:
-                raise unknown("file ending", suffix, FORMATS)
-
-    def paths(self, count: int) -> list[Path]:
-        """One path a content: `poem.md`, or `poem-1.md`, `poem-2.md`, … when there are several."""
-        if not self.out:
-            return []
-        path = Path(self.out)
-        if self.folder:
-            return [path / f"{number}.md" for number in range(1, count + 1)]
-        if count == 1:
-            return [path]
-        return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
-
-    def write(self, contents: Sequence[Content]) -> list[Path]:
-        """Write every content with its label."""
-        from miaobi.trust import label
-
-        paths = self.paths(len(contents))
-        for content, path in zip(contents, paths):
-            label.write(content, path)
-        return paths

@@ -1,4 +1,7 @@
-"""`miaobi replay FILE`: makes the content of a labelled file again, from its label, and compares the two byte for byte."""
+"""`miaobi replay FILE`: makes the content of a labelled file again, from its label, and compares the two.
+
+A text is compared byte for byte, a picture pixel for pixel as its model made it: a lossy file's label holds the hash of what it was.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +22,38 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The labelled file, and where the copy goes."""
     parser.add_argument("file", metavar="FILE", type=Path, help=tr("a labelled file"))
     parser.add_argument("--model", metavar="MODEL", help=tr("the model, when it is not found by its hash"))
+    parser.add_argument("--image", metavar="FILE", type=Path, help=tr("the very picture that was given, when there was one"))
+    parser.add_argument("--mask", metavar="FILE", type=Path, help=tr("the very mask that was given, when there was one"))
     parser.add_argument("--out", metavar="PATH", type=Path, help=tr("write the content that was made again"))
     machine_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Exit code 0 when every byte is the same, 1 when one is not."""
+    """Exit code 0 when every byte of the text, or every pixel, is the same, 1 when one is not."""
     from miaobi import api
     from miaobi.trust import label
 
-    replayed = api.replay(arguments.file, model=arguments.model, device=arguments.device, threads=arguments.threads)
+    replayed = api.replay(
+        arguments.file,
+        model=arguments.model,
+        image=arguments.image,
+        mask=arguments.mask,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
     if arguments.out:
         label.write(replayed.content, arguments.out)
         output.news("written: {path}", path=arguments.out)
     content = replayed.content
+    picture = any(map(label.is_picture, content.parts))
     words = label.visible(label.visible_language(content.text))
-    verdict = tr("The same, byte for byte.") if replayed.identical else tr("NOT the same: {difference}", difference=replayed.difference)
+    same = tr("The same, pixel for pixel.") if picture else tr("The same, byte for byte.")
+    verdict = same if replayed.identical else tr("NOT the same: {difference}", difference=replayed.difference)
     value = {
         "identical": replayed.identical,
         "difference": replayed.difference,
         "text": content.text,
         "label": label.to_dict(content.label),
     }
-    output.result(value, f"{content.text}\n\n{words}\n{verdict}")
+    output.result(value, verdict if picture else f"{content.text}\n\n{words}\n{verdict}")
     return 0 if replayed.identical else 1

@@ -1,4 +1,4 @@
-"""`miaobi verify THING`: is the label of a file whole and does it fit its text; are the files of a model those that were sealed."""
+"""`miaobi verify THING`: is the label of a file whole and does it fit its content; are the files of a model those that were sealed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return 0
     value = {"kind": "content", "good": found.good, "labelled": found.labelled, "intact": found.intact, "problems": found.problems}
     value |= {"replayable": found.replayable, "visible": found.visible, "aigc": found.implicit}
+    if found.watermark is not None:
+        value["watermark"] = {"found": found.watermark.found, "payload": found.watermark.describe(), "p_value": found.watermark.p_value}
     value["label"] = label.to_dict(found.label) if found.label else None
     output.result(value, str(found))
     return 0 if found.good else 1

@@ -28,7 +28,8 @@ class Family:
 
     `model` and `runtime` are `"module:Class"`, imported on first use; `runtime`, where present, generates from an exported graph without
     torch. `schemas` returns the pydantic types of the configuration and of the options. `tiny` is a configuration that trains in
-    seconds; it drives the contract test. `extra` is the pip extra that training (or, without a runtime, any use) needs.
+    seconds; it drives the contract test. `extra` is the pip extra that training (or, without a runtime, any use) needs. `inputs` are the
+    media that a request may bring beside its prompt: "image" (to start from, to describe) and "mask" (what to paint anew).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     runtime: str = ""
     tiny: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     metrics: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # metric name -> "module:function", see engine.metrics
+    inputs: frozenset[str] = frozenset()
     extra: str = ""
     packages: tuple[str, ...] = ()  # the importable packages of `extra`, checked before the model is imported
 

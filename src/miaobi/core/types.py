@@ -97,7 +97,7 @@ class Request:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 over turns, options and seed as canonical JSON; media count by their bytes."""
+        """SHA-256 over turns, options and seed as canonical JSON; media count by name and bytes."""
         turns = [[turn.role, [_part_key(part) for part in turn.parts]] for turn in self.turns]
         return hashlib.sha256(canonical_json([turns, dict(self.options), self.seed])).hexdigest()
 
@@ -159,7 +159,9 @@ class Label:
     """What makes a content accountable and replayable. The schema is `miaobi.label/1`; `trust.label` writes and reads it.
 
     `options` are complete (defaults filled in), so a later change of a default does not break a replay. `notes` are the model's own
-    words about this content, from `Done.notes`.
+    words about this content, from `Done.notes`. `content_sha256` of a picture is over its pixels as the model made them (and `mark` and
+    `watermark` say what was then put in); `encoded_sha256` is over those of this very file, where a lossy format changed them. `parents`
+    are the pictures that were given, `name:sha256` of their bytes.
     """
 
     ai_generated: bool = True
@@ -175,6 +177,8 @@ class Label:
     software: str
     runtime: str = ""
     content_sha256: str = ""
+    encoded_sha256: str = ""
+    mark: str = ""
     watermark: str = ""
     safety: str = ""
     notes: Options = field(default_factory=dict)
@@ -208,4 +212,4 @@ def _plain(value: object) -> object:
 
 
 def _part_key(part: Part) -> object:
-    return part if isinstance(part, str) else [part.mime, hashlib.sha256(part.data).hexdigest()]
+    return part if isinstance(part, str) else [part.mime, hashlib.sha256(part.data).hexdigest(), part.name]

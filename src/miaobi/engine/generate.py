@@ -1,4 +1,4 @@
-"""The one door through which content leaves: options validated, words checked, pieces gathered, and the label put on.
+"""The one door through which content leaves: options validated, words checked, pieces gathered, pictures marked, and the label put on.
 
 `Content` and `Label` are built here and nowhere else (tests/house checks the source), so nothing can leave unlabelled.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ import miaobi
 from miaobi.core import families
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Chunk, Content, Done, Label, Options, Part, Piece, Request, canonical_json
+from miaobi.core.types import Chunk, Content, Done, Label, Media, Options, Part, Piece, Request, canonical_json
+from miaobi.trust import label as labels
 from miaobi.trust import safety
-from miaobi.trust.label import content_sha256
+from miaobi.trust.marking import Marking
 
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
@@ -26,19 +28,28 @@ if TYPE_CHECKING:
 
 MAX_CONTENTS = 1024
 MAX_SEED = 2**63 - 1
+UNMARKED = Marking()
 
 
 def run(
-    model: Model, request: Request, *, schema: type[Schema] | None = None, words: safety.WordList | None = None, created: str = ""
+    model: Model,
+    request: Request,
+    *,
+    schema: type[Schema] | None = None,
+    words: safety.WordList | None = None,
+    created: str = "",
+    marking: Marking = UNMARKED,
 ) -> Iterator[Chunk | Content]:
     """Stream chunks as the model makes them; after each `Done` comes its `Content`, labelled. Closing the iterator cancels.
 
-    An output with a blocked word ends in `Done(reason="rejected")` and gives no content.
+    An output with a blocked word ends in `Done(reason="rejected")` and gives no content. The pictures of a content carry their label in
+    their bytes.
 
     Args:
         schema: the options' type; by default that of the model's family.
         words: the word list of requests and outputs; by default `safety.load()`.
         created: the time in the labels (a replay gives the original's); by default now.
+        marking: what is put into the pixels of pictures; by default nothing.
 
     Raises:
         UsageError: at once, before anything is generated: an unknown or wrong option, a seed out of range, text that is not Unicode.
@@ -50,14 +61,20 @@ def run(
     category = words.blocked(_request_text(request))
     if category:
         raise safety.Refused("the request was refused: it has words of the category '{category}'", category=category)
-    return _Run(model=model, request=request, batched=batched, words=words, created=created).stream()
+    return _Run(model=model, request=request, batched=batched, words=words, created=created, marking=marking).stream()
 
 
 def collect(
-    model: Model, request: Request, *, schema: type[Schema] | None = None, words: safety.WordList | None = None, created: str = ""
+    model: Model,
+    request: Request,
+    *,
+    schema: type[Schema] | None = None,
+    words: safety.WordList | None = None,
+    created: str = "",
+    marking: Marking = UNMARKED,
 ) -> list[Content]:
     """All contents of `run`, in the order of their index; those that were held back are missing."""
-    chunks = run(model, request, schema=schema, words=words, created=created)
+    chunks = run(model, request, schema=schema, words=words, created=created, marking=marking)
     return sorted((chunk for chunk in chunks if isinstance(chunk, Content)), key=lambda content: content.label.index)
 
 
@@ -92,6 +109,8 @@ class _Run:
     batched: bool
     words: safety.WordList
     created: str
+    marking: Marking
+    marks: dict[int, tuple[str, str]] = dataclasses.field(default_factory=dict)  # by content: the visible mark and the watermark put in
 
     def stream(self) -> Iterator[Chunk | Content]:
         """Everything that the model makes. When all of it was held back, that is an error and not an empty answer."""
@@ -126,6 +145,7 @@ class _Run:
                     yield from self._finish(chunk, tuple(parts.pop(index, [""])))
                     continue
                 if isinstance(chunk, Piece):
+                    chunk = self._marked(chunk)
                     _append(parts.setdefault(index, []), chunk.part)
                     if self.words.blocked(_tail(parts[index], chunk.part, self.words.longest)):
                         stopped.add(index)
@@ -137,6 +157,17 @@ class _Run:
             if close is not None:
                 close()
 
+    def _marked(self, piece: Piece) -> Piece:
+        """A picture with its marks; any other piece as it is."""
+        if not self.marking or not labels.is_picture(piece.part):
+            return piece
+        from miaobi.trust.watermark import payload_of
+
+        payload = payload_of(self.model.card.source, self.request.sha256, piece.index)
+        part, mark, watermark = self.marking.apply(piece.part, payload)
+        self.marks[piece.index] = (mark, watermark)
+        return dataclasses.replace(piece, part=part)
+
     def _finish(self, done: Done, parts: tuple[Part, ...]) -> Iterator[Chunk | Content]:
         """`Done` and the labelled content, or only `Done(reason="rejected")` when a blocked word is in it."""
         text = "\n".join(part for part in parts if isinstance(part, str))
@@ -146,6 +177,7 @@ class _Run:
             return
         yield done
         card = self.model.card
+        mark, watermark = self.marks.pop(done.index, ("", ""))
         label = Label(
             family=card.family,
             model=card.name,
@@ -158,11 +190,20 @@ class _Run:
             created=self.created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             software=f"miaobi {miaobi.__version__}",
             runtime=card.runtime,
-            content_sha256=content_sha256(parts),
-            safety=self.words.verdict(text),
+            content_sha256=labels.content_sha256(parts),
+            mark=mark,
+            watermark=watermark,
+            safety=self.words.verdict(text) if any(isinstance(part, str) for part in parts) else "",
             notes=_plain(done.notes),
+            parents=_parents(self.request),
         )
-        yield Content(parts=parts, label=label)
+        yield Content(parts=tuple(labels.embed(part, label) if labels.is_picture(part) else part for part in parts), label=label)
+
+
+def _parents(request: Request) -> tuple[str, ...]:
+    """The pictures (or other media) that were given, as `name:sha256` of their bytes."""
+    given = [part for turn in request.turns for part in turn.parts if isinstance(part, Media)]
+    return tuple(f"{part.name or part.modality}:{hashlib.sha256(part.data).hexdigest()}" for part in given)
 
 
 def _with_n(schema: type[Schema]) -> type[Schema]:

@@ -46,7 +46,7 @@ class Format:
 
 def encode_markdown(marked: Marked) -> str:
     """YAML front matter of two lines, `AIGC` and `miaobi`, whose values are JSON (so YAML too), then the text, then the visible words."""
-    return f"---\nAIGC: {_json_line(marked.implicit)}\nmiaobi: {_json_line(marked.label)}\n---\n\n{_with_visible(marked)}"
+    return f"---\nAIGC: {json_line(marked.implicit)}\nmiaobi: {json_line(marked.label)}\n---\n\n{_with_visible(marked)}"
 
 
 def decode_markdown(source: str) -> Marked:
@@ -76,7 +76,7 @@ def encode_sidecar(marked: Marked) -> str:
 
 def decode_sidecar(source: str, text: Marked) -> Marked:
     """`text` with the labels of its sidecar."""
-    values = _json_mapping(source)
+    values = json_mapping(source)
     return _marked(text.text, implicit=aigc.parse(values), label=values.get("miaobi"), visible=text.visible)
 
 
@@ -88,7 +88,7 @@ def encode_json(marked: Marked) -> str:
 
 def decode_json(source: str) -> Marked:
     """The fields that `encode_json` wrote; a file of other JSON is all text."""
-    values = _json_mapping(source)
+    values = json_mapping(source)
     if "aigc" not in values and "AIGC" not in values:
         return Marked(text=source)
     implicit = aigc.parse(values.get("aigc", values.get("AIGC")))
@@ -108,8 +108,8 @@ def encode_html(marked: Marked) -> str:
     text = html.escape(marked.text, quote=False).replace("\r", "&#13;")
     return (
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="AIGC" content="{html.escape(_json_line(marked.implicit))}">\n'
-        f'<meta name="miaobi" content="{html.escape(_json_line(marked.label))}">\n'
+        f'<meta name="AIGC" content="{html.escape(json_line(marked.implicit))}">\n'
+        f'<meta name="miaobi" content="{html.escape(json_line(marked.label))}">\n'
         f"<title>{html.escape(str(marked.label.get('prompt', '')) or 'miaobi')}</title>\n"
         "<style>body{max-width:40em;margin:3em auto;padding:0 1em;font:1.1em/1.8 serif}article{white-space:pre-wrap}"
         "footer{margin-top:2em;opacity:.7}</style>\n</head>\n<body>\n"
@@ -124,7 +124,7 @@ def decode_html(source: str) -> Marked:
     page.close()
     implicit = aigc.parse(page.metas.get("AIGC"))
     text = "".join(page.texts["article"]) if page.ours else source
-    label = _json_mapping(page.metas.get("miaobi", ""))
+    label = json_mapping(page.metas.get("miaobi", ""))
     visible = "".join(page.texts["footer"]).strip()
     return _marked(text, implicit=implicit, label=label, visible=visible)
 
@@ -183,13 +183,14 @@ def _without_visible(body: str, *, implicit: Mapping[str, str] | None = None, la
     return _marked(body, implicit=implicit, label=label, visible="")
 
 
-def _json_line(value: Mapping[str, Any]) -> str:
+def json_line(value: Mapping[str, Any]) -> str:
     """One line of JSON that is also a YAML flow mapping."""
     line = json.dumps(value, ensure_ascii=False, default=dict)
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
-def _json_mapping(source: str) -> dict[str, Any]:
+def json_mapping(source: str) -> dict[str, Any]:
+    """The object that JSON text holds; empty where it holds none."""
     try:
         values = json.loads(source)
     except (ValueError, RecursionError):
@@ -199,7 +200,7 @@ def _json_mapping(source: str) -> dict[str, Any]:
 
 def _front_matter(block: str) -> dict[str, Any]:
     """Our two lines as JSON (YAML 1.1 would read 1e-05 as text); otherwise, written by others or reformatted by an editor, as YAML."""
-    lines = {match[1]: _json_mapping(match[2]) for match in _OUR_LINE.finditer(block)}
+    lines = {match[1]: json_mapping(match[2]) for match in _OUR_LINE.finditer(block)}
     if len(lines) == 2 and all(lines.values()):
         return lines
     if "AIGC" not in block and "miaobi" not in block:

@@ -1,7 +1,7 @@
 """The label of a content as plain values, and as part of a file: written at once, read back and compared after every write.
 
 A file carries two labels: the implicit one of GB 45438-2025 (`trust.aigc`) and ours, which also holds prompt, options and seed, so that
-the content can be made again. And it carries words that a reader sees. There is exactly one of each: a write replaces, never appends.
+the content can be made again. A text carries words that a reader sees, too. There is exactly one of each: a write replaces, never appends.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from miaobi.core import language as messages
-from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, MiaobiError, UsageError
-from miaobi.core.types import Content, Label, Part, canonical_json
-from miaobi.trust import aigc
+from miaobi.core.artifact import write_bytes, write_text
+from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
+from miaobi.core.types import Content, Label, Media, Modality, Part, canonical_json
+from miaobi.trust import aigc, containers
 from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, encode_sidecar
 
+if TYPE_CHECKING:
+    from miaobi.trust.pictures import MarkedPicture
+
 SCHEMA = "miaobi.label/1"
+MAX_BYTES = 256 << 20  # of a file that is read
 _HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"ai_generated": bool, "seed": int, "index": int, "options": Mapping, "notes": Mapping}
 
@@ -37,9 +41,25 @@ def visible_language(text: str) -> str:
 
 
 def content_sha256(parts: Sequence[Part]) -> str:
-    """SHA-256 of the only part's bytes (UTF-8 for text), as `sha256sum` gives; of several parts, over the list of their hashes."""
-    hashes = [hashlib.sha256(part.encode() if isinstance(part, str) else part.data).hexdigest() for part in parts]
+    """SHA-256 of the only part's bytes (UTF-8 for text), as `sha256sum` gives; of several parts, over the list of their hashes.
+
+    A picture counts by its pixels (see `trust.pictures`), so that its label may lie in its bytes.
+    """
+    hashes = [_part_sha256(part) for part in parts]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(canonical_json(hashes)).hexdigest()
+
+
+def _part_sha256(part: Part) -> str:
+    if is_picture(part):
+        from miaobi.trust import pictures
+
+        return pictures.sha256(part.data)
+    return hashlib.sha256(part.encode() if isinstance(part, str) else part.data).hexdigest()
+
+
+def is_picture(part: Part) -> TypeGuard[Media]:
+    """Whether the part is a picture of pixels, which can carry its label itself."""
+    return isinstance(part, Media) and part.modality is Modality.IMAGE and part.mime in containers.SUFFIXES.values()
 
 
 def to_dict(label: Label) -> dict[str, Any]:
@@ -81,15 +101,26 @@ def implicit(label: Label) -> dict[str, str]:
     return aigc.implicit(aigc.produce_id(label.content_sha256, label.request_sha256, label.index), by=aigc.producer())
 
 
+def embed(media: Media, label: Label) -> Media:
+    """The picture with its labels in its bytes; its pixels are not touched."""
+    from miaobi.trust import pictures
+
+    return dataclasses.replace(media, data=pictures.embed(media.data, implicit(label), to_dict(label)))
+
+
 def write(content: Content, path: Path, *, language: str = "") -> None:
-    """Write a text with its labels and the visible words, in the manner of the suffix: .md, .txt (with a sidecar), .json or .html.
+    """Write a content with its labels, in the manner of the suffix: a text as .md, .txt (with a sidecar), .json or .html, with the visible
+    words; a picture as .png, .jpg, .webp, .gif or .tiff.
 
     `language` is that of the visible words; by default Chinese for a text with Chinese characters, else that of messages.
 
     Raises:
-        UsageError: another suffix, or content that is not text.
+        UsageError: another suffix, or one that does not go with the content.
         MiaobiError: the disk is full, no permission, or the file read back is not what was written.
     """
+    if path.suffix.lower() in containers.SUFFIXES:
+        _write_picture(content, path)
+        return
     format = _format(path)
     if not all(isinstance(part, str) for part in content.parts):
         raise UsageError("{path}: {suffix} files hold text, and this content has other parts", path=path, suffix=path.suffix)
@@ -99,7 +130,7 @@ def write(content: Content, path: Path, *, language: str = "") -> None:
     if format.sidecar:  # first, so that a crash never leaves a text without its label
         write_text(sidecar(path), encode_sidecar(marked))
     write_text(path, format.encode(marked))
-    if read_marked(path) != marked:
+    if read_text(path) != marked:
         raise MiaobiError(
             "{path}: the file read back is not what was written (characters that {suffix} cannot hold?). Choose .txt",
             path=path,
@@ -107,11 +138,29 @@ def write(content: Content, path: Path, *, language: str = "") -> None:
         )
 
 
+def _write_picture(content: Content, path: Path) -> None:
+    """Write the one picture of a content. A lossy format changes the pixels, and the label in the file then holds the hash of both."""
+    from miaobi.trust import pictures
+
+    part = content.parts[0]
+    if len(content.parts) != 1 or not is_picture(part):
+        raise UsageError("{path}: {suffix} files hold one picture, and this content has other parts", path=path, suffix=path.suffix)
+    data = pictures.recode(part.data, containers.SUFFIXES[path.suffix.lower()])
+    sha256, label = pictures.sha256(data), dataclasses.replace(content.label, encoded_sha256="")
+    if sha256 != label.content_sha256:
+        label = dataclasses.replace(label, encoded_sha256=sha256)
+    write_bytes(path, pictures.embed(data, implicit(label), to_dict(label)))
+    back = pictures.read(path.read_bytes())
+    if (back.sha256, back.implicit, back.label) != (sha256, implicit(label), to_dict(label)):
+        raise MiaobiError("{path}: the file read back is not what was written. Choose .png", path=path)
+
+
 def read(path: Path) -> Label:
     """The label of a file.
 
     Raises:
         UsageError: no such file, an unknown suffix, or a file without a label of ours.
+        DataError: a picture that is damaged or too large.
         ArtifactError: the label is damaged or of a newer schema.
     """
     marked = read_marked(path)
@@ -120,8 +169,23 @@ def read(path: Path) -> Label:
     return from_dict(marked.label)
 
 
-def read_marked(path: Path) -> Marked:
-    """The text, both labels and the visible words of a file, as they are, nothing judged."""
+def read_marked(path: Path) -> Marked | MarkedPicture:
+    """The content and the labels of a file as they are, nothing judged. A picture is known by its first bytes, a text by its suffix."""
+    if path.suffix.lower() in FORMATS:
+        return read_text(path)
+    data = _read_bytes(path)
+    if not containers.mime_of(data) and path.suffix.lower() not in containers.SUFFIXES:
+        _format(path)
+    from miaobi.trust import pictures
+
+    try:
+        return pictures.read(data)
+    except DataError as error:
+        raise DataError("{path}: {problem}", path=path, problem=error) from None
+
+
+def read_text(path: Path) -> Marked:
+    """The text, both labels and the visible words of a text file."""
     format = _format(path)
     marked = format.decode(_read_text(path))
     if format.sidecar and sidecar(path).is_file():
@@ -138,9 +202,9 @@ def _format(path: Path) -> Format:
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise UsageError(
-            "{path}: a text is labelled in files that end in {known}, not in '{suffix}'",
+            "{path}: labels lie in files that end in {known}, not in '{suffix}'",
             path=path,
-            known=", ".join(FORMATS),
+            known=", ".join([*FORMATS, *containers.SUFFIXES]),
             suffix=path.suffix,
         )
     return found
@@ -148,12 +212,20 @@ def _format(path: Path) -> Format:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")  # bytes: line breaks stay as they are
+        return _read_bytes(path).decode("utf-8")  # bytes: line breaks stay as they are
+    except UnicodeDecodeError:
+        raise UsageError("{path} is not UTF-8 text", path=path) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read", path=path, size=size, limit=MAX_BYTES)
+        return path.read_bytes()
     except FileNotFoundError:
         raise UsageError("there is no file at {path}", path=path) from None
     except IsADirectoryError:
         raise UsageError("{path} is a folder, not a file", path=path) from None
     except PermissionError:
         raise UsageError("no permission to read {path}", path=path) from None
-    except UnicodeDecodeError:
-        raise UsageError("{path} is not UTF-8 text", path=path) from None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Card, Content, Label, Request
+from miaobi.core.types import Card, Content, Label, Media, Request
 
+if TYPE_CHECKING:
+    from miaobi.trust.formats import Marked
+    from miaobi.trust.pictures import MarkedPicture
+
+NO_REQUEST = "none"  # instead of a request's hash: no one request gives this content, it was put together from several
 _EXCERPT = 12  # characters shown of either side
 
 
@@ -21,15 +28,22 @@ class Replay:
     difference: str = ""
 
 
-def request_of(label: Label) -> Request:
-    """The request that the label records.
+def request_of(label: Label, media: Sequence[Media] = ()) -> Request:
+    """The request that the label records. Pictures that were given are not in a label, only their hashes: bring them as `media`.
 
     Raises:
-        UsageError: the label records only a part of it (earlier turns and media are not in a label), or was changed since.
+        UsageError: the label records only a part of the request, was changed since, or the media are not those of the request.
     """
-    if not replayable(label):
-        raise UsageError("this content cannot be made again: its label holds only a part of the request, or was changed")
-    return _request(label)
+    request = _request(label, media)
+    if request.sha256 == label.request_sha256:
+        return request
+    if label.parents and label.request_sha256 != NO_REQUEST:
+        raise UsageError(
+            "this content was made from other pictures, and can only be made again from the very same files; give them with --image and "
+            "--mask: {parents}",
+            parents=", ".join(label.parents),
+        )
+    raise UsageError("this content cannot be made again: its label holds only a part of the request, or was changed")
 
 
 def replayable(label: Label) -> bool:
@@ -54,11 +68,11 @@ def check_model(label: Label, card: Card) -> None:
         )
 
 
-def compare(label: Label, again: Content, *, text: str | None = None) -> Replay:
-    """Whether the content made again is the labelled one. With the original `text` the difference is shown."""
+def compare(label: Label, again: Content, *, original: Marked | MarkedPicture | None = None) -> Replay:
+    """Whether the content made again is the labelled one. With the `original` the difference is shown."""
     if again.label.content_sha256 == label.content_sha256:
         return Replay(content=again, identical=True)
-    reasons = [_difference(text, again.text) if text is not None else _hashes(label, again)]
+    reasons = [_hashes(label, again) if original is None else _difference(original, again)]
     for name in ("software", "runtime", "notes"):
         before, now = getattr(label, name), getattr(again.label, name)
         if before != now:
@@ -66,22 +80,46 @@ def compare(label: Label, again: Content, *, text: str | None = None) -> Replay:
     return Replay(content=again, identical=False, difference="; ".join(reasons))
 
 
-def _request(label: Label) -> Request:
-    return Request.of(label.prompt, seed=label.seed, **label.options)
+def _request(label: Label, media: Sequence[Media] = ()) -> Request:
+    return Request.of((label.prompt, *media), seed=label.seed, **label.options)
 
 
 def _hashes(label: Label, again: Content) -> str:
     return tr("SHA-256 {before} was made, {now} is made now", before=label.content_sha256[:16], now=again.label.content_sha256[:16])
 
 
-def _difference(before: str, now: str) -> str:
-    """The first place where two texts part."""
+def _difference(original: Marked | MarkedPicture, again: Content) -> str:
+    """Where two texts part, or how far two pictures are from each other."""
+    from miaobi.trust.formats import Marked
+
+    if isinstance(original, Marked):
+        return _between_texts(original.text, again.text)
+    return _between_pictures(original, again)
+
+
+def _between_texts(before: str, now: str) -> str:
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, now)))
     return tr(
         "from character {position} on, '{before}' became '{now}'",
         position=same + 1,
         before=before[same : same + _EXCERPT],
         now=now[same : same + _EXCERPT],
+    )
+
+
+def _between_pictures(original: MarkedPicture, again: Content) -> str:
+    """Sizes, or how many pixels differ and by how much; a lossy original is compared in its own format."""
+    from miaobi.trust import label, pictures
+
+    part = again.parts[0]
+    if not label.is_picture(part) or original.pixels.shape != (now := pictures.decode(pictures.recode(part.data, original.mime))).shape:
+        return tr("the picture has another size")
+    gaps = abs(original.pixels.astype("int16") - now).max(axis=-1)
+    return tr(
+        "{count:,} of {total:,} pixels differ, by at most {largest} of 255",
+        count=int((gaps > 0).sum()),
+        total=gaps.size,
+        largest=int(gaps.max()),
     )
 
 

@@ -1,0 +1,76 @@
+"""What a thing on disk is, as plain values: a labelled file, a model, a dataset, a run or a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from miaobi.core.artifact import MANIFEST, Artifact, open_artifact
+from miaobi.core.families import family
+from miaobi.core.recipe import Recipe
+from miaobi.core.shelf import find
+
+
+def about(thing: str | Path) -> dict[str, Any]:
+    """Its description; `kind` says what it is.
+
+    Raises:
+        UsageError: nothing of that name is here, or the file carries no label.
+    """
+    path = Path(thing)
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        return {"kind": "recipe", **Recipe.load(path).model_dump(mode="json")}
+    if path.is_file():
+        return _content(path)
+    if (path / "resolved.yaml").is_file():
+        return _run(path)
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        from miaobi.data.dataset import Dataset
+
+        dataset = Dataset.open(path)
+        return {"kind": "dataset", "folder": str(path), "sha256": dataset.sha256, **dataset.card}
+    return _model(open_artifact(find(thing)))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The label; of a picture its size too."""
+    from miaobi.trust import label
+    from miaobi.trust.formats import Marked
+
+    values, marked = label.to_dict(label.read(path)), label.read_marked(path)
+    if isinstance(marked, Marked):
+        return {"kind": "content", **values}
+    height, width = marked.pixels.shape[:2]
+    return {"kind": "content", "picture": f"{width} × {height} {marked.mime}", **values}
+
+
+def _model(artifact: Artifact) -> dict[str, Any]:
+    card, evaluation = artifact.folder / "README.md", artifact.folder / "eval.json"
+    figures = json.loads(evaluation.read_text(encoding="utf-8"))["figures"] if evaluation.is_file() else {}
+    return {
+        "kind": "model",
+        "name": artifact.name,
+        "family": artifact.family,
+        "summary": family(artifact.family).summary,
+        "licence": artifact.licence,
+        "base": artifact.base,
+        "data": list(artifact.data),
+        "source": artifact.sha256,
+        "folder": str(artifact.folder),
+        "card": str(card) if card.is_file() else "",
+        "files": {name: entry["bytes"] for name, entry in artifact.files.items()},
+        "figures": {name: figure["value"] for name, figure in figures.items()},
+    }
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    log = folder / "log.jsonl"
+    last: dict[str, Any] = {}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        event = json.loads(line)
+        last[event.get("kind", "step")] = event
+    recipe = Recipe.load(folder / "resolved.yaml")
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*") if path.suffix == "")
+    state = {"kind": "run", "name": recipe.name, "family": recipe.model.family, "steps": recipe.train.steps}
+    return {**state, "checkpoints": checkpoints, "last": last}
