@@ -38,7 +38,6 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.modulation_output = nn.Linear(config.width, 2 * config.width)
         self.output = nn.Linear(config.width, config.channels * config.patch**2)
-        self._rotations: dict[tuple[int, ...], Rotation] = {}
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew."""
@@ -74,23 +73,13 @@ class DiT(nn.Module):
             prefix = context.shape[1]
             h = torch.cat((context.to(h.dtype), h), dim=1)  # (B, L + N, W)
             mask, context = None if mask is None else F.pad(mask, (0, rows * columns), value=True), None
-        rotation = self._rotation(rows, columns, prefix, h)
+        D = self.config.width // self.config.heads
+        rotation = rotation_2d(rows, columns, D, theta=self.config.rope_theta, prefix=prefix, device=h.device)
         for block in self.blocks:
             h = block(h, modulation, rotation, context, mask)
         shift, scale = self.modulation_output(condition)[:, None].chunk(2, dim=-1)
         h = self.output(modulate(h[:, prefix:], shift, scale))  # (B, N, C * patch * patch)
         return to_picture(h, rows, columns, self.config.patch).to(x.dtype)
-
-    def _rotation(self, rows: int, columns: int, prefix: int, like: Tensor) -> Rotation:
-        """The table of a size, kept: a sampler asks for the same one at every step."""
-        key = (rows, columns, prefix)
-        if key not in self._rotations or self._rotations[key][0].device != like.device:
-            if len(self._rotations) >= 8:  # prompts of many lengths
-                self._rotations.clear()
-            D = self.config.width // self.config.heads
-            cosine, sine = rotation_2d(rows, columns, D, theta=self.config.rope_theta, prefix=prefix)
-            self._rotations[key] = cosine.to(like.device), sine.to(like.device)
-        return self._rotations[key]
 
 
 class Block(nn.Module):
@@ -127,7 +116,7 @@ class Block(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Normalised x (B, N, W), scaled and shifted by the condition (B, 1, W)."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]).to(scale.dtype), 1 + scale)
+    return torch.addcmul(shift, F.layer_norm(x, (int(x.shape[-1]),)).to(scale.dtype), 1 + scale)
 
 
 def to_patches(x: Tensor, patch: int) -> Tensor:
