@@ -75,10 +75,12 @@ class _Teller:
 
     def __call__(self, event: TrainEvent) -> None:
         values = event.values
-        self.losses |= {name: float(values[name]) for name in ("loss", "val_loss") if name in values}
+        self.losses |= {name: float(value) for name, value in values.items() if name in ("loss", "val_loss") or name.endswith("/loss")}
         detail = "  ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
         self.tick("training", event.step, event.total, detail)
         if event.kind == "evaluate":
             self.output.news("step {step}: {detail}", step=event.step, detail=detail)
+        elif event.kind == "warning":
+            self.output.news("attention: {text}", text=values["text"])
         elif event.kind == "sample":
             self.output.news("step {step}, sample of '{prompt}':\n{text}", step=event.step, prompt=values["prompt"], text=values["text"])

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from miaobi.core.errors import UsageError, unknown
+from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
 
 VERSION = 1
@@ -146,6 +147,8 @@ class Train(Schema):
     """Records that go through the network at once; the gradients of a batch add up exactly. The whole batch when absent."""
     optimizer: Optimizer = Optimizer()
     """How gradients move weights."""
+    phases: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Where a family learns in several phases: what a phase's optimizer has otherwise, such as `{discriminator: {lr: 4.0e-4}}`."""
     schedule: Schedule = Schedule()
     """The learning rate over the steps."""
     clip: float = Field(1.0, ge=0)
@@ -178,6 +181,19 @@ class Train(Schema):
     """Only operations that give the same bits every time."""
     seed: int = 0
     """Of the weights, the order of the records and dropout."""
+
+    @model_validator(mode="after")
+    def _phases_are_of_one_optimizer(self) -> Train:
+        for name, changes in self.phases.items():
+            if "name" in changes:
+                raise ValueError(tr("all phases have the optimizer of train.optimizer.name; '{name}' cannot have another", name=name))
+            self.optimizer_of(name)
+        return self
+
+    def optimizer_of(self, phase: str) -> Optimizer:
+        """The optimizer of a phase."""
+        changes = self.phases.get(phase, {})
+        return Optimizer.model_validate(self.optimizer.model_dump() | changes) if changes else self.optimizer
 
 
 class Adapt(Schema):

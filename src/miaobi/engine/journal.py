@@ -1,5 +1,7 @@
 """What a run writes about itself: `log.jsonl` row by row, TensorBoard by choice, samples, and a plot of the loss at the end.
 
+Texts that were sampled are rows of `samples.jsonl`; pictures are sheets in `samples/`, and the rows name them.
+
 A row is one `write` of one line, so kill -9 can cut at most the last one; a resumed run drops the rows of steps that it will do again.
 """
 
@@ -7,20 +9,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import explain_os_errors, write_text
+from miaobi.core.artifact import explain_os_errors, write_bytes, write_text
 from miaobi.core.errors import MissingExtra
 
 LOG, SAMPLES, PLOT = "log.jsonl", "samples.jsonl", "loss.svg"
+SHEETS = "samples"  # the folder of sampled pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainEvent:
-    """What a training tells its watcher. `kind`: start, step, evaluate, sample, checkpoint, done."""
+    """What a training tells its watcher. `kind`: start, step, evaluate, sample, checkpoint, warning, done."""
 
     kind: str
     step: int
@@ -47,6 +50,9 @@ class Journal:
                 rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
                 kept = [line for line in rows if 0 < json.loads(line)["step"] <= step]
                 write_text(path, "".join(line + "\n" for line in kept))
+        for sheet in (self.folder / SHEETS).glob("step-*.png"):
+            if sheet.name > _sheet(step):
+                sheet.unlink()
 
     def tell(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Tell the watcher only."""
@@ -67,6 +73,17 @@ class Journal:
             self._board.add_text(prompt or "sample", text, step)
         self.tell("sample", step, {"prompt": prompt, "text": text})
 
+    def pictures(self, step: int, prompts: Sequence[str], sheet: bytes) -> None:
+        """Keep what the model draws at this step: one labelled PNG of all prompts' pictures."""
+        path = self.folder / SHEETS / _sheet(step)
+        write_bytes(path, sheet)
+        self._append(SAMPLES, {"step": step, "prompts": list(prompts), "file": path.relative_to(self.folder).as_posix()})
+        if self._board is not None:
+            from miaobi.data import pictures
+
+            self._board.add_image("samples", pictures.over(pictures.decode(sheet)), step, dataformats="HWC")
+        self.tell("sample", step, {"prompt": ", ".join(filter(None, prompts)), "text": str(path)})
+
     def finish(self) -> None:
         """Draw `loss.svg` and close TensorBoard's file."""
         from miaobi.engine.report.log import loss_plot
@@ -80,6 +97,10 @@ class Journal:
         path = self.folder / name
         with explain_os_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _sheet(step: int) -> str:
+    return f"step-{step:06d}.png"
 
 
 def _board(folder: Path) -> Any:

@@ -14,23 +14,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from miaobi.core.artifact import new_folder, seal, write_text
-from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
+from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.protocols import Fitter, Learner, Loss
 from miaobi.core.recipe import Recipe
-from miaobi.core.types import Piece, Record, Request, Verb
+from miaobi.core.types import Record, Verb
 from miaobi.engine import checkpoint
 from miaobi.engine.batches import Batches, micro_batches
 from miaobi.engine.journal import Journal, OnEvent
 from miaobi.engine.optim import Average, learning_rate, make_optimizer, tables_of
 from miaobi.engine.precision import Precision, choose_precision
+from miaobi.engine.preview import preview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,15 @@ class TrainResult:
     train_loss: float
     val_loss: float | None
     interrupted: bool = False
+
+
+@runtime_checkable
+class Critical(Protocol):
+    """A learner that watches how it learns."""
+
+    def concerns(self) -> Sequence[str]:
+        """What a person should know before using the finished model, in sentences; nothing when all went well."""
+        ...
 
 
 class Interrupted(Exception):
@@ -172,8 +182,11 @@ class _Run:
         self.precision: Precision = saved.state["precision"] if saved else choose_precision(self.section.precision, self.device)
         tables = tables_of(self.network)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        for phase in self.section.phases:
+            if phase not in self.learner.phases:
+                raise unknown("phase", phase, self.learner.phases)
         self.optimizers = {
-            phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer, tables=tables, dtype=dtype)
+            phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer_of(phase), tables=tables, dtype=dtype)
             for phase in self.learner.phases
         }
         self.average = Average(self.network, self.section.ema) if self.section.ema else None
@@ -252,13 +265,13 @@ class _Run:
         """Every phase once: accumulate the summed loss over micro-batches, divide by the whole count, clip, move."""
         start = time.perf_counter()
         epoch, indices = self.batches.at(self.step)
-        rate = self.section.optimizer.lr * learning_rate(self.step, self.section.steps, self.section.schedule)
+        share = learning_rate(self.step, self.section.steps, self.section.schedule)
         logs: dict[str, float] = {}
         units = 0
         self.network.train()
         for phase, optimizer in self.optimizers.items():
             loss, count, sums = self._accumulate(phase, indices)
-            norm = self._move(phase, optimizer, count, rate)
+            norm = self._move(phase, optimizer, count, self.section.optimizer_of(phase).lr * share)
             prefix = "" if len(self.optimizers) == 1 else f"{phase}/"
             logs |= {f"{prefix}loss": loss / max(count, 1), f"{prefix}grad_norm": norm}
             logs |= {prefix + name: value / max(count, 1) for name, value in sums.items()}
@@ -269,18 +282,19 @@ class _Run:
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
         self._window = (self._window[0] + units, self._window[1] + elapsed)
-        self.train_loss = next(iter(logs.values()))
-        if not np.isfinite(self.train_loss):
+        losses = [value for name, value in logs.items() if name.rpartition("/")[2] == "loss"]
+        self.train_loss = losses[0]
+        if not np.isfinite(losses).all():
             raise MiaobiError(
                 "the loss became {loss} at step {step}; lower train.optimizer.lr or raise train.schedule.warmup",
-                loss=self.train_loss,
+                loss=next(loss for loss in losses if not np.isfinite(loss)),
                 step=self.step,
             )
         if self.step % self.section.log_every == 0 or self.step == self.section.steps:
             rounded = {name: float(f"{value:.7g}") for name, value in logs.items()}
             speed = {"units_per_second": round(self._window[0] / self._window[1], 1), "seconds": round(self.seconds, 2)}
             self._window = (0, 0.0)
-            self.journal.log("step", self.step, {"epoch": epoch, **rounded, "lr": rate, **speed})
+            self.journal.log("step", self.step, {"epoch": epoch, **rounded, "lr": self.section.optimizer.lr * share, **speed})
 
     def _accumulate(self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, dict[str, float]]:
         """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs."""
@@ -288,10 +302,12 @@ class _Run:
             parameter.grad = None
         total, count = 0.0, 0
         sums: dict[str, float] = {}
+        turn = self.learner.phases.index(phase)  # each phase draws noise of its own
         for number, part in enumerate(micro_batches(indices, self.section.micro)):
             if self.stopping.is_set():
                 raise Interrupted
-            loss = self._loss([self.records[int(i)] for i in part], phase, (self.section.seed, self.step, number))
+            key = (self.section.seed, self.step, number, *([turn] if turn else []))
+            loss = self._loss([self.records[int(i)] for i in part], phase, key)
             loss.total.backward()  # type: ignore[no-untyped-call]
             total += loss.total.item()
             count += loss.count
@@ -358,15 +374,9 @@ class _Run:
         self.journal.log("evaluate", self.step, {"val_loss": float(f"{self.val_loss:.7g}"), "best": self.best, "best_step": self.best_step})
 
     def _sample(self) -> None:
-        """Generate the recipe's prompts with the weights of now, into `samples.jsonl`."""
-        section = self.recipe.generate
+        """Generate the recipe's prompts with the weights of now, into `samples.jsonl` and `samples/`."""
         with self._kept_weights():
-            for number, prompt in enumerate(section.prompts or [""]):
-                request = Request.of(prompt, seed=section.seed + number, **section.options)
-                text = "".join(
-                    chunk.part for chunk in self.learner.generate(request) if isinstance(chunk, Piece) and isinstance(chunk.part, str)
-                )
-                self.journal.sample(self.step, prompt, text)
+            preview(self.learner, self.recipe.generate, self._evaluation, self.journal, self.step)
 
     # ------------------------------------------------------------------ keeping
 
@@ -404,6 +414,9 @@ class _Run:
                 base = self.recipe.model.base
                 seal(new, family=self.kind.name, name=self.recipe.name, licence=self.recipe.trust.licence, base=base, data=tuple(data))
             self.journal.finish()
+            if isinstance(self.learner, Critical):
+                for text in self.learner.concerns():
+                    self.journal.tell("warning", self.step, {"text": text})
             self.journal.tell("done", self.step, {"artifact": str(target), "seconds": round(self.seconds, 1)})
         return TrainResult(
             run=self.folder,

@@ -76,9 +76,11 @@ def loss_plot(log: Path, out: Path) -> Path | None:
     """
     assert out.suffix == ".svg", "the plot is SVG"
     found = read_log(log)
-    training = found.series("loss", label=tr("training loss"))
+    phases = [name for name in found.values if name.endswith("/loss")]  # a family that learns in several phases has a loss in each
+    training = [found.series(name, colour=number, label=name.removesuffix("/loss")) for number, name in enumerate(phases)]
+    training = training or [found.series("loss", label=tr("training loss"))]
     validation = found.series("val_loss", colour=4, label=tr("validation loss"))
-    drawing = lines([training, validation], x_label=tr("step"), y_label=tr("loss (nats)"))
+    drawing = lines([*training, validation], x_label=tr("step"), y_label=tr("loss (nats)"))
     if not drawing:
         return None
     write_text(out, standalone(drawing) + "\n")
