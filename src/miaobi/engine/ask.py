@@ -114,7 +114,17 @@ def in_each_language(record: Record) -> list[Record]:
 
 
 def as_record(made: Sample, number: int) -> Record:
-    """A generated picture with what was asked for: what the held-out record says, else the label's style."""
-    label = made.content.label
-    meta = dict(made.reference.meta) if made.reference else {"style": label.options.get("style", "")}
+    """A generated picture with what it was asked for, and no more: a caption or a class that stood in the prompt, a style."""
+    label, real = made.content.label, made.reference.meta if made.reference else {}
+    meta = {key: real[key] for key in ("concept", "class") if key in real and label.prompt}
+    if meta.get("class") != label.prompt:
+        meta.pop("class", None)
+    captions = {language: [label.prompt] for language in real.get("caption", {}) if label.prompt in _texts(real["caption"][language])}
+    style = str(label.options.get("style") or "")
+    meta |= {"caption": captions} if captions else {}
+    meta |= {"style": style} if style else {}
     return Record(id=f"{number}", parts=tuple(part for part in made.content.parts if isinstance(part, Media)), meta=meta)
+
+
+def _texts(captions: str | Sequence[str]) -> Sequence[str]:
+    return [captions] if isinstance(captions, str) else captions

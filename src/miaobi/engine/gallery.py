@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
 from miaobi.core.types import Media, Modality, Record
-from miaobi.data.pictures import Pixels, decode
+from miaobi.data.pictures import Pixels, decode, render_svg
 from miaobi.engine import features
 
 if TYPE_CHECKING:
     from miaobi.engine.metrics.retrieval import ImageText
 
 CHUNK = 256  # so many pictures are decoded at once
+DRAWN = 128  # pixels of a drawing that has no size of its own
 LANGUAGES = ("zh", "en")
 
 
@@ -120,7 +121,7 @@ def _decoded(record: Record) -> Pixels:
     for part in record.parts:
         if isinstance(part, Media) and part.modality is Modality.IMAGE:
             try:
-                return decode(part.data)
+                return render_svg(part.data, DRAWN) if part.mime == "image/svg+xml" else decode(part.data)
             except DataError as error:
                 raise DataError("the picture of {id} cannot be read: {problem}", id=record.id, problem=str(error)) from None
     raise DataError("record {id} has no picture", id=record.id)

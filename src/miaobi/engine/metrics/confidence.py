@@ -49,7 +49,7 @@ def ratio(
     _check(top, bottom)
     shape = transform or (lambda values: values)
     value = float(shape(np.asarray(top.sum() / bottom.sum())))
-    low, high, interval = _ratio_interval(top, bottom, shape, seed)
+    low, high, interval = _ratio_interval(top, bottom, shape, seed, flags=unit == "share")
     return Figure(
         value=value,
         low=low,
@@ -238,11 +238,13 @@ def weak(count: int) -> str:
     return "few records: take the interval as a hint" if count < FEW else ""
 
 
-def _ratio_interval(top: Floats, bottom: Floats, shape: Callable[[Floats], Floats], seed: int) -> tuple[float | None, float | None, str]:
+def _ratio_interval(
+    top: Floats, bottom: Floats, shape: Callable[[Floats], Floats], seed: int, *, flags: bool
+) -> tuple[float | None, float | None, str]:
     """The interval and its name; nothing for a single record, Wilson's for flags that are all the same."""
     if len(top) < 2:
         return None, None, ""
-    if (bottom == 1).all() and (top == top[0]).all() and top[0] in (0.0, 1.0):
+    if flags and (bottom == 1).all() and (top == top[0]).all() and top[0] in (0.0, 1.0):
         return *wilson(float(top.sum()), len(top)), "wilson"
     low, high = _quantiles(shape(np.concatenate(_resampled_ratios(top, bottom, seed))))
     return low, high, "bootstrap"

@@ -33,10 +33,7 @@ PerPicture = Callable[[NDArray[np.float32], NDArray[np.float32]], Floats]
 def frechet(evidence: Evidence) -> dict[str, Figure]:
     """Fréchet distance of the made pictures' features from those of held-out ones (Heusel et al. 2017), by EfficientNet-lite0."""
     found = _between(frechet_distance, evidence)
-    return {
-        suffix: replace(figure, note=figure.note or (SMALL_SET if figure.count <= features.WIDTH else ""))
-        for suffix, figure in found.items()
-    }
+    return {suffix: _distance(figure) for suffix, figure in found.items()}
 
 
 @metric("kernel", needs=["samples", "features"])
@@ -175,6 +172,12 @@ def _between(distance: Between, evidence: Evidence) -> dict[str, Figure]:
     if len(shown.control) > 1:
         figures["real"] = statistic_between(distance, shown.control.features, real, seed=evidence.seed)
     return figures
+
+
+def _distance(figure: Figure) -> Figure:
+    """A Fréchet distance is not below 0, whatever a resampling says, and the distance of a small set is too large."""
+    low = None if figure.low is None else max(0.0, figure.low)
+    return replace(figure, low=low, note=figure.note or (SMALL_SET if figure.count <= features.WIDTH else ""))
 
 
 def _per_picture(of: PerPicture, evidence: Evidence, unit: str) -> dict[str, Figure]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from miaobi.core.errors import ArtifactError
-from miaobi.core.types import Card, Chunk, Request
+from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common import text_units
 from miaobi.models.common.picture_codec import Floats
+from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.diffusion.family import FAMILY
 from miaobi.models.diffusion.paint import Condition, paint
@@ -47,6 +48,13 @@ class DiffusionRuntime:
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Pictures; see `paint.paint`."""
         yield from paint(self, request)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked for the record; an upscaler is asked with a picture, so it has no such request."""
+        codec = self.codec
+        if self.config.upscale > 1:
+            return None
+        return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
 
     def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
         """What the network is told of each text, in one style and class."""

@@ -28,6 +28,7 @@ from miaobi.models.common import traced_graph
 from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
 from miaobi.models.common.language import export_graphs, load_network, new_network, save_network, shape
 from miaobi.models.common.picture_codec import Floats, PictureCodec, Pixels, class_names
+from miaobi.models.common.record_request import request_of
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.vae.draw import draw, reconstruct
 from miaobi.models.vae.family import FAMILY
@@ -192,6 +193,10 @@ class VAE:
         """Samples, reconstructions or walks."""
         self.network.eval()
         yield from draw(self, request)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked for the record: its class, where the model has classes."""
+        return request_of(record, classes=self.classes)
 
     def reconstruct(self, pictures: Sequence[Pixels], /) -> list[Pixels]:
         """Pictures through encoder and decoder, at the model's size."""

@@ -12,10 +12,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from miaobi.core.errors import ArtifactError
-from miaobi.core.types import Card, Chunk, Request
+from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.engine.sampling.stepper import Stepper
 from miaobi.models.common.decoder_runtime import OnnxStepper
 from miaobi.models.common.picture_codec import Floats, Pixels
+from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.vae.draw import draw, reconstruct
 from miaobi.models.vae.family import FAMILY
@@ -55,6 +56,10 @@ class VAERuntime:
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Samples, reconstructions or walks."""
         yield from draw(self, request)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked for the record: its class, where the model has classes."""
+        return request_of(record, classes=self.classes)
 
     def reconstruct(self, pictures: Sequence[Pixels], /) -> list[Pixels]:
         """Pictures through encoder and decoder, at the model's size."""
