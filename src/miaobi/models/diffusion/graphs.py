@@ -1,33 +1,30 @@
 """The parts of a diffusion model as graphs for the light runtime: the denoising network, and the two halves of a latent model's codec.
 
-The text encoder needs none: it is a few matrices, which NumPy multiplies (`text_units.encode`).
+The text encoder needs none: it is a few matrices, which NumPy multiplies (`text_units.encode`). Eight bits take the ranges of their numbers
+from pictures that the model draws on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from miaobi.models.common.traced_graph import export
-from miaobi.models.diffusion.network import Network, condition_width
+from miaobi.core.errors import unknown
+from miaobi.engine.sampling.denoise import denoiser, euler
+from miaobi.engine.sampling.noise import Process
+from miaobi.models.common import picture_graph, traced_graph
+from miaobi.models.common.picture_graph import Inputs
+from miaobi.models.common.picture_nodes import Precision
+from miaobi.models.diffusion.network import Network
 
 DENOISER, ENCODER, DECODER = "denoiser", "encoder", "decoder"
-
-
-class _Predicting(nn.Module):
-    """The denoising network with the inputs that it has, in order."""
-
-    def __init__(self, network: Network, names: Sequence[str]) -> None:
-        super().__init__()
-        self.network, self.names = network, tuple(names)
-
-    def forward(self, *values: Tensor) -> Tensor:
-        given = dict(zip(self.names, values, strict=True))
-        prediction: Tensor = self.network(given["x"], given["time"], given.get("vector"), given.get("tokens"), given.get("low"))
-        return prediction
+DRAWN, STEPS = 8, 6  # pictures, and steps of each, that the ranges are taken from
+FORMATS = ("fp32", "fp16", "int8")
 
 
 class _Encoding(nn.Module):
@@ -55,30 +52,61 @@ def write(network: Network, shape: tuple[int, int, int], folder: Path, *, format
 
     Args:
         shape: (C, H, W) of what is denoised.
+
+    Raises:
+        UsageError: an unknown format.
     """
+    for form in formats:
+        if form not in FORMATS:
+            raise unknown("format", form, FORMATS)
     network = network.eval()
-    generator = torch.Generator().manual_seed(0)
-    inputs = _example(network, shape, generator)
-    errors: dict[str, dict[str, float]] = {form: {} for form in formats}
-    parts: list[tuple[nn.Module, str, Mapping[str, Tensor]]] = [(_Predicting(network, list(inputs)), DENOISER, inputs)]
-    if network.autoencoder is not None:
-        own = network.autoencoder.config
-        pixels = torch.rand((2, own.channels, own.size, own.size), generator=generator) * 2 - 1
-        parts += [(_Encoding(network), ENCODER, {"pixels": pixels}), (_Decoding(network), DECODER, {"latents": inputs["x"]})]
-    for module, name, given in parts:
-        for form, found in export(module, folder, name, given, formats=formats).items():
-            errors[form] |= found
+    samples = list(_samples(network, shape))
+    found = picture_graph.export(
+        network.backbone, folder, samples=samples, precisions=[cast("Precision", form) for form in formats], name=DENOISER
+    )
+    errors = {form: {f"{DENOISER}_error": error} for form, error in found.items()}
+    for module, name, given in _codec(network, samples):
+        plain = [form for form in formats if form in traced_graph.FORMATS] or ["int8"]
+        for form, figures in traced_graph.export(module, folder, name, given, formats=plain).items():
+            errors.setdefault(form, {}).update(figures)
     return errors
 
 
-def _example(network: Network, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:
-    """Inputs of two pictures."""
+def _codec(network: Network, samples: Sequence[Inputs]) -> Iterator[tuple[nn.Module, str, Mapping[str, Tensor]]]:
+    """Decoder and encoder of a latent model, and what to compare them on: the last pictures that were drawn."""
+    if network.autoencoder is None:
+        return
+    latents = torch.from_numpy(samples[-1]["x"][:2])
+    decoding = _Decoding(network)
+    yield decoding, DECODER, {"latents": latents}
+    with torch.inference_mode():
+        pixels = decoding(latents)
+    yield _Encoding(network), ENCODER, {"pixels": pixels.clone()}
+
+
+@torch.inference_mode()
+def _samples(network: Network, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]]:
+    """What the network is shown while it draws: inputs at every step, under conditions drawn at random."""
+    rng = np.random.default_rng(0)
     config = network.config
-    inputs = {"x": torch.randn((2, *shape), generator=generator), "time": torch.tensor([0.3, 0.8])}
-    if network.text is not None or network.style is not None or network.label is not None:
-        inputs["vector"] = torch.randn((2, condition_width(config)), generator=generator)
-    if network.text is not None and config.text_tokens:
-        inputs["tokens"] = torch.randn((2, config.text_tokens, condition_width(config)), generator=generator)
-    if config.upscale > 1:
-        inputs["low"] = torch.randn((2, *shape), generator=generator)
-    return inputs
+    rows = None
+    if network.text is not None:
+        drawn = np.zeros((DRAWN, 4, 8), dtype=np.int64)
+        drawn[1:, :, :2] = rng.integers(1, len(network.words) + 1, (DRAWN - 1, 4, 2))  # the first is told nothing
+        rows = torch.from_numpy(drawn)
+    told = [None if t is None else torch.from_numpy(rng.integers(0, t.num_embeddings, DRAWN)) for t in (network.style, network.label)]
+    vector, tokens = network.condition(rows, *told)
+    conditions = {name: part.numpy() for name, part in (("vector", vector), ("tokens", tokens)) if part is not None}
+    x = rng.standard_normal((DRAWN, *shape), dtype=np.float32)
+    low = [np.clip(rng.standard_normal((DRAWN, *shape), dtype=np.float32), -1, 1)] if config.upscale > 1 else []
+    seen: list[dict[str, Any]] = []
+
+    def predict(x: Any, time: float) -> Any:
+        inputs = {"x": np.concatenate([x, *low], axis=1).astype(np.float32), "time": np.full(len(x), time, dtype=np.float32)}
+        seen.append(inputs | conditions)
+        tensors = {name: torch.from_numpy(values) for name, values in seen[-1].items()}
+        return network.backbone(**tensors).numpy()
+
+    for _ in euler(denoiser(predict, config.predict), x, Process(config.schedule).levels(STEPS)):
+        pass
+    yield from seen

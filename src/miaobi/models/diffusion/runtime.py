@@ -16,6 +16,8 @@ from miaobi.core.errors import ArtifactError
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common import text_units
 from miaobi.models.common.picture_codec import Floats
+from miaobi.models.common.picture_runtime import PictureRuntime
+from miaobi.models.common.picture_runtime import find as find_graph
 from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.diffusion.family import FAMILY
@@ -35,7 +37,7 @@ class DiffusionRuntime:
         self._weights = self._read()
         self.codec = make_codec(self.config, words=self._weights.pop("words", None), styles=self.stored.styles, classes=self.stored.classes)
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
-        self._denoiser = open_graph(folder, "denoiser", threads=threads)
+        self._denoiser = PictureRuntime(find_graph(folder, "denoiser"), threads=threads)
 
     @cached_property
     def _encoder(self) -> Session:
@@ -72,8 +74,8 @@ class DiffusionRuntime:
 
     def predict(self, x: Floats, time: float, condition: Condition, low: Floats | None, /) -> Floats:
         """The network's prediction."""
-        given = {"x": x, "time": np.full(len(x), time), "vector": condition.vector, "tokens": condition.tokens, "low": low}
-        return self._denoiser.run({name: np.asarray(values, dtype=np.float32) for name, values in given.items() if values is not None})
+        x = x if low is None else np.concatenate([x, low], axis=1)
+        return self._denoiser(x, time, vector=condition.vector, tokens=condition.tokens)
 
     def encode(self, pixels: Floats, /) -> Floats:
         """Pixels or latents of pictures."""
