@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from miaobi.core.errors import UsageError, unknown
 from miaobi.core.language import tr
@@ -18,6 +18,11 @@ from miaobi.core.schema import Schema, validate
 
 VERSION = 1
 Step = str | dict[str, Any]
+
+
+def _without_unset(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Plain values without the younger keys that say nothing: a data section of before keeps its hash, and so its data set."""
+    return {key: value for key, value in values.items() if value or key not in names}
 
 
 class Source(Schema):
@@ -35,6 +40,12 @@ class Source(Schema):
     """The licence of what comes from here; it goes into the data card and the model card."""
     encoding: str = ""
     """Detected when empty."""
+    shape: list[int] = Field(default_factory=list, max_length=2)
+    """Height and width of pictures that `fields.image` names as rows of numbers: `[28, 28]`."""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unset(plain(self), ("shape",))
 
 
 class Split(Schema):
@@ -46,6 +57,26 @@ class Split(Schema):
     """A further share, for `evaluate.split: test`."""
     seed: int = 0
     """Which records are held out."""
+    by: str = ""
+    """A field of meta whose equal values stay on one side: `concept`."""
+    hold: int = Field(0, ge=0)
+    """So many values of `by` go whole into the split `test`; their records have `held: group` in meta."""
+    pairs: int = Field(0, ge=0)
+    """So many pairs of `by` and `across` go into `test` whose value of `by` stays in training otherwise; they have `held: pair` in meta."""
+    across: str = ""
+    """The field of meta that tells records of one value of `by` apart: `style`."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Split:
+        if (self.hold or self.pairs) and not self.by:
+            raise ValueError("`hold` and `pairs` need `by`, the field of meta whose values are held out")
+        if self.pairs and not self.across:
+            raise ValueError("`pairs` needs `across`, the field of meta that tells the records of one value of `by` apart")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unset(plain(self), ("by", "hold", "pairs", "across"))
 
 
 class Tokenizer(Schema):
@@ -246,8 +277,8 @@ class Trust(Schema):
 
     licence: str = ""
     """The licence of the model, for its manifest and card."""
-    watermark: str = ""
-    """The watermark that outputs carry, where the family has one."""
+    watermark: Literal["", "image"] = ""
+    """The watermark that outputs carry: `image`, an invisible mark in the pixels of pictures, or none."""
 
 
 class Scale(Schema):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from array import array
@@ -16,43 +17,61 @@ import numpy as np
 from miaobi.core.artifact import file_sha256, write_text
 from miaobi.core.types import canonical_json
 from miaobi.data import card, tokenizers
+from miaobi.data.contact import Contact
 from miaobi.data.dataset import FORMAT, MANIFEST, SPLITS, Split, _Shard
 from miaobi.data.duplicates import KEPT, NEAR, Marks, Part, Parts, side_of
+from miaobi.data.holdout import HELD, NOT_HELD
 from miaobi.data.plan import Plan
+from miaobi.data.records import line_of, num_media_bytes
 from miaobi.data.statistics import Statistics
 from miaobi.data.worker import dropped_path
 
 SHARD_BYTES = 64 << 20
+MEDIA_BYTES = 1 << 30
+TEST = SPLITS.index("test")
 DROPPED = "dropped.jsonl"
 
 
 class _Writer:
-    """Lines into shards of one side, each with its offsets."""
+    """Lines and the bytes of their media into shards of one side, each with its offsets."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder, self._split = folder, split
         self._file: IO[bytes] | None = None
-        self._offsets = array("Q")
+        self._blobs: IO[bytes] | None = None
+        self._offsets, self._blob_offsets = array("Q"), array("Q")
         self.shards: list[dict[str, Any]] = []
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: bytes, blob: bytes) -> None:
         if self._file is None:
             name = f"{self._split}-{len(self.shards):05d}.jsonl"
             self.shards.append({"file": name, "records": 0})
-            self._file, self._offsets = (self._folder / name).open("wb"), array("Q", [0])
+            self._file, self._offsets, self._blob_offsets = (self._folder / name).open("wb"), array("Q", [0]), array("Q", [0])
         self._file.write(line)
+        if blob:
+            self._blobs = self._blobs or self._path.with_suffix(".media").open("wb")
+            self._blobs.write(blob)
         self._offsets.append(self._offsets[-1] + len(line))
+        self._blob_offsets.append(self._blob_offsets[-1] + len(blob))
         self.shards[-1]["records"] += 1
-        if self._offsets[-1] >= SHARD_BYTES:
+        if self._offsets[-1] >= SHARD_BYTES or self._blob_offsets[-1] >= MEDIA_BYTES:
             self.close()
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / str(self.shards[-1]["file"])
 
     def close(self) -> None:
         if self._file is None:
             return
         self._file.close()
         self._file = None
-        path = self._folder / self.shards[-1]["file"]
-        np.save(path.with_suffix(".offsets.npy"), np.frombuffer(self._offsets, dtype=np.uint64))
+        np.save(self._path.with_suffix(".offsets.npy"), np.frombuffer(self._offsets, dtype=np.uint64))
+        if self._blobs is not None:
+            self._blobs.close()
+            self._blobs = None
+            self.shards[-1]["media"] = self._path.with_suffix(".media").name
+            np.save(self._path.with_suffix(".media.npy"), np.frombuffer(self._blob_offsets, dtype=np.uint64))
 
 
 def assemble(
@@ -68,7 +87,7 @@ def assemble(
     on_progress: Callable[[str, int, int | None], None],
 ) -> None:
     """Write the whole data set to `folder`; `dataset.json` comes last."""
-    statistics = Statistics(len(plan.sources))
+    statistics, contact = Statistics(len(plan.sources)), Contact()
     writers = [_Writer(folder, split) for split in SPLITS]
     dropped = Counter(dropped)
     with (folder / DROPPED).open("wb") as dropped_file:
@@ -80,19 +99,21 @@ def assemble(
             start = parts.starts[number]
             stop = start + part.num_records
             sides = side_of(marks.side[start:stop], val=plan.section.split.val, test=plan.section.split.test, seed=plan.section.split.seed)
-            _part(part, parts, marks, start, sides, writers, dropped_file, dropped, statistics)
+            sides[marks.held[start:stop] != NOT_HELD] = TEST
+            _part(part, parts, marks, start, sides, writers, dropped_file, dropped, statistics, contact)
             on_progress("write", stop, parts.num_records)
     for writer in writers:
         writer.close()
     shards = {split: writer.shards for split, writer in zip(SPLITS, writers, strict=True)}
     if plan.section.tokenizer is not None:
         on_progress("tokenizer", 0, None)
-        train = Split("train", [_Shard(folder / shard["file"], shard["records"]) for shard in shards["train"]], [{} for _ in plan.sources])
+        opened = [_Shard(folder / shard["file"], shard["records"], media="media" in shard) for shard in shards["train"]]
+        train = Split("train", opened, [{} for _ in plan.sources])
         tokenizers.train(plan.section.tokenizer, train, statistics.characters["train"], folder / "tokenizer.json")
     on_progress("card", 0, None)
     _licences(plan, folder)
     manifest = _manifest(plan, folder, shards, name)
-    card.write(folder, plan, statistics, manifest, dropped=dropped, read=read)
+    card.write(folder, plan, statistics, manifest, contact, dropped=dropped, read=read)
     write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -106,15 +127,22 @@ def _part(
     dropped_file: IO[bytes],
     dropped: Counter[str],
     statistics: Statistics,
+    contact: Contact,
 ) -> None:
-    """The lines of one part, each to its place."""
+    """The lines of one part, each to its place, and the bytes of their media with them."""
     fates = marks.fate[start : start + part.num_records].tolist()
-    with part.lines.open("rb") as file:
+    held = marks.held[start : start + part.num_records].tolist()
+    with part.lines.open("rb") as file, _blobs_of(part) as blobs:
         for row, (line, fate, side) in enumerate(zip(file, fates, sides.tolist(), strict=True)):
             values = json.loads(line)
+            blob = blobs.read(num_media_bytes(values))
             if fate == KEPT:
-                writers[side].write(line)
+                if held[row] != NOT_HELD:
+                    values["meta"]["held"] = HELD[held[row]]
+                    line = line_of(values)
+                writers[side].write(line, blob)
                 statistics.add(SPLITS[side], values)
+                contact.add(int(marks.side[start + row]), values, blob)
                 continue
             original = json.loads(parts.line(int(marks.original[start + row])))["id"]
             reason = "near_duplicate" if fate == NEAR else "duplicate"
@@ -127,6 +155,12 @@ def _part(
                 **{key: values[key] for key in ("text", "meta", "source")},
             }
             dropped_file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n")
+
+
+def _blobs_of(part: Part) -> IO[bytes]:
+    """The bytes of a part's media; none in a part of texts."""
+    path = part.lines.with_suffix(".media")
+    return path.open("rb") if path.is_file() else io.BytesIO()
 
 
 def _licences(plan: Plan, folder: Path) -> None:
@@ -143,9 +177,11 @@ def _manifest(plan: Plan, folder: Path, shards: Mapping[str, Any], name: str) ->
     files = {
         path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
-        if path.suffix in (".jsonl", ".npy") or path.name == "tokenizer.json"
+        if path.suffix in (".jsonl", ".npy", ".media") or path.name == "tokenizer.json"
     }
-    hashes = [[split, files[shard["file"]]["sha256"]] for split in SPLITS for shard in shards[split]]
+    hashes = [
+        [split, *(files[shard[key]]["sha256"] for key in ("file", "media") if key in shard)] for split in SPLITS for shard in shards[split]
+    ]
     return {
         "format": FORMAT,
         "name": name,

@@ -14,19 +14,29 @@ from typing import Any
 
 import yaml
 
-from miaobi.core.artifact import write_text
+from miaobi.core.artifact import write_bytes, write_text
 from miaobi.data import plots
+from miaobi.data.contact import Contact
 from miaobi.data.dataset import SPLITS
+from miaobi.data.pictures import encode
 from miaobi.data.plan import Plan
 from miaobi.data.statistics import Statistics
 
 MOST_SHOWN = 20
+CONTACT = "contact.png"
+_COUNTED = ("sizes", "formats", "captioned", "captions")
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
-def write(folder: Path, plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], *, dropped: Counter[str], read: int) -> None:
-    """Write card.json, the plots and README.md into `folder`."""
+def write(
+    folder: Path, plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], contact: Contact, *, dropped: Counter[str], read: int
+) -> None:
+    """Write card.json, the plots, the contact sheet of pictures and README.md into `folder`."""
     values = describe(plan, statistics, manifest, dropped=dropped, read=read)
+    sheet = contact.sheet()
+    if sheet is not None:
+        values["pictures"] = _pictures(statistics, contact)
+        write_bytes(folder / CONTACT, encode(sheet))
     write_text(folder / "card.json", json.dumps(values, ensure_ascii=False, indent=1) + "\n")
     write_text(folder / "README.md", markdown(values, plots.write(folder / "plots", values)))
 
@@ -48,6 +58,14 @@ def describe(plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], *,
         "meta": {key: _categories(counter) for key, counter in sorted(statistics.meta.items()) if counter},
         "tokenizer": plan.section.tokenizer.model_dump(mode="json") if plan.section.tokenizer else None,
     }
+
+
+def _pictures(statistics: Statistics, contact: Contact) -> dict[str, Any]:
+    """How many pictures there are, of which sizes and formats, described in which languages; `rows` are those of the contact sheet."""
+    counts = statistics.pictures
+    kinds = {kind: {key.split(" ", 1)[1]: count for key, count in _largest(counts) if key.startswith(f"{kind} ")} for kind in _COUNTED}
+    sizes = dict(list(kinds["sizes"].items())[:MOST_SHOWN])
+    return {"number": counts["pictures all"], "bytes": statistics.picture_bytes, **kinds, "sizes": sizes, "rows": contact.rows}
 
 
 def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -83,6 +101,22 @@ def _characters(characters: Mapping[str, Counter[str]]) -> dict[str, Any]:
     return {"total": total, "distinct": len(counts), "cover_99.5%": enough, **{name: characters[name].total() for name in SPLITS}}
 
 
+def _picture_sections(card: Mapping[str, Any]) -> list[str]:
+    """Sizes, formats and captions, and the contact sheet."""
+    pictures = card.get("pictures")
+    if not pictures:
+        return []
+    rows = [(kind, ", ".join(f"{name} ({count:,})" for name, count in pictures[kind].items()) or "–") for kind in _COUNTED]
+    lines = "; ".join(map(_cell, pictures["rows"]))
+    return [
+        "## Pictures",
+        f"{pictures['number']:,} pictures, {pictures['bytes'] / 1e6:.1f} MB; `captioned` counts the records with a caption in a language.",
+        _table(("", "pictures"), rows),
+        f"![contact sheet]({CONTACT})",
+        f"Rows from above: {lines}." if len(pictures["rows"]) > 1 else "",
+    ]
+
+
 def _categories(counter: Counter[str]) -> dict[str, Any]:
     """The commonest values of a field of meta."""
     return {"distinct": len(counter), "most": dict(_largest(counter)[:MOST_SHOWN])}
@@ -97,6 +131,7 @@ def markdown(card: Mapping[str, Any], images: Sequence[str]) -> str:
         f"# {_cell(card['name'])}",
         f"{records['kept']:,} records of {records['read']:,} read; {card['characters']['total']:,} characters, "
         f"{card['characters']['distinct']:,} different. SHA-256 of the records: `{card['sha256']}`.",
+        *_picture_sections(card),
         "## Sources",
         _table(
             ("source", "licence", "files", "MB", "kept", "marked"),

@@ -1,7 +1,7 @@
 """A prepared data set: JSONL shards with an index of byte offsets, so that any record is one seek away and nothing is held in memory.
 
 `dataset.json` is written last and names every shard with its SHA-256; a folder without it is unfinished. The offsets are a NumPy array of
-uint64 (n + 1) that is mapped, not read.
+uint64 (n + 1) that is mapped, not read. The bytes of media stand one after the other in a `.media` file beside, with offsets of their own.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ SplitName = Literal["train", "val", "test"]
 class _Shard:
     """One file of lines and its offsets; both are mapped on first use, also after being sent to another process."""
 
-    def __init__(self, path: Path, records: int) -> None:
+    def __init__(self, path: Path, records: int, *, media: bool = False) -> None:
         self.path = path
         self.records = records
+        self.media = media
 
     @functools.cached_property
     def offsets(self) -> NDArray[np.uint64]:
@@ -45,11 +46,23 @@ class _Shard:
         with self.path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def line(self, row: int) -> bytes:
-        return self.lines[int(self.offsets[row]) : int(self.offsets[row + 1])]
+    @functools.cached_property
+    def blob_offsets(self) -> NDArray[np.uint64]:
+        offsets: NDArray[np.uint64] = np.load(self.path.with_suffix(".media.npy"), mmap_mode="r", allow_pickle=False)
+        return offsets
+
+    @functools.cached_property
+    def blobs(self) -> mmap.mmap:
+        with self.path.with_suffix(".media").open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def record(self, row: int, common: Sequence[Mapping[str, Any]]) -> Record:
+        line = self.lines[int(self.offsets[row]) : int(self.offsets[row + 1])]
+        blob = self.blobs[int(self.blob_offsets[row]) : int(self.blob_offsets[row + 1])] if self.media else b""
+        return from_line(line, common, blob)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "records": self.records}
+        return {"path": self.path, "records": self.records, "media": self.media}
 
 
 class Split(Sequence[Record]):
@@ -78,12 +91,12 @@ class Split(Sequence[Record]):
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has {len(self)} records")
         number = bisect.bisect_right(self._starts, index) - 1
-        return from_line(self._shards[number].line(index - self._starts[number]), self._common)
+        return self._shards[number].record(index - self._starts[number], self._common)
 
     def __iter__(self) -> Iterator[Record]:
         for shard in self._shards:
             for row in range(shard.records):
-                yield from_line(shard.line(row), self._common)
+                yield shard.record(row, self._common)
 
 
 class Dataset:
@@ -98,7 +111,7 @@ class Dataset:
         self._common = [{"source": source["name"], "licence": source["licence"]} for source in manifest["sources"]]
         self._files: Mapping[str, Mapping[str, Any]] = manifest["files"]
         self._shards = {
-            split: [_Shard(folder / shard["file"], int(shard["records"])) for shard in shards]
+            split: [_Shard(folder / shard["file"], int(shard["records"]), media="media" in shard) for shard in shards]
             for split, shards in manifest["splits"].items()
         }
         tokenizer = folder / "tokenizer.json"

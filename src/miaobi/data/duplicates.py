@@ -24,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.errors import MissingExtra
+from miaobi.core.recipe import Split
+from miaobi.data import looks
+from miaobi.data.holdout import hold_out, num_keys, shuffled
 from miaobi.data.steps.dedup import Dedup
 
 Keys = NDArray[np.uint64]
@@ -41,9 +44,12 @@ def letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).casefold()
 
 
-def content_key(text: str) -> tuple[int, int]:
-    """128 bits of the compared letters, as two numbers."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def content_key(text: str, blob: bytes = b"") -> tuple[int, int]:
+    """128 bits of the compared letters and of the bytes of media, as two numbers."""
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+    if blob:
+        hashed.update(b"\0" + blob)
+    digest = hashed.digest()
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
 
@@ -71,8 +77,8 @@ def banding(similarity: float, permutations: int) -> tuple[int, int]:
     return best
 
 
-def signer(options: Dedup) -> Callable[[Sequence[str]], Keys]:
-    """A function from compared letters to band keys (n, bands).
+def signer(options: Dedup) -> Callable[[Sequence[set[str]]], Keys]:
+    """A function from sets (a text's n-grams, a picture's marks) to band keys (n, bands).
 
     Raises:
         MissingExtra: rensa is not installed.
@@ -85,10 +91,9 @@ def signer(options: Dedup) -> Callable[[Sequence[str]], Keys]:
     rng = np.random.Generator(np.random.PCG64(options.seed))
     weights = rng.integers(0, 1 << 63, size=(bands, rows), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
-    def sign(texts: Sequence[str]) -> Keys:
-        tokens = [list(shingles(text, options.ngram)) for text in texts]
-        digests = rensa.RMinHash.digests_from_token_sets(tokens, options.permutations, options.seed)
-        minima = np.array(digests, dtype=np.uint64)[:, : bands * rows].reshape(len(texts), bands, rows)  # (n, bands, rows)
+    def sign(sets: Sequence[set[str]]) -> Keys:
+        digests = rensa.RMinHash.digests_from_token_sets([list(tokens) for tokens in sets], options.permutations, options.seed)
+        minima = np.array(digests, dtype=np.uint64)[:, : bands * rows].reshape(len(sets), bands, rows)  # (n, bands, rows)
         keys = (minima * weights).sum(axis=2, dtype=np.uint64)
         keys ^= keys >> np.uint64(29)  # the low bits of a sum of products are poor
         scattered: Keys = keys * np.uint64(0xBF58476D1CE4E5B9)
@@ -99,10 +104,14 @@ def signer(options: Dedup) -> Callable[[Sequence[str]], Keys]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A file of kept lines, and beside it the numbers of its records (n, 4 + bands), which are read a column at a time and never mapped."""
+    """A file of kept lines, and beside it the numbers of its records (n, 4 + bands + fields of the split).
+
+    They are read a column at a time and never mapped.
+    """
 
     lines: Path
     num_records: int
+    num_columns: int
     first_byte: int  # where the numbers begin, behind the header of the `.npy`
 
     @classmethod
@@ -110,7 +119,7 @@ class Part:
         """The part of which `lines` are the lines."""
         keys = np.load(lines.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         assert isinstance(keys, np.memmap)
-        return cls(lines=lines, num_records=len(keys), first_byte=keys.offset)
+        return cls(lines=lines, num_records=len(keys), num_columns=keys.shape[1], first_byte=keys.offset)
 
     def column(self, number: int) -> Keys:
         """One column of the numbers (n,)."""
@@ -148,6 +157,11 @@ class Parts(Sequence[Part]):
         number = bisect.bisect_right(self.starts, index) - 1
         return self._parts[number].line(index - self.starts[number])
 
+    def last_column(self, place: int) -> Keys:
+        """The column (n,) that is number `place` from the end, of all records."""
+        columns = [part.column(part.num_columns - place) for part in self._parts]
+        return np.concatenate(columns) if columns else np.zeros(0, np.uint64)
+
     def columns(self, wanted: Sequence[int], share: int, shares: int) -> tuple[NDArray[np.int64], Keys]:
         """Record numbers (n,) and the wanted columns (n, len(wanted)) of the records whose first wanted column falls in the share."""
         indices, values = [], []
@@ -163,11 +177,15 @@ class Parts(Sequence[Part]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What becomes of each record (n,): KEPT, EXACT or NEAR; of what record it is a copy; and the content that decides its side (n,)."""
+    """What becomes of each record (n,): KEPT, EXACT or NEAR; of what record it is a copy; the content that decides its side.
+
+    `held` says what is held out by a field, whatever the side.
+    """
 
     fate: NDArray[np.uint8]
     original: NDArray[np.int64]
     side: Keys
+    held: NDArray[np.uint8]
 
 
 def mark(
@@ -177,6 +195,7 @@ def mark(
     exact: bool,
     near: Dedup | None,
     group: Dedup | None,
+    split: Split,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Marks:
     """Find duplicates and groups: `near` drops, `group` (often the same options) only holds together. The arrays are files in `folder`."""
@@ -185,6 +204,7 @@ def mark(
         fate=_mapped(folder / "fate.bin", np.uint8, n),
         original=_mapped(folder / "original.bin", np.int64, n),
         side=_mapped(folder / "side.bin", np.uint64, n),
+        held=_mapped(folder / "held.bin", np.uint8, n),
     )
     for start, part in zip(parts.starts, parts, strict=False):
         marks.side[start : start + part.num_records] = part.column(KEY_HIGH)
@@ -196,7 +216,11 @@ def mark(
         _find_alike(parts, marks, group, same, together, on_progress)
         if near is not None:
             _mark_near(marks, same)
+        alone = _alone(marks, together)
+        groups = _join_groups(parts, marks, split, together)
         _join_sides(marks, together)
+        if groups is not None:
+            _hold_out(parts, marks, split, groups, alone)
     return marks
 
 
@@ -256,18 +280,18 @@ def _find_alike(
     """Join records that share a band and are alike for real: in `same` at the threshold, in `together` at the group's."""
     shares = parts.num_records // SHARE_ROWS + 1
     bands = banding(options.group, options.permutations)[0]
-    similarity = Similarity(parts, options.ngram)
+    similarity = Similarity(parts, options)
     for band in range(bands):
         for share in range(shares):
             indices, values = parts.columns((FIRST_BAND + band, KEY_HIGH), share, shares)
             alive = marks.fate[indices] == KEPT
             indices, values = indices[alive], values[alive]
             for run in _runs(np.lexsort((indices, values[:, 1], values[:, 0])), values[:, :1]):
-                _join_bucket([int(index) for index in indices[run]], options, similarity, same, together)
+                _join_bucket([int(index) for index in indices[run]], similarity, same, together)
         on_progress(band + 1, bands)
 
 
-def _join_bucket(bucket: Sequence[int], options: Dedup, similarity: Similarity, same: Forest, together: Forest) -> None:
+def _join_bucket(bucket: Sequence[int], similarity: Similarity, same: Forest, together: Forest) -> None:
     """Compare the records of a bucket, which come in the order of their contents, with its first few that are unlike each other.
 
     All pairs of a bucket would be a square of its size, and a bucket of boilerplate may be the whole corpus.
@@ -277,10 +301,10 @@ def _join_bucket(bucket: Sequence[int], options: Dedup, similarity: Similarity, 
         for leader in leaders:
             if same.root(leader) == same.root(index):
                 break
-            alike = similarity(leader, index)
-            if alike >= options.group:
+            is_alike, is_same = similarity(leader, index)
+            if is_alike:
                 together.join(leader, index)
-            if alike >= options.threshold:
+            if is_same:
                 same.join(leader, index)
                 break
         else:
@@ -289,25 +313,65 @@ def _join_bucket(bucket: Sequence[int], options: Dedup, similarity: Similarity, 
 
 
 class Similarity:
-    """Jaccard similarity of two records' n-grams; the last few thousand of them are remembered."""
+    """Whether two records are alike, and whether they are nearly the same, by the Jaccard similarity of their sets.
 
-    def __init__(self, parts: Parts, ngram: int) -> None:
+    Texts are compared by n-grams and pictures by marks; a method that is for the other kind holds alike ones together but drops none. The
+    sets of the last few thousand records are remembered.
+    """
+
+    def __init__(self, parts: Parts, options: Dedup) -> None:
         self._parts = parts
-        self._ngram = ngram
-        self._shingles = functools.lru_cache(maxsize=1 << 12)(self._read)
+        self._options = options
+        self._usual = Dedup(method="minhash" if options.method == "picture" else "picture")
+        self._set = functools.lru_cache(maxsize=1 << 12)(self._read)
         self._pair = functools.lru_cache(maxsize=1 << 16)(self._compare)
 
-    def __call__(self, a: int, b: int) -> float:
+    def __call__(self, a: int, b: int) -> tuple[bool, bool]:
         return self._pair(min(a, b), max(a, b))
 
-    def _read(self, index: int) -> set[str]:
-        text = json.loads(self._parts.line(index))["text"]
-        return shingles(letters(text if isinstance(text, str) else "\n".join(text)), self._ngram)
+    def _read(self, index: int) -> tuple[bool, set[str]]:
+        values = json.loads(self._parts.line(index))
+        if values.get("look"):
+            return True, looks.marks(values["look"])
+        text = values["text"]
+        return False, shingles(letters(text if isinstance(text, str) else "\n".join(text)), self._options.ngram)
 
-    def _compare(self, a: int, b: int) -> float:
-        first, second = self._shingles(a), self._shingles(b)
+    def _compare(self, a: int, b: int) -> tuple[bool, bool]:
+        (is_picture, first), (other, second) = self._set(a), self._set(b)
+        if is_picture != other:
+            return False, False
         common = len(first & second)
-        return common / (len(first) + len(second) - common)
+        alike = common / (len(first) + len(second) - common)
+        if is_picture == (self._options.method == "picture"):
+            return alike >= self._options.group, alike >= self._options.threshold
+        return alike >= self._usual.group, False
+
+
+def _alone(marks: Marks, together: Forest) -> NDArray[np.bool_]:
+    """Which records (n,) no other kept one looks like."""
+    alone = np.ones(len(marks.fate), bool)
+    for index in together.members():
+        alone[index] = alone[together.root(int(index))] = False
+    return alone
+
+
+def _join_groups(parts: Parts, marks: Marks, split: Split, together: Forest) -> Keys | None:
+    """Join kept records with the same value of the field that the split goes by; the numbers of those values (n,)."""
+    if not split.by:
+        return None
+    groups = parts.last_column(num_keys(split))
+    for run in _runs(np.argsort(groups, kind="stable"), groups[:, None]):
+        alive = run[(marks.fate[run] == KEPT) & (groups[run] != 0)]
+        for index in alive[1:]:
+            together.join(int(alive[0]), int(index))
+    return groups
+
+
+def _hold_out(parts: Parts, marks: Marks, split: Split, groups: Keys, alone: NDArray[np.bool_]) -> None:
+    """Mark what the split holds out by its field, beside the shares."""
+    free = (marks.fate == KEPT) & (side_of(marks.side, val=split.val, test=split.test, seed=split.seed) == 0)
+    pairs = parts.last_column(1)
+    marks.held[:] = hold_out(split, groups=groups, pairs=pairs, side=np.asarray(marks.side), alone=alone, free=free)
 
 
 def _mark_near(marks: Marks, same: Forest) -> None:
@@ -331,12 +395,6 @@ def _join_sides(marks: Marks, together: Forest) -> None:
 
 
 def side_of(side: Keys, *, val: float, test: float, seed: int) -> NDArray[np.uint8]:
-    """0 train, 1 val, 2 test for each content key: a hash of content and seed alone (SplitMix64, Steele et al. 2014)."""
-    start = int.from_bytes(hashlib.blake2b(f"split {seed}".encode(), digest_size=8).digest(), "big")
-    with np.errstate(over="ignore"):
-        mixed = side ^ np.uint64(start)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
-    share = mixed.astype(np.float64) / 2.0**64
+    """0 train, 1 val, 2 test for each content key: a hash of content and seed alone."""
+    share = shuffled(np.asarray(side), seed, "split").astype(np.float64) / 2.0**64
     return np.where(share < val, 1, np.where(share < val + test, 2, 0)).astype(np.uint8)

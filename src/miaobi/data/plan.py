@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from miaobi.core.artifact import file_sha256
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import DataError, UsageError
+from miaobi.core.home import home
 from miaobi.core.recipe import Data
 from miaobi.core.types import canonical_json
 from miaobi.data import readers
-from miaobi.data.duplicates import banding
+from miaobi.data.duplicates import FIRST_BAND, banding
+from miaobi.data.holdout import num_keys
 from miaobi.data.readers.formats import Piece
-from miaobi.data.steps import Chosen, chain, choose
+from miaobi.data.steps import Chosen, chain, choose, packages_of
 from miaobi.data.steps.dedup import Dedup
 
 FORMAT = 1  # counts up when the same plan would give other bytes
@@ -35,6 +37,8 @@ class Plan:
     explicit: Sequence[bool]
     sources: Sequence[Mapping[str, Any]]
     licence_files: Sequence[Sequence[Path]]
+    pictures: bool
+    places: Mapping[str, Path]
     fingerprint: str
 
     @property
@@ -50,17 +54,20 @@ class Plan:
     @property
     def near(self) -> Dedup | None:
         """The options by which nearly equal records are dropped."""
-        return next((step.options for step in self.steps if isinstance(step.options, Dedup) and step.options.method == "minhash"), None)
+        return next((step.options for step in self.steps if isinstance(step.options, Dedup) and step.options.method != "exact"), None)
 
     @property
     def group(self) -> Dedup | None:
         """The options by which alike records are kept on one side of the split; None when nothing is held out and nothing dropped."""
-        return self.near or (Dedup() if self.section.split.val + self.section.split.test > 0 else None)
+        split = self.section.split
+        held = split.val + split.test + split.hold + split.pairs > 0
+        return self.near or (Dedup(method="picture" if self.pictures else "exact") if held else None)
 
     @property
-    def num_bands(self) -> int:
-        """Columns of band keys that every record leaves."""
-        return banding(self.group.group, self.group.permutations)[0] if self.group else 0
+    def num_columns(self) -> int:
+        """Numbers that every record leaves: its key and place, its bands, and the keys of the fields that the split goes by."""
+        bands = banding(self.group.group, self.group.permutations)[0] if self.group else 0
+        return FIRST_BAND + bands + num_keys(self.section.split)
 
 
 def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Callable[[str, int, int | None], None]) -> Plan:
@@ -80,9 +87,11 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
             "data.split holds out {share} of the records, which leaves nothing to train on", share=section.split.val + section.split.test
         )
     chosen = choose(section.steps)
-    chain(chosen)  # so that options which contradict each other are found before hours of reading
+    places, tables = _places_of(chosen, cache=cache, offline=offline)
+    chain(chosen, places)  # so that options which contradict each other are found before hours of reading
     pieces: list[Piece] = []
     described, explicit, licences, hashes = [], [], [], []
+    pictures = any(isinstance(step.options, Dedup) and step.options.method == "picture" for step in chosen)
     for number, source in enumerate(sources):
         located = readers.locate(source, cache=cache, offline=offline)
         for done, (name, file) in enumerate(located.files):
@@ -90,6 +99,9 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
             pieces.extend(found)
             hashes.append([number, name, sha256])
             on_progress("find", done + 1, len(located.files))
+        hashes += [[number, name, file_sha256(file)] for name, file in located.companions]
+        pieces = _weighted(pieces, number, sum(file.stat().st_size for _, file in located.companions))
+        pictures = pictures or located.pictures
         digest = hashlib.sha256(canonical_json([entry[1:] for entry in hashes if entry[0] == number])).hexdigest()
         described.append(
             {
@@ -105,14 +117,43 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
         explicit.append(located.explicit)
         licences.append(tuple(located.licence_files))
     pieces = [replace(piece, file=piece.file.absolute()) for piece in pieces]
+    hashes += tables
     return Plan(
         section=section,
         units=_units(pieces),
         explicit=explicit,
         sources=described,
         licence_files=licences,
+        pictures=pictures,
+        places=places,
         fingerprint=_fingerprint(section, hashes + [[-1, path, file_sha256(Path(path).expanduser())] for path in _files_of(chosen)]),
     )
+
+
+def _weighted(pieces: Sequence[Piece], source: int, more: int) -> list[Piece]:
+    """The pieces with the bytes of a source's companions shared out among those of the source."""
+    own = sum(piece.weight for piece in pieces if piece.source == source)
+    if not more or not own:
+        return list(pieces)
+    return [replace(piece, weight=piece.weight * (own + more) // own) if piece.source == source else piece for piece in pieces]
+
+
+def _places_of(chosen: Sequence[Chosen], *, cache: Path | None, offline: bool) -> tuple[dict[str, Path], list[list[Any]]]:
+    """Where the packages lie that steps read, such as tables of names; and what of them decides."""
+    places: dict[str, Path] = {}
+    hashes: list[list[Any]] = []
+    for path in packages_of(chosen):
+        if readers.packages.scheme_of(path):
+            package = readers.packages.fetch(path, cache or home() / "cache", offline=offline)
+            places[path] = package.folder
+            hashes.append([-2, path, package.version, package.integrity])
+        else:
+            places[path] = Path(path).expanduser()
+            if not places[path].is_dir():
+                raise DataError("there is no folder {path}, which a step of data.steps reads", path=path)
+            files = sorted(file for file in places[path].rglob("*") if file.is_file())
+            hashes += [[-2, file.relative_to(places[path]).as_posix(), file_sha256(file)] for file in files]
+    return places, hashes
 
 
 def _files_of(chosen: Sequence[Chosen]) -> list[str]:
@@ -148,6 +189,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "explicit": list(plan.explicit),
         "sources": list(plan.sources),
         "licence_files": [[str(path) for path in paths] for paths in plan.licence_files],
+        "pictures": plan.pictures,
+        "places": {name: str(path) for name, path in plan.places.items()},
         "units": units,
     }
 
@@ -167,5 +210,7 @@ def from_json(values: Mapping[str, Any]) -> Plan:
         explicit=values["explicit"],
         sources=values["sources"],
         licence_files=[[Path(path) for path in paths] for paths in values["licence_files"]],
+        pictures=values["pictures"],
+        places={name: Path(path) for name, path in values["places"].items()},
         fingerprint=values["fingerprint"],
     )

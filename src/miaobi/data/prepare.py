@@ -66,7 +66,13 @@ def prepare(
         if not parts.num_records:
             raise _nothing_left(plan, dropped, read)
         marks = mark(
-            parts, work, exact=plan.exact, near=plan.near, group=plan.group, on_progress=lambda done, total: report("compare", done, total)
+            parts,
+            work,
+            exact=plan.exact,
+            near=plan.near,
+            group=plan.group,
+            split=section.split,
+            on_progress=lambda done, total: report("compare", done, total),
         )
         with new_folder(folder, replace=True) as fresh:
             assemble.assemble(

@@ -14,6 +14,7 @@ from typing import Any
 from miaobi.core.artifact import write_text
 from miaobi.core.recipe import Tokenizer as Options
 from miaobi.core.types import Record
+from miaobi.data.records import captions_of
 
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 BATCH = 1000
@@ -28,8 +29,8 @@ def train(options: Options, records: Iterable[Record], characters: Counter[str],
 def _batches(records: Iterable[Record]) -> Iterator[list[str]]:
     batch: list[str] = []
     for record in records:
-        batch.append(record.text)
-        if len(batch) == BATCH:
+        batch += [record.text] if record.text else captions_of(record.meta)
+        if len(batch) >= BATCH:
             yield batch
             batch = []
     yield batch

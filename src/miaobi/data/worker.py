@@ -21,9 +21,11 @@ from miaobi.core.artifact import explain_os_errors, write_text
 from miaobi.core.errors import MiaobiError
 from miaobi.core.types import Record
 from miaobi.data import readers
-from miaobi.data.duplicates import Keys, content_key, letters, signer
+from miaobi.data.duplicates import FIRST_BAND, Keys, content_key, letters, shingles, signer
+from miaobi.data.holdout import group_keys
+from miaobi.data.looks import examine, marks
 from miaobi.data.plan import Plan, from_json
-from miaobi.data.records import Dropped, to_line
+from miaobi.data.records import Dropped, Seen, blob_of, line_of, media_of, to_line
 from miaobi.data.steps import chain
 
 PART_RECORDS = 50_000
@@ -51,7 +53,7 @@ def done_path(folder: Path, unit: int) -> Path:
 
 
 def part_path(folder: Path, unit: int, part: int) -> Path:
-    """Kept lines of a unit's part; its numbers lie beside it as `.npy`."""
+    """Kept lines of a unit's part; its numbers lie beside it as `.npy`, the bytes of its media, if any, as `.media`."""
     return folder / f"{unit:06d}-{part:04d}.jsonl"
 
 
@@ -66,41 +68,49 @@ class _Parts:
     def __init__(self, folder: Path, unit: int, plan: Plan) -> None:
         self._folder, self._unit = folder, unit
         self._sign = signer(plan.group) if plan.group else None
-        self._num_bands = plan.num_bands
+        self._ngram = plan.group.ngram if plan.group else 1
+        self._split = plan.section.split
+        self._columns = plan.num_columns
         self._file: IO[bytes] | None = None
+        self._blobs: IO[bytes] | None = None
         self._offset = self._waiting = 0
-        self._texts: list[str] = []
-        self._rows: list[tuple[int, int, int, int]] = []
+        self._sets: list[set[str]] = []
+        self._rows: list[tuple[int, ...]] = []
         self._blocks: list[Keys] = []
         self.counts: list[int] = []
 
-    def add(self, record: Record, source: int) -> None:
+    def add(self, record: Record, source: int, seen: Seen | None = None) -> None:
         if self._file is None:
             self._file = part_path(self._folder, self._unit, len(self.counts)).open("wb")
             self._offset = 0
             self.counts.append(0)
-        line, text = to_line(record, source), letters(record.text)
+        line, text, blob = to_line(record, source, seen), letters(record.text), blob_of(record)
         self._file.write(line)
-        self._rows.append((*content_key(text), self._offset, len(record.text)))
-        self._texts.append(text)
+        if blob:
+            self._blobs = self._blobs or part_path(self._folder, self._unit, len(self.counts) - 1).with_suffix(".media").open("wb")
+            self._blobs.write(blob)
+        self._rows.append((*content_key(text, blob), self._offset, len(record.text), *group_keys(record.meta, self._split)))
+        self._sets.append((marks(seen.look) if seen and seen.look else shingles(text, self._ngram)) if self._sign else set())
         self._offset += len(line)
         self.counts[-1] += 1
         self._waiting += len(text)
-        if len(self._texts) >= _BLOCK or self._waiting > _BLOCK_LETTERS:
+        if len(self._rows) >= _BLOCK or self._waiting > _BLOCK_LETTERS:
             self._flush()
         if self.counts[-1] >= PART_RECORDS:
             self.close()
 
     def _flush(self) -> None:
-        """Sign the texts of a block together."""
-        if not self._texts:
+        """Sign the records of a block together."""
+        if not self._rows:
             return
-        block = np.empty((len(self._texts), 4 + self._num_bands), dtype=np.uint64)
-        block[:, :4] = np.array(self._rows, dtype=np.uint64)
+        rows = np.array(self._rows, dtype=np.uint64)
+        block = np.empty((len(rows), self._columns), dtype=np.uint64)
+        block[:, :FIRST_BAND] = rows[:, :FIRST_BAND]
         if self._sign is not None:
-            block[:, 4:] = self._sign(self._texts)
+            block[:, FIRST_BAND : self._columns + FIRST_BAND - rows.shape[1]] = self._sign(self._sets)
+        block[:, self._columns + FIRST_BAND - rows.shape[1] :] = rows[:, FIRST_BAND:]  # the keys of the split's fields come last
         self._blocks.append(block)
-        self._texts, self._rows, self._waiting = [], [], 0
+        self._sets, self._rows, self._waiting = [], [], 0
 
     def close(self) -> None:
         """End the part: its lines are complete and its numbers lie beside them, column by column."""
@@ -108,7 +118,9 @@ class _Parts:
             return
         self._flush()
         self._file.close()
-        self._file = None
+        if self._blobs is not None:
+            self._blobs.close()
+        self._file = self._blobs = None
         path = part_path(self._folder, self._unit, len(self.counts) - 1).with_suffix(".npy")
         np.save(path, np.asfortranarray(np.concatenate(self._blocks)))
         self._blocks = []
@@ -122,7 +134,7 @@ def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None) ->
         MiaobiError: the disk is full.
     """
     summary = Summary()
-    run = chain(plan.steps)
+    run = chain(plan.steps, plan.places)
     with explain_os_errors(folder), dropped_path(folder, unit).open("wb") as dropped_file:
         parts = _Parts(folder, unit, plan)
         for source, read in _read(plan, unit):
@@ -130,8 +142,11 @@ def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None) ->
                 break
             summary.read += 1
             result, step = (read, "read") if isinstance(read, Dropped) else run(read)
+            seen = examine(result) if isinstance(result, Record) and media_of(result) else None
+            if isinstance(seen, Dropped):
+                result, step, seen = seen, "read", None
             if isinstance(result, Record):
-                parts.add(result, source)
+                parts.add(result, source, seen)
                 summary.kept += 1
             else:
                 summary.dropped[f"{step} {result.reason}"] += 1
@@ -158,10 +173,7 @@ def dropped_line(read: Record | Dropped, why: Dropped, step: str, source: int) -
     values: dict[str, Any] = {"id": read.id, "step": step, "reason": why.reason, "detail": why.detail}
     if isinstance(read, Record):
         values |= {"text": read.text, "meta": dict(read.meta)}
-    return (
-        json.dumps({**values, "source": source}, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
-        + b"\n"
-    )
+    return line_of({**values, "source": source})
 
 
 def main() -> None:

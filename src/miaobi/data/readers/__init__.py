@@ -9,19 +9,22 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from miaobi.core.errors import DataError, MiaobiError, UsageError
+from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
 from miaobi.core.home import home
 from miaobi.core.recipe import Source
-from miaobi.core.types import Record
+from miaobi.core.types import Media, Record
 from miaobi.data.readers import packages
 from miaobi.data.readers.encoding import COMPRESSED, explain_read_errors
 from miaobi.data.readers.formats import FORMATS, Piece, format_of, rows
+from miaobi.data.readers.pictures import ICONS, METADATA, captions, is_caption, pictures_in
 from miaobi.data.records import Dropped
 
+_PLAIN = (str, int, float, bool)
 PIECE_BYTES = 16 << 20
+METADATA_BYTES = 64 << 10
 EVERYTHING = "**/*"
 
 
@@ -30,7 +33,9 @@ class Located:
     """The files of a source: names relative to its root, and what is known of it."""
 
     files: Sequence[tuple[str, Path]]
-    skipped: Sequence[str]  # files whose format nobody knows
+    companions: Sequence[tuple[str, Path]]  # files that rows of the others name: pictures of metadata, the emoji of an icon set
+    pictures: bool
+    skipped: Sequence[str]  # files whose format nobody knows, or of the other kind: texts among pictures, pictures among texts
     name: str
     licence: str
     licence_files: Sequence[Path]
@@ -100,7 +105,22 @@ def _one_file(path: Path, source: Source) -> Located:
     if format_of(path) is None:
         suffix = "".join(path.suffixes[-2:] if path.suffix in COMPRESSED else path.suffixes[-1:])
         raise UsageError("{path}: unknown format '{suffix}'. Known: {known}", path=path, suffix=suffix, known=" ".join(FORMATS))
-    return Located(files=[(path.name, path)], skipped=(), name=source.path, licence=source.licence, licence_files=(), explicit=True)
+    pictures, companions = _is_picture(path), _companions([(path.name, path)], [])
+    return Located(
+        files=[(path.name, path)],
+        companions=companions,
+        pictures=pictures or bool(companions) or bool(source.shape),
+        skipped=(),
+        name=source.path,
+        licence=source.licence,
+        licence_files=(),
+        explicit=True,
+    )
+
+
+def _is_picture(path: Path) -> bool:
+    kind = format_of(path)
+    return kind is not None and kind.picture
 
 
 def _unpacked(path: Path, cache: Path) -> Path:
@@ -136,7 +156,17 @@ def _several(
     pattern: str = "",
 ) -> Located:
     files = [(shown, path) for shown, path in zip(names, paths, strict=True) if format_of(path)]
-    skipped = [shown for shown, path in zip(names, paths, strict=True) if not format_of(path)]
+    if pattern == EVERYTHING and any(path.name == ICONS for _, path in files):
+        files = [(shown, path) for shown, path in files if path.name == ICONS]  # the other files of a package of icons describe it
+    drawn = [(shown, path) for shown, path in files if _is_picture(path)]
+    companions = _companions(files, drawn)
+    if companions:
+        listed = {path for _, path in companions}
+        files = [(shown, path) for shown, path in files if path.name in (*METADATA, ICONS) or (_is_picture(path) and path not in listed)]
+    elif drawn and len(drawn) < len(files):  # one kind a source: the one that has more files
+        files = drawn if 2 * len(drawn) > len(files) else [(shown, path) for shown, path in files if not _is_picture(path)]
+    used = {path for _, path in (*files, *companions)}
+    skipped = [shown for shown, path in zip(names, paths, strict=True) if path not in used]
     if not files:
         raise DataError(
             "{path} {pattern} holds no file of a known format ({num_skipped} others). Known: {known}",
@@ -145,7 +175,26 @@ def _several(
             num_skipped=len(skipped),
             known=" ".join(FORMATS),
         )
-    return Located(files=files, skipped=skipped, name=name, licence=source.licence or licence, licence_files=licences, explicit=False)
+    return Located(
+        files=files,
+        companions=companions,
+        pictures=bool(companions) or bool(source.shape) or any(_is_picture(path) for _, path in files),
+        skipped=skipped,
+        name=name,
+        licence=source.licence or licence,
+        licence_files=licences,
+        explicit=False,
+    )
+
+
+def _companions(files: Sequence[tuple[str, Path]], drawn: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """The pictures beside or below a `metadata` file, and the `chars.json` beside an icon set: their contents decide, too."""
+    described = [path.parent for _, path in files if path.name in METADATA]
+    found = [(shown, path) for shown, path in drawn if any(path.is_relative_to(folder) for folder in described)]
+    for shown, path in files:
+        if path.name == ICONS and path.with_name("chars.json").is_file():
+            found.append((shown + "/chars.json", path.with_name("chars.json")))
+    return found
 
 
 def cut(piece: Piece) -> tuple[list[Piece], str]:
@@ -155,14 +204,15 @@ def cut(piece: Piece) -> tuple[list[Piece], str]:
     """
     digest = hashlib.sha256()
     by_line = _is_plain_jsonl(piece.file)
-    cuts, line, next_cut, position = [(0, 1)], 1, PIECE_BYTES, 0
+    piece_bytes = METADATA_BYTES if piece.file.name in METADATA else PIECE_BYTES  # a line of metadata stands for a picture
+    cuts, line, next_cut, position = [(0, 1)], 1, piece_bytes, 0
     with explain_read_errors(piece.file), piece.file.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
             if by_line:
                 while (end := block.find(b"\n", max(0, next_cut - position - 1))) >= 0 and position + len(block) >= next_cut:
                     cuts.append((position + end + 1, line + block.count(b"\n", 0, end + 1)))
-                    next_cut = cuts[-1][0] + PIECE_BYTES
+                    next_cut = cuts[-1][0] + piece_bytes
                 line += block.count(b"\n")
             position += len(block)
     if piece.file.suffix.lower() == ".parquet":
@@ -220,14 +270,56 @@ def records(piece: Piece, source: Source, *, explicit: bool = True) -> Iterator[
     key = text_key or (kind.text if kind else "text")
     if kind is not None and kind.text == "paragraph" and key not in ("paragraph", "line", "file"):
         raise UsageError("a txt file has the text fields paragraph, line and file, not '{key}'", key=key)
+    file = _of_file(piece, source.fields)
     try:
         for number, row in rows(piece, encoding=source.encoding, text=text_key):
             place = f"{piece.name}#{number}"
-            yield Dropped(row.reason, row.detail, place) if isinstance(row, Dropped) else _record(row, place, key, source.fields)
+            if isinstance(row, Dropped):
+                yield Dropped(row.reason, row.detail, place)
+                continue
+            row = {**row, **file} if file else row
+            found = pictures_in(row, source, piece)
+            if found is None:
+                yield _record(row, place, key, source.fields)
+            else:
+                yield from _picture_records(found, row, place, source.fields)
     except DataError as error:
         if explicit:
             raise
         yield Dropped("unreadable_file", _english(error), piece.name)
+
+
+def _of_file(piece: Piece, fields: Mapping[str, str]) -> dict[str, str]:
+    """Columns that every row has when `fields` asks for them: `@file`, `@stem` and `@folder`, from the file's name."""
+    path = PurePosixPath(piece.name)
+    known = {"@file": piece.name, "@stem": path.stem, "@folder": path.parent.name}
+    for name in fields.values():
+        if name.startswith("@") and name not in known:
+            raise unknown("column of a file", name, known)
+    return {name: known[name] for name in fields.values() if name in known}
+
+
+def _picture_records(
+    found: Sequence[Media | Dropped], row: Mapping[str, Any], place: str, fields: Mapping[str, str]
+) -> Iterator[Record | Dropped]:
+    """A record a picture, with the row's captions and meta."""
+    if fields:
+        meta = {
+            name: row[column]
+            for name, column in fields.items()
+            if name not in ("image", "id") and not is_caption(name) and row.get(column) is not None
+        }
+    else:
+        meta = {name: value for name, value in row.items() if not is_caption(name) and name != "id" and isinstance(value, _PLAIN)}
+    described = captions(row, fields)
+    wanted = row.get(fields.get("id", "id"))
+    name = str(wanted) if isinstance(wanted, str | int) and wanted != "" else place
+    for number, picture in enumerate(found):
+        shown = name if len(found) == 1 else f"{name}.{number}"
+        if isinstance(picture, Dropped):
+            yield Dropped(picture.reason, picture.detail, shown)
+        else:
+            yield Record(id=shown, parts=(picture,), meta={**meta, **({"caption": described} if described else {})})
 
 
 def _english(error: MiaobiError) -> str:
@@ -253,6 +345,6 @@ def _record(row: Mapping[str, Any], place: str, key: str, fields: Mapping[str, s
             if name not in ("text", "id") and row.get(name_in_row) is not None
         }
     else:
-        meta = {str(name): inner for name, inner in row.items() if name not in (key, "id") and isinstance(inner, str | int | float | bool)}
+        meta = {str(name): inner for name, inner in row.items() if name not in (key, "id") and isinstance(inner, _PLAIN)}
     wanted = row.get(fields.get("id", "id"))
     return Record(id=str(wanted) if isinstance(wanted, str | int) and wanted != "" else place, parts=(value,), meta=meta)

@@ -62,6 +62,11 @@ def read_json(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
         value = json.loads(whole(piece.file, encoding))
     except (ValueError, RecursionError) as error:
         raise DataError("{path} is not JSON: {error}", path=piece.file, error=str(error)[:200]) from None
+    if isinstance(value, dict) and isinstance(value.get("prefix"), str) and isinstance(value.get("icons"), dict):
+        from miaobi.data.readers.pictures import read_icons
+
+        yield from read_icons(piece, value)
+        return
     if isinstance(value, dict):
         lists = [inner for inner in value.values() if isinstance(inner, list) and inner and all(isinstance(row, dict) for row in inner)]
         value = lists[0] if len(lists) == 1 and text not in value else [value]
@@ -167,12 +172,23 @@ def read_parquet(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
     try:
         with explain_read_errors(piece.file), parquet.ParquetFile(piece.file) as table:
             groups = list(range(piece.start, table.num_row_groups if piece.stop is None else piece.stop))
-            for batch in table.iter_batches(batch_size=1024, row_groups=groups):
+            flat = all(column.physical_type != "BYTE_ARRAY" or column.logical_type.type == "STRING" for column in _columns(table))
+            for batch in table.iter_batches(batch_size=1024 if flat else 32, row_groups=groups):  # pictures are large
                 for row in batch.to_pylist():
                     yield str(number), row
                     number += 1
     except (pa.ArrowException, OSError) as error:
         raise DataError("{path} is not a readable parquet file: {error}", path=piece.file, error=str(error).splitlines()[0]) from None
+
+
+def _columns(table: Any) -> list[Any]:
+    return [table.schema.column(number) for number in range(len(table.schema))]
+
+
+def _read_picture(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
+    from miaobi.data.readers.pictures import read_picture
+
+    yield from read_picture(piece, encoding, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +198,10 @@ class Format:
     read: Callable[[Piece, str, str], Iterator[Row]]
     text: str = "text"
     by_line: bool = True
+    picture: bool = False
 
 
+_PICTURE = Format(_read_picture, by_line=False, picture=True)
 FORMATS = {
     ".jsonl": Format(read_jsonl),
     ".ndjson": Format(read_jsonl),
@@ -198,6 +216,7 @@ FORMATS = {
     ".htm": Format(read_html, by_line=False),
     ".xhtml": Format(read_html, by_line=False),
     ".parquet": Format(read_parquet, by_line=False),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg"), _PICTURE),
 }
 
 

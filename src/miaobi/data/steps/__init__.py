@@ -7,17 +7,19 @@ A step that sees one record is a callable `Record -> Record | Dropped`. A step t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from miaobi.core.errors import UsageError, unknown
 from miaobi.core.recipe import Step as Spec
 from miaobi.core.schema import Schema, validate
-from miaobi.core.types import Record
+from miaobi.core.types import NOTHING, Record
 from miaobi.data.records import Dropped
 
 Step = Callable[[Record], Record | Dropped]
+Places = Mapping[str, Path]  # where the packages and folders lie that steps read, by their names in the recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +28,11 @@ class Kind:
 
     name: str
     options: type[Schema]
-    build: Callable[[Any], Step] | None
+    build: Callable[..., Step] | None
     shorthand: str = ""
     """The option that a bare value sets: `{dedup: minhash}` is `{dedup: {method: minhash}}`."""
+    packages: Callable[[Any], Sequence[str]] | None = None
+    """Which packages and folders the options name; `build` then takes their places, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +44,19 @@ class Chosen:
 
 
 _KINDS: dict[str, Kind] = {}
-_MODULES = ("text", "filters", "pii", "poem", "dedup")
+_MODULES = ("text", "filters", "pii", "poem", "picture", "captions", "dedup")
 
 
-def register(name: str, options: type[Schema], build: Callable[[Any], Step] | None, *, shorthand: str = "") -> None:
+def register(
+    name: str,
+    options: type[Schema],
+    build: Callable[..., Step] | None,
+    *,
+    shorthand: str = "",
+    packages: Callable[[Any], Sequence[str]] | None = None,
+) -> None:
     """Add a kind of step. Third parties call this before `prepare`; their steps run with `workers=1`."""
-    _KINDS[name] = Kind(name=name, options=options, build=build, shorthand=shorthand)
+    _KINDS[name] = Kind(name=name, options=options, build=build, shorthand=shorthand, packages=packages)
 
 
 def kinds() -> dict[str, Kind]:
@@ -94,9 +105,18 @@ def _parts(spec: Spec, number: int) -> tuple[str, Any]:
     return name, {} if options is None else options
 
 
-def chain(chosen: Iterable[Chosen]) -> Callable[[Record], tuple[Record | Dropped, str]]:
+def packages_of(chosen: Iterable[Chosen]) -> list[str]:
+    """The packages and folders that steps read, each once."""
+    return list(dict.fromkeys(path for step in chosen if step.kind.packages for path in step.kind.packages(step.options)))
+
+
+def chain(chosen: Iterable[Chosen], places: Places = NOTHING) -> Callable[[Record], tuple[Record | Dropped, str]]:
     """All single-record steps as one function; it also names the step that dropped the record."""
-    functions = [(step.kind.name, step.kind.build(step.options)) for step in chosen if step.kind.build]
+    functions = [
+        (step.kind.name, step.kind.build(step.options, places) if step.kind.packages else step.kind.build(step.options))
+        for step in chosen
+        if step.kind.build
+    ]
 
     def run(record: Record) -> tuple[Record | Dropped, str]:
         for name, function in functions:

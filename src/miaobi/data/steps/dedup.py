@@ -6,7 +6,7 @@ compared by their real Jaccard similarity, so a chance collision never drops a r
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,20 +15,31 @@ from miaobi.data.steps import register
 
 
 class Dedup(Schema):
-    """Keep the first of records that are the same (`exact`) or nearly the same (`minhash`). Case, spaces and punctuation do not count."""
+    """Keep the first of records that are the same (`exact`) or nearly the same (texts: `minhash`; pictures: `picture`).
 
-    method: Literal["exact", "minhash"] = "exact"
-    """Only equal texts, or nearly equal ones too."""
+    Of texts case, spaces and punctuation do not count; of pictures size and file format do not.
+    """
+
+    method: Literal["exact", "minhash", "picture"] = "exact"
+    """Only equal records, or nearly equal texts or pictures too."""
     threshold: float = Field(0.8, gt=0, le=1)
-    """Records whose n-grams overlap by at least this share (Jaccard) are one."""
+    """Records whose n-grams (of pictures: marks of edges and colours, 0.95 by default) overlap by at least this share (Jaccard) are one."""
     group: float = Field(0.5, gt=0, le=1)
-    """Records alike by at least this share are kept, but stay on one side of the split."""
+    """Records alike by at least this share are kept, but stay on one side of the split; 0.85 for pictures by default."""
     ngram: int = Field(5, ge=1, le=20)
     """Length in characters; 2 or 3 for short Chinese texts."""
     permutations: int = Field(128, ge=16, le=512)
     """Length of a MinHash signature; longer finds more exactly and takes longer."""
     seed: int = 0
     """Of the hash functions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_pictures(cls, values: Any) -> Any:
+        """Icons of a set have much in common, so pictures are held to more."""
+        if isinstance(values, dict) and values.get("method") == "picture":
+            return {"threshold": 0.95, "group": min(0.85, values.get("threshold", 1)), **values}
+        return values
 
     @model_validator(mode="after")
     def _order(self) -> Self:
