@@ -7,6 +7,7 @@ computes each need once for all metrics. Families add theirs through `Family.met
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import math
 import random
@@ -167,8 +168,9 @@ class Pictures:
     @functools.cached_property
     def control(self) -> Gallery:
         """As many training pictures as there are made ones (or as there are): what a perfect model would have made."""
-        count = min(len(self.made), len(self.known))
-        return self.known.take(sorted(random.Random(self.seed).sample(range(len(self.known)), count)))
+        lots = [hashlib.sha256(f"{self.seed} {record.id}".encode()).digest() for record in self.known.records]
+        drawn = sorted(range(len(lots)), key=lots.__getitem__)[: len(self.made)]  # the same ones in whatever order they come
+        return self.known.take(sorted(drawn))
 
     @functools.cached_property
     def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

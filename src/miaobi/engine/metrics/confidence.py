@@ -155,8 +155,9 @@ class Difference:
         return self.p_value < 1 - LEVEL
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: _rounded(getattr(self, name)) for name in self.__slots__ if getattr(self, name) not in ("", None)}
+        """Plain values for JSON; A / B is left out where B is 0."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) not in ("", None)}
+        return {name: _rounded(value) for name, value in fields.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 def difference(a: Figure, b: Figure, *, seed: int = 0, paired: bool = True) -> Difference:
@@ -286,7 +287,9 @@ def _relative(a: Floats, b: Floats) -> Floats:
 
 def _quantiles(draws: Floats) -> tuple[float, float]:
     draws = draws[~np.isnan(draws)]
-    return float(np.quantile(draws, (1 - LEVEL) / 2)), float(np.quantile(draws, (1 + LEVEL) / 2))
+    method: Literal["linear", "nearest"] = "linear" if np.isfinite(draws).all() else "nearest"  # nothing lies between 1 and ∞
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method=method)
+    return float(low), float(high)
 
 
 def _two_sided(gap: Floats) -> float:

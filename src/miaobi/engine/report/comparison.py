@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from miaobi.core.language import tr
-from miaobi.engine.report.evaluation import interval
+from miaobi.engine.report.evaluation import interval, relative
 from miaobi.engine.report.page import dot, page, samples, section, table
 from miaobi.engine.report.plot import Interval, Series, intervals, lines, number
 
@@ -100,9 +100,9 @@ def _tests(tests: Sequence[Mapping[str, Any]]) -> str:
             escape(test["figure"]),
             f"{test['value']:+.4g}",
             interval(test),
-            f"{test['relative']:+.1%}",
+            relative(test),
             ("!" if test["p_value"] < 0.05 else "") + number(test["p_value"]),
-            tr("{share} of records", share=f"{test['wins']:.0%}"),
+            tr("{share} of records", share=f"{test['wins']:.0%}") if "wins" in test else "–",
         ]
         for test in tests
         if test["better"]

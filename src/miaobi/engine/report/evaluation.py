@@ -96,6 +96,12 @@ def interval(figure: Mapping[str, Any]) -> str:
     return f"{number(figure['low'])} – {number(figure['high'])}" if "low" in figure else "–"
 
 
+def relative(gap: Mapping[str, Any], end: str = "") -> str:
+    """A / B - 1 as a share with its sign; a dash where B is 0."""
+    value = gap.get(f"relative{end}")
+    return "–" if value is None else f"{value:+.1%}"
+
+
 def _baseline_plot(report: Mapping[str, Any]) -> str:
     name = next((name for name in LED_BY if name in report["figures"]), "")
     entries = [(report["model"]["name"], report["figures"])] + [(key, entry["figures"]) for key, entry in report["baselines"].items()]
@@ -124,8 +130,8 @@ def _baseline_table(report: Mapping[str, Any]) -> str:
             escape(name),
             escape(key),
             number(entry["figures"][key]["value"]),
-            f"{gap['relative']:+.1%}",
-            f"{gap['relative_low']:+.1%} – {gap['relative_high']:+.1%}",
+            relative(gap),
+            f"{relative(gap, '_low')} – {relative(gap, '_high')}",
             ("!" if gap["p_value"] < 0.05 else "") + number(gap["p_value"]),
             tr("{share} of records", share=f"{gap['wins']:.0%}") if "wins" in gap else "–",
             escape(tr(gap["test"])),
