@@ -1,4 +1,4 @@
-"""`miaobi evaluate RECIPE`: figures of a model on held-out data, kept in the model's folder and its card."""
+"""`miaobi evaluate RECIPE`: figures of a model on held-out data, kept in its folder and card; or of a folder of pictures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The recipe says which data and figures; `--model` measures another model on them."""
+    """The recipe says which data and figures; `--model` measures another model on them. In its place may stand a folder of pictures."""
     recipe_arguments(parser)
     parser.add_argument("--model", metavar="MODEL", help=tr("measure this model (default: the one that the recipe trained)"))
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FOLDER|RECIPE",
+        help=tr("real pictures to compare with (default: the recipe's held-out ones; a folder of pictures in the recipe's place needs it)"),
+    )
+    parser.add_argument("--against", metavar="MODEL|FOLDER", help=tr("measure this too, and test which of the two is better"))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=tr("write eval.json and a report to look at, eval.html"))
     seed_argument(parser, tr("seed of the records and samples that are drawn"))
     machine_arguments(parser)
@@ -28,21 +35,31 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measure and print the figures."""
     from miaobi import api
     from miaobi.cli.terminal import table
+    from miaobi.engine.bench import is_folder_of_pictures
 
     with output.progress() as tick:
         found = api.evaluate(
-            recipe_of(arguments),
+            arguments.recipe if is_folder_of_pictures(arguments.recipe) else recipe_of(arguments),
             model=arguments.model,
+            reference=arguments.reference,
+            against=arguments.against,
             out=arguments.out,
             device=arguments.device,
             threads=arguments.threads,
             seed=arguments.seed or 0,
             on_progress=tick,
         )
-    output.result(found, table(rows(found["figures"])))
+    output.result(found, "\n".join([table(rows(found["figures"])), *_verdict(found, arguments.against)]))
     if arguments.out:
         output.news("written: {path}", path=arguments.out / "eval.html")
     return 0
+
+
+def _verdict(found: Mapping[str, Any], rival: str | None) -> list[str]:
+    """What the comparison says, in words, when one was asked for."""
+    from miaobi.engine.report.evaluation import verdicts
+
+    return ["", *verdicts(found)] if rival else []
 
 
 def rows(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
