@@ -96,8 +96,7 @@ class PictureNodes:
             scales_name = self.constant(f"{name}.scales", scales)
             offset = [] if bias is None else [self.constant(f"{name}.bias", bias)]
             return self.op("MatMulIntegerToFloat", x, weight, scale, scales_name, zero, "", *offset, domain=MICROSOFT)
-        weight = self.stored(f"{name}.weight", matrix)
-        y = self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0]))
+        y = self.op("MatMul", x, self.stored(f"{name}.transposed", np.ascontiguousarray(matrix.T)))
         return y if bias is None else self.op("Add", y, self.constant(f"{name}.bias", bias))
 
     def layer(self, x: str, name: str) -> str:
