@@ -69,9 +69,9 @@ class Split(Schema):
     @model_validator(mode="after")
     def _complete(self) -> Split:
         if (self.hold or self.pairs) and not self.by:
-            raise ValueError("`hold` and `pairs` need `by`, the field of meta whose values are held out")
+            raise ValueError(tr("`hold` and `pairs` need `by`, the field of meta whose values are held out"))
         if self.pairs and not self.across:
-            raise ValueError("`pairs` needs `across`, the field of meta that tells the records of one value of `by` apart")
+            raise ValueError(tr("`pairs` needs `across`, the field of meta that tells the records of one value of `by` apart"))
         return self
 
     @model_serializer(mode="wrap")
