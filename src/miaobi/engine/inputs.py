@@ -26,7 +26,7 @@ def media(kind: Family, *, image: Picture | None = None, mask: Picture | None = 
         UsageError: the family takes no such part, a mask without a picture or of another size, no such file, or something else altogether.
         DataError: a picture that cannot be read.
     """
-    from miaobi.data.pictures import picture_size
+    from miaobi.data.pictures import decode
 
     given = {name: value for name, value in (("image", image), ("mask", mask)) if value is not None}
     _check_taken(kind, given)
@@ -34,7 +34,7 @@ def media(kind: Family, *, image: Picture | None = None, mask: Picture | None = 
     sizes = {}
     for name, part in parts.items():
         try:
-            sizes[name] = picture_size(part.data)
+            sizes[name] = decode(part.data).shape[1::-1]
         except MiaobiError as error:
             raise DataError("the {name} cannot be read: {problem}", name=name, problem=error) from None
     if "mask" in sizes and "image" not in sizes:

@@ -157,11 +157,16 @@ def _text_problems(marked: Marked, label: Label) -> list[str]:
 
 
 def _picture_problems(marked: MarkedPicture, label: Label, watermark: Detection | None) -> list[str]:
+    from miaobi.trust.watermark import described
+
     found = []
-    if label.watermark and not label.encoded_sha256 and not (watermark is not None and watermark.found):  # 256 colours may wear it off
-        found.append(tr("The watermark that the label names was not found in the pixels."))
-    elif label.watermark and watermark is not None and watermark.describe() != label.watermark:
+    claimed = described(label.watermark)
+    if watermark is not None and claimed is not None and watermark.found and not watermark.carries(claimed):
         found.append(tr("The watermark in the pixels is not the one that the label names."))
+    elif (
+        watermark is not None and claimed is not None and not watermark.found and not label.encoded_sha256
+    ):  # a lossy format may wear it off
+        found.append(tr("The watermark that the label names was not found in the pixels."))
     if marked.count > 1:
         found.append(tr("There are {count} implicit labels (AIGC) in it; there should be one.", count=marked.count))
     if marked.source_type != xmp.GENERATED:

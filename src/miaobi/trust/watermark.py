@@ -5,8 +5,8 @@ low band after one Haar step is cut into blocks of 4 x 4, and each block's large
 cell that says its bit. The scheme's DCT is left out: it is orthogonal, so the singular values are the same with and without it.
 
 New here is the dither (Chen and Wornell 2001): each block's cells are shifted by a random amount drawn from the key. In a picture without
-the mark the phase of every block is then uniform by construction, whatever the picture shows (flat white paper, too), so the null
-distribution is known exactly and a p-value means what it says. Anyone can look for the mark, since the key is public; so can anyone who
+the mark the phase of every block is then uniform over the draw of the key, whatever the picture shows (flat white paper, too), so the
+null distribution is known and a p-value means what it says. Anyone can look for the mark, since the key is public; so can anyone who
 wants to wear it off. A crop or a turn moves the blocks and is not survived. Small pictures hold few blocks: see docs/labels.md.
 """
 
@@ -25,11 +25,12 @@ BITS = 64
 STEP = 48.0  # the width of a cell; a moved block changes the brightness of its pixels by at most STEP / 16 = 3 levels
 SMALLEST = 64  # pixels a side: one block for each bit
 CERTAIN = 1e-6  # the p-value below which the mark counts as found
+AGREEING = 56  # bits in which a payload that was read is the one that was written
 _KEY = 0x6D69616F6269
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _WHITE = 8 * 255.0  # the singular value of a white block: 4 x 4 entries of 2 x 255
 _ROUNDS = 4  # clipping to 0..255 undoes a part of each move
-_EDGE = 60.0  # the second singular value at which a block counts half: edges suffer most from JPEG and resizing
+_EDGE = 45.0  # the second singular value at which a block counts half: edges suffer most from JPEG and resizing
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # of square pictures as generators make them
 _FACTORS = (4 / 3, 2.0, 0.5, 1.5, 2 / 3, 0.75, 1.25, 0.8, 4.0, 0.25)
 _MOST_PIXELS = 1 << 20  # of a size that is tried
@@ -59,6 +60,10 @@ class Detection:
         """How many of the 64 bits are those of `payload`."""
         return BITS - (self.payload ^ payload).bit_count()
 
+    def carries(self, payload: int) -> bool:
+        """Whether it is this payload, a few bits worn off: the chance that another agrees in so many is 3e-10."""
+        return self.found and self.agreeing(payload) >= AGREEING
+
 
 def payload_of(source: str, request_sha256: str, index: int) -> int:
     """The 64 bits of a content: which model made it from what request, and its number among several, as its label has them."""
@@ -70,6 +75,14 @@ def describe(payload: int) -> str:
     return f"{NAME}:{payload:016x}"
 
 
+def described(text: str) -> int | None:
+    """The payload that a label names; None where it names no mark of this kind."""
+    name, _, digits = text.partition(":")
+    if name != NAME or len(digits) != BITS // 4 or not set(digits) <= set("0123456789abcdef"):
+        return None
+    return int(digits, 16)
+
+
 def embed(pixels: Pixels, payload: int) -> Pixels:
     """The picture (height, width, 4) with the payload in it. Blocks that are not opaque throughout stay as they are.
 
@@ -79,7 +92,7 @@ def embed(pixels: Pixels, payload: int) -> Pixels:
     if not height or not width:
         return pixels.copy()
     area = pixels[:height, :width]
-    opaque = _blocks(_low_band(area[..., 3] / 2.0)).min(axis=(1, 2)) >= 255
+    opaque = _opaque(area)
     slots, dither = _layout(len(opaque))
     bits = np.array([payload >> bit & 1 for bit in range(BITS)])[slots]
     colours = area[..., :3].astype(np.float64)
@@ -114,15 +127,19 @@ def _read(pixels: Pixels, size: tuple[int, int]) -> Detection:
     var S^2 = A^2 / 2 - 3 B / 8, where A and B are the sums of w^2 and w^4; the sum of S^2 over the bits is close to a gamma variable.
     """
     height, width = (side // 8 * 8 for side in pixels.shape[:2])
-    opacity = pixels[:height, :width, 3:] / 255.0
-    flat = pixels[:height, :width, :3] * opacity + 255.0 * (1 - opacity)  # over white, where most are seen
-    values = np.linalg.svd(_blocks(_low_band(flat @ _LUMINANCE)), compute_uv=False)  # (blocks, 4)
+    area = pixels[:height, :width]
+    values = np.linalg.svd(_blocks(_low_band(area[..., :3] @ _LUMINANCE)), compute_uv=False)  # (blocks, 4)
     slots, dither = _layout(len(values))
-    weights = 1 / (1 + (values[:, 1] / _EDGE) ** 2)
+    weights = _opaque(area) / (1 + (values[:, 1] / _EDGE) ** 2)
     sums = np.bincount(slots, -weights * np.sin(2 * np.pi * (values[:, 0] + dither) / STEP), BITS)
     squares, fourths = np.bincount(slots, weights**2, BITS), np.bincount(slots, weights**4, BITS)
     p_value = _gamma_tail(float((sums**2).sum()), float((squares / 2).sum()), float((squares**2 / 2 - 3 * fourths / 8).sum()))
     return Detection(p_value=p_value, payload=sum(1 << int(bit) for bit in np.flatnonzero(sums > 0)), size=size)
+
+
+def _opaque(area: Pixels) -> NDArray[np.bool_]:
+    """Which blocks are opaque throughout."""
+    return _blocks(_low_band(area[..., 3] / 2.0)).min(axis=(1, 2)) >= 255
 
 
 def _layout(count: int) -> tuple[NDArray[np.int64], Values]:
