@@ -268,7 +268,7 @@ def test_scores_are_likelihoods(family: Family, records: list[Record], learned: 
     scores = list(learned[0].score(records))
     assert [score.id for score in scores] == [record.id for record in records]
     assert all(score.bits > 0 for score in scores)
-    if records is TEXTS:
+    if Modality.TEXT in family.outputs:
         assert all(score.tokens > 0 and 0 < score.characters <= score.bytes for score in scores)
     else:
         assert all(score.dimensions > 0 for score in scores)

@@ -8,7 +8,8 @@ Eight bits: weights are rounded in blocks along the input dimension, one scale a
 block inside MatMulNBits (as in ZeroQuant, Yao et al., 2022). So a row's result does not depend on the other rows. A
 tied embedding is stored once and read by both the lookup and the head.
 
-Inputs: input_ids (B, T), attention_mask (B, S), past_key_values.{layer}.{key,value} (B, K, capacity, D).
+Inputs: input_ids (B, T), attention_mask (B, S), past_key_values.{layer}.{key,value} (B, K, capacity, D); with a prefix also
+prefix (B, P, W), vectors that stand before the new tokens and count in S: P is 0 but for the first step.
 Outputs: logits (B, 1, V), present.{layer}.{key,value}. These are the names that transformers.js and OpenVINO GenAI know.
 """
 
@@ -39,7 +40,7 @@ BLOCKS = (64, 32)
 ZERO_POINT = 128  # the byte that means 0
 
 
-def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8")) -> None:
+def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), prefix: bool = False) -> None:
     """Write `onnx/model.onnx` (fp32) and `onnx/model_int8.onnx` beside the `model.safetensors` and `config.json` of `folder`.
 
     Raises:
@@ -53,12 +54,12 @@ def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8")) -
     config = config_from_hub(read_config(folder))
     tensors = StoredTensors(folder)
     for precision in precisions:
-        _save(build(config, tensors, precision=precision), folder / FILES[precision])
+        _save(build(config, tensors, precision=precision, prefix=prefix), folder / FILES[precision])
 
 
-def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Precision) -> Any:
+def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Precision, prefix: bool = False) -> Any:
     """The `onnx.ModelProto` of a decoder."""
-    graph = Graph(tensors, quantised=precision == "int8")
+    graph = Graph(tensors, quantised=precision == "int8", prefix=prefix)
     network = GPT2(config, graph) if config.positions == "learned" else Llama(config, graph)
     return graph.model(config, network.logits())
 
@@ -66,8 +67,8 @@ def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Preci
 class Graph:
     """Nodes and initialisers as they are added. Every method returns the name of the value that it adds."""
 
-    def __init__(self, tensors: StoredTensors, *, quantised: bool) -> None:
-        self.tensors, self.quantised = tensors, quantised
+    def __init__(self, tensors: StoredTensors, *, quantised: bool, prefix: bool = False) -> None:
+        self.tensors, self.quantised, self.prefix = tensors, quantised, prefix
         self.nodes: list[Any] = []
         self.initialisers: dict[str, Any] = {}
 
@@ -149,6 +150,8 @@ class Graph:
             helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "new"]),
             helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]),
         ]
+        if self.prefix:
+            inputs.append(helper.make_tensor_value_info("prefix", TensorProto.FLOAT, ["batch", "places", config.width]))
         outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, config.vocab_size])]
         for layer in range(config.layers):
             for kind in ("key", "value"):

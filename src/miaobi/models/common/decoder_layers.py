@@ -33,7 +33,10 @@ class Decoder(ABC):
             raise ArtifactError("heads {width} wide cannot be exported: ONNX Runtime needs a multiple of 8", width=config.head_width)
         self.config, self.graph = config, graph
         lengths = graph.op("ReduceSum", "attention_mask", graph.integers(1), keepdims=0)  # (B,) tokens of each row, new ones included
-        self.new = graph.op("Shape", "input_ids", start=1, end=2)  # (1,) T
+        self.new = graph.op("Shape", "input_ids", start=1, end=2)  # (1,) T, the prefix included
+        if graph.prefix:
+            assert config.positions == "rotary", "learned positions are added where the tokens are looked up"
+            self.new = graph.op("Add", self.new, graph.op("Shape", "prefix", start=1, end=2))
         # A row's past is what it holds beyond the T new columns; in a padded batch of prompts that is nothing.
         self.past = graph.op("Max", graph.op("Sub", lengths, self.new), graph.integers(0))  # (B,)
         ends = graph.op("Sub", lengths, graph.integers(1))  # (B,) each row's last position
@@ -52,6 +55,8 @@ class Decoder(ABC):
     def logits(self) -> str:
         """Logits (B, 1, V) of the token after each row's last."""
         x = self.embed()
+        if self.graph.prefix:
+            x = self.graph.op("Concat", "prefix", x, axis=1)
         for layer in range(self.config.layers):
             before, between = self.norm_names(layer)
             attended = self.attention(layer, self.norm(before, x))

@@ -39,11 +39,18 @@ class OnnxStepper:
         _, self._key_heads, _, self._head_width = inputs["past_key_values.0.key"]
         self.vocab_size: int = self._session.get_outputs()[0].shape[-1]
         self.context = int(self._session.get_modelmeta().custom_metadata_map["context"])
+        self.prefix_width: int = inputs["prefix"][-1] if "prefix" in inputs else 0
+        self._prefix: Logits | None = None
         self._forget()
 
-    def fresh(self) -> OnnxStepper:
-        """A stepper with its own cache that shares the loaded weights, so that two generations may run side by side."""
+    def fresh(self, prefix: Logits | None = None) -> OnnxStepper:
+        """A stepper with its own cache that shares the loaded weights, so that two generations may run side by side.
+
+        `prefix` (1 or B, P, W) stands before the tokens of every row; the graph must have been written for one.
+        """
         other = copy.copy(self)
+        assert (prefix is not None) == bool(self.prefix_width), "a graph with a prefix needs one, another takes none"
+        other._prefix = prefix
         other._forget()
         return other
 
@@ -51,13 +58,15 @@ class OnnxStepper:
         """Read the prompts, of any lengths but zero; logits (B, V) of the token after each."""
         self.lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)  # (B,)
         assert self.lengths.min(initial=1) > 0, "a prompt has at least one token"
+        tokens = np.zeros((len(prompts), int(self.lengths.max())), dtype=np.int64)
+        prefix = None if self._prefix is None else np.repeat(self._prefix, len(prompts) // len(self._prefix), axis=0)
+        self.lengths += 0 if prefix is None else prefix.shape[1]
         longest = int(self.lengths.max())
-        tokens = np.zeros((len(prompts), longest), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = prompt
         self._check(longest)
         self._allocate(len(prompts), longest + RESERVE)
-        return self._run(tokens)
+        return self._run(tokens, prefix)
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append one token to each row; logits (B, V) of the next."""
@@ -109,12 +118,14 @@ class OnnxStepper:
             self._binding.bind_ortvalue_input(f"past_key_values.{name}", memory)
             self._binding.bind_ortvalue_output(f"present.{name}", memory)
 
-    def _run(self, tokens: npt.NDArray[np.int64]) -> Logits:
+    def _run(self, tokens: npt.NDArray[np.int64], prefix: Logits | None = None) -> Logits:
         """One pass over new tokens (B, T), which `lengths` counts already. The logits are overwritten by the next pass."""
         columns = np.arange(int(self.lengths.max()))
         mask = (columns < self.lengths[:, None]).astype(np.int64)  # (B, S)
         self._binding.bind_cpu_input("input_ids", tokens)
         self._binding.bind_cpu_input("attention_mask", mask)
+        if self.prefix_width:
+            self._binding.bind_cpu_input("prefix", np.zeros((len(tokens), 0, self.prefix_width), np.float32) if prefix is None else prefix)
         self._session.run_with_iobinding(self._binding)
         return self._logits[:, 0]
 

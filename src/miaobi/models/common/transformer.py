@@ -74,6 +74,7 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         select: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> Tensor:
         """Logits of the new tokens.
 
@@ -83,11 +84,14 @@ class Transformer(nn.Module):
             mask: (B, 1, T, S) True where a token may look; plain causal when absent.
             cache: filled with the new keys and values.
             select: (B, T) True where logits are wanted; then the result is (selected, V). Training uses it to skip prompt and padding.
+            prefix: (B, P, W) vectors that stand before the tokens (of a picture, say); T then counts them everywhere but in `tokens`.
         """
-        offset = cache.length if cache is not None else 0
-        if positions is None:
-            positions = torch.arange(offset, offset + tokens.shape[1], device=tokens.device)[None]  # (1, T)
         x = self.embed(tokens)  # (B, T, W)
+        if prefix is not None:
+            x = torch.cat((prefix.to(x.dtype), x), dim=1)
+        T, offset = x.shape[1], cache.length if cache is not None else 0
+        if positions is None:
+            positions = torch.arange(offset, offset + T, device=tokens.device)[None]  # (1, T)
         rotation = None
         if self.embed_positions is not None:
             x = x + self.embed_positions(positions)
@@ -97,7 +101,7 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, rotation, mask, cache, layer)
         if cache is not None:
-            cache.length += tokens.shape[1]
+            cache.length += T
         if select is not None:
             x = x[select]  # (selected, W)
         logits: Tensor = self.head(self.norm(x))
@@ -212,10 +216,14 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class TorchStepper:
-    """The Transformer as a `Stepper`: rows of unequal prompts are padded on the left, and the mask hides the padding."""
+    """The Transformer as a `Stepper`: rows of unequal prompts are padded on the left, and the mask hides the padding.
 
-    def __init__(self, network: Transformer, *, reserve: int = 256) -> None:
+    `prefix` (1 or B, P, W) stands before the tokens of every row; prompts are then of one length.
+    """
+
+    def __init__(self, network: Transformer, *, reserve: int = 256, prefix: Tensor | None = None) -> None:
         self.network = network
+        self.prefix = prefix
         self.vocab_size = network.config.vocab_size
         self.reserve = reserve
         self._cache: KeyValueCache | None = None
@@ -227,7 +235,9 @@ class TorchStepper:
         """Read the prompts; logits (B, V) of the token after each."""
         device, dtype = self.network.embed.weight.device, self.network.embed.weight.dtype
         longest = max(len(prompt) for prompt in prompts)
-        capacity = longest + self.reserve
+        assert self.prefix is None or all(len(prompt) == longest for prompt in prompts), "padding would come between prefix and tokens"
+        prefix = None if self.prefix is None else self.prefix.expand(len(prompts), -1, -1)
+        capacity = longest + self.reserve + (0 if prefix is None else prefix.shape[1])
         tokens = torch.zeros((len(prompts), longest), dtype=torch.long, device=device)
         self._visible = torch.ones((len(prompts), capacity), dtype=torch.bool, device=device)
         for row, prompt in enumerate(prompts):
@@ -235,7 +245,7 @@ class TorchStepper:
             self._visible[row, : longest - len(prompt)] = False
         self._padding = torch.tensor([[longest - len(prompt)] for prompt in prompts], device=device)
         self._cache = KeyValueCache(self.network.config, len(prompts), capacity, device=device, dtype=dtype)
-        return self._advance(tokens)
+        return self._advance(tokens, prefix)
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Tensor:
@@ -253,18 +263,20 @@ class TorchStepper:
         self._cache.reorder(index)
         self._visible, self._padding = self._visible[index], self._padding[index]
 
-    def _advance(self, tokens: Tensor) -> Tensor:
+    def _advance(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
         assert self._cache is not None
-        start, T = self._cache.length, tokens.shape[1]
+        start, T = self._cache.length, tokens.shape[1] + (0 if prefix is None else prefix.shape[1])
         end = start + T
         columns = torch.arange(end, device=tokens.device)
         causal = columns[None, :] <= columns[start:, None]  # (T, S)
         mask = self._visible[:, None, None, :end] & causal  # (B, 1, T, S)
         mask = mask | (columns[start:, None] == columns[None, :])  # padding looks at itself: a row without any column would be NaN
         positions = (columns[None, start:] - self._padding).clamp(min=0)  # (B, T)
-        wanted = torch.zeros(tokens.shape, dtype=torch.bool, device=tokens.device)
+        wanted = torch.zeros((len(tokens), T), dtype=torch.bool, device=tokens.device)
         wanted[:, -1] = True
-        return self.network(tokens, positions=positions, mask=mask, cache=self._cache, select=wanted)  # type: ignore[no-any-return]
+        return self.network(  # type: ignore[no-any-return]
+            tokens, positions=positions, mask=mask, cache=self._cache, select=wanted, prefix=prefix
+        )
 
     def _grow(self) -> None:
         assert self._cache is not None

@@ -20,6 +20,7 @@ def _schemas() -> tuple[type[Schema], type[Schema]]:
 FAMILY = Family(
     name="scorer",
     summary="image–text scorer (contrastive): which caption, Chinese or English, fits a picture",
+    inputs=frozenset({"image"}),
     outputs=frozenset({Modality.TEXT}),
     verbs=frozenset({Verb.TRAIN, Verb.GENERATE, Verb.EXPORT}),
     model="miaobi.models.scorer.model:Scorer",

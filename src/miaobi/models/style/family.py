@@ -20,6 +20,7 @@ def _schemas() -> tuple[type[Schema], type[Schema]]:
 FAMILY = Family(
     name="style",
     summary="style transfer: optimised pixels (Gatys), feed-forward, AdaIN, CycleGAN",
+    inputs=frozenset({"image", "style_image"}),
     outputs=frozenset({Modality.IMAGE}),
     verbs=frozenset({Verb.TRAIN, Verb.GENERATE}),
     model="miaobi.models.style.model:Style",

@@ -1,0 +1,1 @@
+"""Captioner: what a picture shows, in Chinese or in English."""
