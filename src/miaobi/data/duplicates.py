@@ -44,11 +44,11 @@ def letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", text).casefold()
 
 
-def content_key(text: str, blob: bytes = b"") -> tuple[int, int]:
-    """128 bits of the compared letters and of the bytes of media, as two numbers."""
+def content_key(text: str, blob: bytes = b"", within: str = "") -> tuple[int, int]:
+    """128 bits of the compared letters, of the bytes of media and of what parts equal records, as two numbers."""
     hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
-    if blob:
-        hashed.update(b"\0" + blob)
+    if blob or within:
+        hashed.update(within.encode("utf-8", "surrogatepass") + b"\0" + blob)
     digest = hashed.digest()
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
@@ -329,21 +329,22 @@ class Similarity:
     def __call__(self, a: int, b: int) -> tuple[bool, bool]:
         return self._pair(min(a, b), max(a, b))
 
-    def _read(self, index: int) -> tuple[bool, set[str]]:
+    def _read(self, index: int) -> tuple[bool, set[str], Any]:
         values = json.loads(self._parts.line(index))
+        within = values["meta"].get(self._options.within) if self._options.within else None
         if values.get("look"):
-            return True, looks.marks(values["look"])
+            return True, looks.marks(values["look"]), within
         text = values["text"]
-        return False, shingles(letters(text if isinstance(text, str) else "\n".join(text)), self._options.ngram)
+        return False, shingles(letters(text if isinstance(text, str) else "\n".join(text)), self._options.ngram), within
 
     def _compare(self, a: int, b: int) -> tuple[bool, bool]:
-        (is_picture, first), (other, second) = self._set(a), self._set(b)
+        (is_picture, first, within), (other, second, of_other) = self._set(a), self._set(b)
         if is_picture != other:
             return False, False
         common = len(first & second)
         alike = common / (len(first) + len(second) - common)
         if is_picture == (self._options.method == "picture"):
-            return alike >= self._options.group, alike >= self._options.threshold
+            return alike >= self._options.group, alike >= self._options.threshold and within == of_other
         return alike >= self._usual.group, False
 
 

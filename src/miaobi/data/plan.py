@@ -52,6 +52,11 @@ class Plan:
         return any(isinstance(step.options, Dedup) and step.options.method == "exact" for step in self.steps)
 
     @property
+    def within(self) -> str:
+        """The field of meta whose values part equal records."""
+        return next((step.options.within for step in self.steps if isinstance(step.options, Dedup) and step.options.method == "exact"), "")
+
+    @property
     def near(self) -> Dedup | None:
         """The options by which nearly equal records are dropped."""
         return next((step.options for step in self.steps if isinstance(step.options, Dedup) and step.options.method != "exact"), None)

@@ -1,4 +1,7 @@
-"""Units of work on all cores: a few worker processes, each fed one unit at a time through a pipe."""
+"""Units of work on all cores: a few worker processes, each fed one unit at a time through a pipe.
+
+A worker that ends over a record (see `data.guard`) is followed by another, which leaves that record out.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from typing import Any
 
 from miaobi.core import errors
 from miaobi.core.errors import MiaobiError
+from miaobi.data.guard import blame
 from miaobi.data.plan import Plan
 from miaobi.data.worker import run_unit
 
@@ -34,15 +38,15 @@ def run_units(plan: Plan, work: Path, units: Sequence[int], *, workers: int | No
     """
     weight = sum(piece.weight for unit in units for piece in plan.units[unit])
     count = min(workers or (num_cores() if weight > SMALL_BYTES else 1), len(units))
-    if count <= 1:
+    if count <= 1 and not (plan.pictures and workers is None):  # what is drawn may have to be ended
         for unit in units:
             run_unit(plan, unit, work / "units")
             on_done(unit)
         return
     answers: queue.Queue[int | BaseException] = queue.Queue()
     waiting, lock = iter(units), threading.Lock()
-    processes = [_start(work) for _ in range(count)]
-    threads = [threading.Thread(target=_feed, args=(process, waiting, lock, answers), daemon=True) for process in processes]
+    hands = [_Worker(work) for _ in range(count)]
+    threads = [threading.Thread(target=_feed, args=(hand, waiting, lock, answers), daemon=True) for hand in hands]
     for thread in threads:
         thread.start()
     try:
@@ -52,12 +56,52 @@ def run_units(plan: Plan, work: Path, units: Sequence[int], *, workers: int | No
                 raise answer
             on_done(answer)
     finally:
-        for process in processes:
-            process.kill()
+        for hand in hands:
+            hand.stop()
         for thread in threads:
             thread.join()
-        for process in processes:
-            process.communicate()
+
+
+class _Worker:
+    """A worker process, and the one after it when it ends over a record."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._process = _start(work)
+
+    def ask(self, unit: int) -> dict[str, Any] | None:
+        """The answer about a unit; None when the process ended for a reason that is not in the data."""
+        while True:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(f"{unit}\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+            if line:
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+            self._process.wait()
+            with self._lock:
+                if self._stopped or not blame(self._work / "units", unit):
+                    return None
+                self._process.communicate()
+                self._process = _start(self._work)
+
+    @property
+    def complaint(self) -> str:
+        """What the process said last."""
+        assert self._process.stderr is not None
+        return self._process.stderr.read().strip()[-2000:]
+
+    def stop(self) -> None:
+        """End the process; no other follows."""
+        with self._lock:
+            self._stopped = True
+            self._process.kill()
+        self._process.wait()
 
 
 def _start(work: Path) -> subprocess.Popen[str]:
@@ -79,27 +123,18 @@ def _start(work: Path) -> subprocess.Popen[str]:
     )
 
 
-def _feed(process: subprocess.Popen[str], waiting: Iterator[int], lock: threading.Lock, answers: queue.Queue[int | BaseException]) -> None:
+def _feed(worker: _Worker, waiting: Iterator[int], lock: threading.Lock, answers: queue.Queue[int | BaseException]) -> None:
     """Give units to one worker until there are none, or it fails."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
     while True:
         with lock:
             unit = next(waiting, None)
         if unit is None:
             return
-        with contextlib.suppress(OSError, ValueError):
-            process.stdin.write(f"{unit}\n")
-            process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
-            complaint = process.stderr.read().strip()
-            answers.put(
-                MiaobiError("a worker process ended unexpectedly: {reason}", reason=complaint[-2000:] or "it was killed (out of memory?)")
-            )
+        answer = worker.ask(unit)
+        if answer is None:
+            reason = worker.complaint or "it was killed (out of memory?)"
+            answers.put(MiaobiError("a worker process ended unexpectedly: {reason}", reason=reason))
             return
-        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             answers.put(_error(answer))
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +22,14 @@ from miaobi.core.errors import MiaobiError
 from miaobi.core.types import Record
 from miaobi.data import readers
 from miaobi.data.duplicates import FIRST_BAND, Keys, content_key, letters, shingles, signer
+from miaobi.data.guard import MOST_SECONDS, Guard, guarding, heavy, unguarded
 from miaobi.data.holdout import group_keys
 from miaobi.data.looks import examine, marks
 from miaobi.data.plan import Plan, from_json
 from miaobi.data.records import Dropped, Seen, blob_of, line_of, media_of, to_line
 from miaobi.data.steps import chain
 
+Chain = Callable[[Record], tuple[Record | Dropped, str]]
 PART_RECORDS = 50_000
 _BLOCK = 512
 _BLOCK_LETTERS = 1 << 20
@@ -69,7 +71,7 @@ class _Parts:
         self._folder, self._unit = folder, unit
         self._sign = signer(plan.group) if plan.group else None
         self._ngram = plan.group.ngram if plan.group else 1
-        self._split = plan.section.split
+        self._split, self._within = plan.section.split, plan.within
         self._columns = plan.num_columns
         self._file: IO[bytes] | None = None
         self._blobs: IO[bytes] | None = None
@@ -84,12 +86,13 @@ class _Parts:
             self._file = part_path(self._folder, self._unit, len(self.counts)).open("wb")
             self._offset = 0
             self.counts.append(0)
+        within = str(record.meta.get(self._within, "")) if self._within else ""
         line, text, blob = to_line(record, source, seen), letters(record.text), blob_of(record)
         self._file.write(line)
         if blob:
             self._blobs = self._blobs or part_path(self._folder, self._unit, len(self.counts) - 1).with_suffix(".media").open("wb")
             self._blobs.write(blob)
-        self._rows.append((*content_key(text, blob), self._offset, len(record.text), *group_keys(record.meta, self._split)))
+        self._rows.append((*content_key(text, blob, within), self._offset, len(record.text), *group_keys(record.meta, self._split)))
         self._sets.append((marks(seen.look) if seen and seen.look else shingles(text, self._ngram)) if self._sign else set())
         self._offset += len(line)
         self.counts[-1] += 1
@@ -126,25 +129,22 @@ class _Parts:
         self._blocks = []
 
 
-def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None) -> Summary:
-    """Read, step and write unit number `unit`; at most `most` records are read.
+def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None, guard: Guard = unguarded) -> Summary:
+    """Read, step and write unit number `unit`; at most `most` records are read. `guard` is around every record with media.
 
     Raises:
         DataError: a file that the recipe names cannot be read.
         MiaobiError: the disk is full.
     """
     summary = Summary()
-    run = chain(plan.steps, plan.places)
+    run, too_heavy = chain(plan.steps, plan.places), heavy(folder, unit)
     with explain_os_errors(folder), dropped_path(folder, unit).open("wb") as dropped_file:
         parts = _Parts(folder, unit, plan)
         for source, read in _read(plan, unit):
             if most is not None and summary.read >= most:
                 break
             summary.read += 1
-            result, step = (read, "read") if isinstance(read, Dropped) else run(read)
-            seen = examine(result) if isinstance(result, Record) and media_of(result) else None
-            if isinstance(seen, Dropped):
-                result, step, seen = seen, "read", None
+            result, step, seen = _become(read, run, too_heavy, guard)
             if isinstance(result, Record):
                 parts.add(result, source, seen)
                 summary.kept += 1
@@ -155,6 +155,22 @@ def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None) ->
         summary.parts = parts.counts
         write_text(done_path(folder, unit), json.dumps(summary.to_json()))
     return summary
+
+
+def _become(read: Record | Dropped, run: Chain, too_heavy: Container[str], guard: Guard) -> tuple[Record | Dropped, str, Seen | None]:
+    """What the steps make of what was read, the step that dropped it, and what is to be seen of its media."""
+    if isinstance(read, Dropped):
+        return read, "read", None
+    if not media_of(read):
+        return *run(read), None
+    if read.id in too_heavy:
+        return Dropped("too_heavy", "it took too long or too much memory"), "read", None
+    with guard(read.id):
+        result, step = run(read)
+        if isinstance(result, Dropped) or not media_of(result):
+            return result, step, None
+        seen = examine(result)
+    return (seen, "read", None) if isinstance(seen, Dropped) else (result, step, seen)
 
 
 def _read(plan: Plan, unit: int) -> Iterator[tuple[int, Record | Dropped]]:
@@ -183,7 +199,8 @@ def main() -> None:
     for line in sys.stdin:
         unit = int(line)
         try:
-            answer: dict[str, Any] = {"unit": unit, **run_unit(plan, unit, work / "units").to_json()}
+            guard = guarding(work / "units", unit, MOST_SECONDS)
+            answer: dict[str, Any] = {"unit": unit, **run_unit(plan, unit, work / "units", guard=guard).to_json()}
         except MiaobiError as error:
             values = {name: str(value) for name, value in error.values.items()}
             answer = {"unit": unit, "error": type(error).__name__, "template": error.template, "values": values}

@@ -27,6 +27,7 @@ from miaobi.data.steps import Places, Step, register
 
 MOST_KEYWORDS = 3
 _TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
+_NUMBERED = re.compile(r"-[1-9]$")
 _CODES = re.compile(r"[0-9a-f]{2,6}(?:-[0-9a-f]{2,6})*", re.IGNORECASE)
 
 
@@ -55,6 +56,7 @@ class Entry:
     """One thing: its name and its keywords by language."""
 
     concept: str
+    characters: str  # an emoji, or nothing
     names: Mapping[str, str]
     keywords: Mapping[str, Sequence[str]]
 
@@ -76,7 +78,8 @@ def build_captions(options: Captions, places: Places) -> Step:
             return record if options.unmatched == "keep" else Dropped("no_caption", str(record.meta.get("name", "")))
         caption = {language: filled(found, language, templates) for language, templates in options.templates.items()}
         caption = {language: texts for language, texts in caption.items() if texts}
-        return dataclasses.replace(record, meta={**record.meta, "concept": found.concept, "caption": caption})
+        emoji = {"emoji": found.characters} if found.characters else {}
+        return dataclasses.replace(record, meta={**record.meta, **emoji, "concept": found.concept, "caption": caption})
 
     return step
 
@@ -113,7 +116,8 @@ def find(table: Mapping[str, Entry], meta: Mapping[str, Any]) -> Entry | None:
     """The entry of a picture."""
     name = str(meta.get("name", ""))
     characters = str(meta.get("emoji", "")) or (_from_codes(name) if _CODES.fullmatch(name) else "")
-    return (table.get(bare(characters)) if characters else None) or table.get(letters(name))
+    known = (table.get(bare(characters)) if characters else None) or table.get(letters(name))
+    return known or table.get(letters(_NUMBERED.sub("", name)))  # `cactus-1`: a second drawing of the same
 
 
 def _from_codes(name: str) -> str:
@@ -171,7 +175,9 @@ def _emoji(annotations: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
             continue
         keywords = {language: _keywords(annotations[language][characters].get("default", ()), name) for language, name in names.items()}
         plain = english.get(_TONES.sub("", characters), about)
-        table[characters] = Entry(concept=plain.get("tts", [names["en"]])[0].casefold(), names=names, keywords=keywords)
+        table[characters] = Entry(
+            characters=characters, concept=plain.get("tts", [names["en"]])[0].casefold(), names=names, keywords=keywords
+        )
         table.setdefault(letters(names["en"]), table[characters])
     return table
 
@@ -182,7 +188,9 @@ def _icons(icons: Sequence[Mapping[str, Any]]) -> dict[str, Entry]:
     for icon in icons:
         name, title = str(icon["name"]).replace("-", " "), str(icon["title"])
         names = {"zh": title, "en": name} if title else {"en": name}
-        table[letters(name)] = Entry(concept=name.casefold(), names=names, keywords={"zh": _keywords(icon.get("tag") or (), title)})
+        table[letters(name)] = Entry(
+            characters="", concept=name.casefold(), names=names, keywords={"zh": _keywords(icon.get("tag") or (), title)}
+        )
     return table
 
 

@@ -32,6 +32,8 @@ class Dedup(Schema):
     """Length of a MinHash signature; longer finds more exactly and takes longer."""
     seed: int = 0
     """Of the hash functions."""
+    within: str = ""
+    """A field of meta: only records with the same value of it may be copies of each other (`style`: the same icon in two styles is two)."""
 
     @model_validator(mode="before")
     @classmethod
