@@ -63,11 +63,11 @@ def is_picture(part: Part) -> TypeGuard[Media]:
 
 
 def to_dict(label: Label) -> dict[str, Any]:
-    """The label as plain values for JSON or YAML. Empty fields stay out; `schema` comes first."""
+    """The label as plain values for JSON or YAML. Empty fields stay out where they may; `schema` comes first."""
     values: dict[str, Any] = {"schema": SCHEMA}
     for field in dataclasses.fields(label):
         value = getattr(label, field.name)
-        if field.name == "ai_generated" or value or isinstance(value, int):
+        if _required(field) or value or isinstance(value, int):
             values[field.name] = dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
     return values
 
@@ -83,7 +83,7 @@ def from_dict(values: Mapping[str, Any]) -> Label:
         raise ArtifactError("the label has the schema '{schema}'; this miaobi reads {known}. Update miaobi", schema=schema, known=SCHEMA)
     fields = {field.name: field for field in dataclasses.fields(Label)}
     given = {key: value for key, value in values.items() if key != "schema"}
-    required = {name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING}
+    required = {name for name, field in fields.items() if _required(field)}
     wrong = sorted((given.keys() - fields.keys()) | (required - given.keys()))
     for key in given.keys() & fields.keys():
         kind = _TYPES.get(key, list if key == "parents" else str)
@@ -94,6 +94,10 @@ def from_dict(values: Mapping[str, Any]) -> Label:
     for key in given.keys() & {"options", "notes"}:
         given[key] = MappingProxyType(dict(given[key]))
     return Label(**given | {"parents": tuple(given.get("parents", ()))})
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def implicit(label: Label) -> dict[str, str]:

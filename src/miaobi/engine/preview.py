@@ -1,0 +1,52 @@
+"""What a model makes while it still learns: the recipe's prompts with the weights of now, texts as they are and pictures as one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from miaobi.core.protocols import Model
+from miaobi.core.types import Modality, Piece, Record, Request
+from miaobi.engine.ask import Prompter
+
+if TYPE_CHECKING:
+    from miaobi.core.recipe import Generate
+    from miaobi.engine.journal import Journal
+
+MOST_RECORDS = 8  # held-out ones that are asked for where the recipe has no prompts
+
+
+def preview(model: Model, section: Generate, records: Sequence[Record], journal: Journal, step: int) -> None:
+    """Generate and keep it in the journal. Pictures go through the door like all others, so that their sheet is labelled."""
+    if Modality.IMAGE in model.card.outputs:
+        _pictures(model, section, records, journal, step)
+        return
+    for number, prompt in enumerate(section.prompts or [""]):
+        request = Request.of(prompt, seed=section.seed + number, **section.options)
+        text = "".join(chunk.part for chunk in model.generate(request) if isinstance(chunk, Piece) and isinstance(chunk.part, str))
+        journal.sample(step, prompt, text)
+
+
+def requests(model: Model, section: Generate, records: Sequence[Record]) -> list[Request]:
+    """What is asked: the prompts; without any, what the first held-out records would have answered, where the model knows that."""
+    asked = [Request.of(prompt) for prompt in section.prompts]
+    if not asked and isinstance(model, Prompter):
+        asked = [request for request in map(model.request_for, records[:MOST_RECORDS]) if request is not None]
+    return [
+        replace(request, seed=section.seed + number, options=MappingProxyType({**request.options, **section.options}))
+        for number, request in enumerate(asked or [Request.of("")])
+    ]
+
+
+def _pictures(model: Model, section: Generate, records: Sequence[Record], journal: Journal, step: int) -> None:
+    from miaobi.engine.contact import contact_sheet
+    from miaobi.engine.generate import collect
+    from miaobi.trust.safety import compile_words
+
+    nothing = compile_words([])  # a listed word among the prompts is no reason to stop a training
+    asked = requests(model, section, records)
+    rows = [collect(model, request, words=nothing) for request in asked]
+    sheet = contact_sheet([content for row in rows for content in row], columns=len(rows[0]) if len(rows) > 1 and len(rows[0]) > 1 else 0)
+    journal.pictures(step, [request.prompt for request in asked], sheet.data)
