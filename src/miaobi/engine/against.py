@@ -46,7 +46,12 @@ def _same(name: str, a: Evidence, b: Evidence) -> bool:
     """Whether the n-th part of the figure is about the same record, or the same request, in both."""
     if name.startswith(OVER_RECORDS):
         return [record.id for record in a.records] == [record.id for record in b.records]
-    asked = [
-        [sample.reference and (sample.reference.id, sample.content.label.prompt) for sample in one.samples.get("", ())] for one in (a, b)
-    ]
-    return bool(asked[0]) and None not in asked[0] and asked[0] == asked[1]
+    asked = asked_for(a)
+    return asked is not None and asked == asked_for(b)
+
+
+def asked_for(evidence: Evidence) -> list[tuple[str, str]] | None:
+    """The held-out record and the prompt behind each sample, in order; None where samples have none."""
+    samples = evidence.samples.get("", ())
+    asked = [(sample.reference.id, sample.content.label.prompt) for sample in samples if sample.reference is not None]
+    return asked if asked and len(asked) == len(samples) else None

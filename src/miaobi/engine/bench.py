@@ -17,7 +17,7 @@ from miaobi.data.dataset import Dataset
 from miaobi.engine.against import against
 from miaobi.engine.evaluate import Evaluation, OnProgress, measure, measure_pictures
 from miaobi.engine.folder import pictures_in
-from miaobi.engine.metrics.retrieval import ImageText
+from miaobi.engine.metrics.retrieval import ImageText, as_judge
 from miaobi.engine.report import evaluation_page
 
 if TYPE_CHECKING:
@@ -113,19 +113,10 @@ def set_up(
         load=load,
         generate=whole.generate if whole else Generate(),
         training=dataset.split("train") if dataset else None,
-        judge=_judge(load(section.scorer)[0]) if section.scorer else None,
+        judge=as_judge(load(section.scorer)[0]) if section.scorer else None,
         seed=seed,
         on_progress=on_progress,
     )
-
-
-def _judge(model: Model) -> ImageText:
-    if not isinstance(model, ImageText):
-        raise UsageError(
-            "evaluate.scorer names {name}, which does not embed pictures and captions; a model of the family scorer does",
-            name=model.card.name,
-        )
-    return model
 
 
 def write_report(found: Evaluation, out: Path, *, log: Path | None = None) -> dict[str, Any]:

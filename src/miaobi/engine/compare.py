@@ -6,6 +6,7 @@ same held-out records.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -28,12 +29,16 @@ from miaobi.core.artifact import MANIFEST, Artifact, open_artifact, write_text
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import family
 from miaobi.core.recipe import Evaluate, Generate, Recipe
+from miaobi.core.shelf import find
 from miaobi.data.dataset import Dataset
+from miaobi.engine.against import OVER_RECORDS, asked_for
 from miaobi.engine.metrics import Figure
-from miaobi.engine.metrics.confidence import difference
+from miaobi.engine.metrics.confidence import Difference, difference
+from miaobi.engine.metrics.retrieval import ImageText, as_judge
 from miaobi.engine.report.comparison import comparison_page
 
 SCHEMA = "miaobi.compare/1"
+PASSING = ("parts", "draws", "asked", "sheet")  # what tests and the page need, and compare.json does not keep
 OnProgress = Callable[[str, int, int | None], None]
 
 
@@ -90,11 +95,11 @@ def compare(
         "schema": SCHEMA,
         "data": {"name": dataset.name, "sha256": Dataset.open(dataset).sha256, "split": section.split},
         "seed": seed,
-        "models": [{key: value for key, value in one.items() if key != "parts"} for one in measured],
+        "models": [{key: value for key, value in one.items() if key not in PASSING} for one in measured],
         "tests": paired_tests(measured, seed=seed),
     }
     write_text(out / "compare.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
-    write_text(out / "compare.html", comparison_page(result))
+    write_text(out / "compare.html", comparison_page(result, sheets=[base64.b64decode(one["sheet"]) for one in measured]))
     return result
 
 
@@ -102,14 +107,32 @@ def paired_tests(measured: Sequence[Mapping[str, Any]], *, seed: int = 0) -> lis
     """Every pair of models on every figure that both found over the same records."""
     found = []
     for a, b in combinations(measured, 2):
-        for name in a["parts"].keys() & b["parts"].keys():
-            ours, theirs = a["parts"][name], b["parts"][name]
-            if len(ours[0]) != len(theirs[0]) or not _same_records(name, ours, theirs):
-                continue
-            better = a["evaluation"]["figures"][name].get("better", "")
-            gap = difference(_figure(ours, better), _figure(theirs, better), seed=seed)
-            found.append({"a": a["name"], "b": b["name"], "figure": name, "better": better, **gap.to_dict()})
+        for name in (a["parts"].keys() & b["parts"].keys()) | (a["draws"].keys() & b["draws"].keys()):
+            gap = _tested(name, a, b, seed)
+            if gap is not None:
+                better = a["evaluation"]["figures"][name].get("better", "")
+                found.append({"a": a["name"], "b": b["name"], "figure": name, "better": better, **gap.to_dict()})
     return sorted(found, key=lambda test: (test["figure"], test["a"], test["b"]))
+
+
+def _tested(name: str, a: Mapping[str, Any], b: Mapping[str, Any], seed: int) -> Difference | None:
+    """The difference in one figure; None where the two were not measured alike."""
+    better = a["evaluation"]["figures"][name].get("better", "")
+    if name in a["draws"]:
+        ours, theirs = (
+            Figure(
+                value=one["evaluation"]["figures"][name]["value"],
+                count=one["evaluation"]["figures"][name]["count"],
+                draws=np.asarray(one["draws"][name], dtype=np.float64),
+            )
+            for one in (a, b)
+        )
+        return difference(ours, theirs, seed=seed)
+    ours_parts, theirs_parts = a["parts"][name], b["parts"][name]
+    alike = name.startswith(OVER_RECORDS) or a["asked"] == b["asked"]
+    if len(ours_parts[0]) != len(theirs_parts[0]) or not alike or not _same_records(name, ours_parts, theirs_parts):
+        return None
+    return difference(_figure(ours_parts, better), _figure(theirs_parts, better), seed=seed)
 
 
 def parameters(artifact: Artifact) -> int | None:
@@ -152,6 +175,7 @@ def _train_and_measure(
 ) -> dict[str, Any]:
     """Everything about one contestant, as plain values."""
     from miaobi.engine.evaluate import measure
+    from miaobi.engine.exhibits import sheet
 
     data = Dataset.open(Path(dataset))
     run = _run_folder(one, data)
@@ -164,8 +188,9 @@ def _train_and_measure(
     load_seconds = time.perf_counter() - start
     chosen = Evaluate.model_validate({**section, "baselines": []})  # the others are the baselines
     asked = _own_options(folder, Generate.model_validate(generate))
-    evaluation = measure(model, data, chosen, generate=asked, strict=False, seed=seed)
+    evaluation = measure(model, data, chosen, generate=asked, judge=_judge(chosen), strict=False, seed=seed)
     characters = sum(len(text) for text in evaluation.evidence.texts)
+    shown = evaluation.evidence.pictures
     log = run / "log.jsonl" if run else None
     return {
         "name": one.name,
@@ -178,11 +203,24 @@ def _train_and_measure(
         "load_seconds": round(load_seconds, 3),
         "scored_characters": sum(score.characters for score in evaluation.evidence.scores) or None,
         "characters_per_second": round(characters / evaluation.seconds["generate"], 1) if characters else None,
+        "pictures_per_second": round(len(shown.made) / evaluation.seconds["generate"], 2) if shown and len(shown.made) else None,
         "peak_bytes": peak_memory(),
         "log": _curves(log),
         "evaluation": evaluation.to_dict(),
         "parts": {name: [part.tolist() for part in figure.parts] for name, figure in evaluation.figures.items() if figure.parts},
+        "draws": {name: figure.draws.tolist() for name, figure in evaluation.figures.items() if figure.draws is not None},
+        "asked": asked_for(evaluation.evidence) if shown else None,
+        "sheet": base64.b64encode(sheet(shown)).decode() if shown else "",
     }
+
+
+def _judge(section: Evaluate) -> ImageText | None:
+    """The model that the section names as judge of pictures and captions."""
+    if not section.scorer:
+        return None
+    folder = find(section.scorer)
+    judge: ImageText = as_judge(family(open_artifact(folder).family).model_class().load(folder))
+    return judge
 
 
 def _run_folder(one: Contestant, data: Dataset) -> Path | None:

@@ -39,6 +39,11 @@ def exhibits(shown: Pictures) -> Mapping[str, Sequence[Exhibit]]:
     return {name: items for name, items in found.items() if items}
 
 
+def sheet(shown: Pictures) -> bytes:
+    """The first of the made pictures on one sheet, PNG."""
+    return _sheet(shown.made, range(min(4 * COLUMNS, len(shown.made)))) if len(shown.made) else b""
+
+
 def asked(record: Record) -> str:
     """What a picture was asked for, in a few words: its caption, its class, its style."""
     words = [text for text in (caption(record, language) for language in LANGUAGES) if text][:1]

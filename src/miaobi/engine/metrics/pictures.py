@@ -68,13 +68,13 @@ def coverage(evidence: Evidence) -> dict[str, Figure]:
 
 @metric("diversity", needs=["samples"])
 def diversity(evidence: Evidence) -> dict[str, Figure]:
-    """How different the made pictures are from each other: the mean perceptual distance over all pairs."""
+    """How different the made pictures are from each other: the mean perceptual distance over all pairs; noise exceeds real pictures."""
     shown = pictures(evidence)
     figures = {}
     for suffix, gallery in (("", shown.made), ("real", shown.control)):
         if len(gallery) > 1:
             spread = likeness.perceptual_spread(list(gallery))
-            figures[suffix] = ratio(spread, seed=evidence.seed, unit="distance", better="" if suffix else "higher")
+            figures[suffix] = ratio(spread, seed=evidence.seed, unit="distance")
     if "" not in figures:
         raise Unmeasurable("a difference between pictures needs at least two; there is {count}", count=len(shown.made))
     return figures

@@ -14,6 +14,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.core.errors import UsageError
+from miaobi.core.protocols import Model
+
 CANDIDATES = 100
 ROWS = 1024
 TIE = 1e-6  # so little is no difference between float32 vectors; a tie is a miss, for a model that finds all alike finds nothing
@@ -32,6 +35,20 @@ class ImageText(Protocol):
     def embed_texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Of texts in any of its languages: (N, E)."""
         ...
+
+
+def as_judge(model: Model) -> ImageText:
+    """The model as a judge of pictures and captions.
+
+    Raises:
+        UsageError: it embeds none.
+    """
+    if not isinstance(model, ImageText):
+        raise UsageError(
+            "evaluate.scorer names {name}, which does not embed pictures and captions; a model of the family scorer does",
+            name=model.card.name,
+        )
+    return model
 
 
 def top1(queries: NDArray[np.floating], candidates: NDArray[np.floating], keys: Sequence[str], *, among: int = CANDIDATES) -> Floats:

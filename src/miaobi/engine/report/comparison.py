@@ -8,17 +8,17 @@ from typing import Any
 
 from miaobi.core.language import tr
 from miaobi.engine.report.evaluation import interval, relative
-from miaobi.engine.report.page import dot, page, samples, section, table
+from miaobi.engine.report.page import dot, page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, Series, intervals, lines, number
 
 WRITTEN = 6  # texts of each model that the page shows
-PLOTTED = ("bits_per_character", "distinct_2", "repetition_4", "verbatim")
+PLOTTED = ("bits_per_character", "distinct_2", "repetition_4", "verbatim", "bits_per_dimension", "frechet", "precision", "recall")
 
 Row = tuple[str, Callable[[Mapping[str, Any]], float | None], str]  # heading, value, what is better
 
 
-def comparison_page(result: Mapping[str, Any]) -> str:
-    """The HTML of what `compare.json` holds."""
+def comparison_page(result: Mapping[str, Any], *, sheets: Sequence[bytes] = ()) -> str:
+    """The HTML of what `compare.json` holds, and a sheet of pictures (PNG) for each model that drew some."""
     models = result["models"]
     lead = tr("{count} models on {data}, split {split}, seed {seed}", count=len(models), seed=result["seed"], **_data(result))
     parts = [
@@ -36,6 +36,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
         ),
         section(tr("Learning"), _curves(models)),
         section(tr("All figures"), _all_figures(models)),
+        section(tr("What they drew"), *(_drawn(index, models[index], data) for index, data in enumerate(sheets) if data)),
         section(tr("What they wrote"), *(_written(index, model) for index, model in enumerate(models))),
     ]
     return page(tr("Comparison of {names}", names=", ".join(model["name"] for model in models)), parts, lead=lead)
@@ -49,12 +50,17 @@ def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     columns: list[Row] = [
         (tr("scored characters"), lambda model: model["scored_characters"], ""),
         (tr("bits per character"), _figure("bits_per_character"), "lower" if _same_characters(models) else ""),
+        (tr("bits per dimension"), _figure("bits_per_dimension"), "lower"),
+        (tr("Fréchet distance"), _figure("frechet"), "lower"),
+        (tr("precision"), _figure("precision"), "higher"),
+        (tr("recall"), _figure("recall"), "higher"),
         (tr("distinct-2"), _figure("distinct_2"), "higher"),
         (tr("repetition-4"), _figure("repetition_4"), "lower"),
         (tr("parameters"), lambda model: model["parameters"], ""),
         (tr("size, MB"), lambda model: model["bytes"] / 1e6, "lower"),
         (tr("training, s"), lambda model: model["train_seconds"], "lower"),
         (tr("characters/s"), lambda model: model["characters_per_second"], "higher"),
+        (tr("pictures/s"), lambda model: model.get("pictures_per_second"), "higher"),
         (tr("memory training, MB"), lambda model: _mega(model["train_peak_bytes"]), "lower"),
         (tr("memory using, MB"), lambda model: _mega(model["peak_bytes"]), "lower"),
     ]
@@ -130,9 +136,13 @@ def _all_figures(models: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _written(index: int, model: Mapping[str, Any]) -> str:
-    examples = model["evaluation"]["examples"][:WRITTEN]
+    examples = [example for example in model["evaluation"]["examples"] if "text" in example][:WRITTEN]
     cards = samples([(example["prompt"] or f"seed {example['seed']}", example["text"]) for example in examples])
     return f"<h3>{dot(index)}{escape(model['name'])}</h3>{cards}" if cards else ""
+
+
+def _drawn(index: int, model: Mapping[str, Any], data: bytes) -> str:
+    return f"<h3>{dot(index)}{escape(model['name'])}</h3>{pictures([(data, '')], about=tr('a sheet of pictures'))}"
 
 
 def _with_interval(figure: Mapping[str, Any] | None) -> str:
