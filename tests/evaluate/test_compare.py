@@ -96,9 +96,6 @@ def test_likelihoods_over_other_characters_are_left_untested() -> None:
         figures = {"bits_per_character": {"better": "lower"}, "length": {}}
         parts = {"bits_per_character": [[9.0, 8.0], characters]}
         return {"name": name, "evaluation": {"figures": figures}, "parts": parts, "draws": {}, "asked": None}
-            "draws": {},
-            "asked": None,
-        }
 
     assert paired_tests([entry("a", [2.0, 3.0]), entry("b", [2.0, 4.0])]) == []
     assert len(paired_tests([entry("a", [2.0, 3.0]), entry("b", [2.0, 3.0])])) == 1
@@ -114,7 +111,8 @@ def test_parameters_are_read_off_the_header(bigram: Path) -> None:
 def test_pictures_are_compared_in_pairs_when_both_were_asked_the_same() -> None:
     def entry(name: str, value: float, asked: list[str] | None) -> dict[str, object]:
         draws = [value + step / 100 for step in range(-20, 20)]
-        figures = {"frechet": {"better": "lower", "value": value, "count": 9}, "precision": {"better": "higher"}, "recall": {"better": "higher"}}
+        higher = {"better": "higher"}
+        figures = {"frechet": {"better": "lower", "value": value, "count": 9}, "precision": higher, "recall": higher}
         flags = [[1.0, 0.0, value], [1.0, 1.0, 1.0]]
         parts = {"precision": flags, "recall": flags}
         return {"name": name, "evaluation": {"figures": figures}, "parts": parts, "draws": {"frechet": draws}, "asked": asked}
