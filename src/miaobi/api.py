@@ -59,7 +59,7 @@ class Loaded:
         *,
         n: int = 1,
         seed: int | None = None,
-        image: Picture | None = None,
+        image: Picture | Sequence[Picture] | None = None,
         mask: Picture | None = None,
         mark: str = "none",
         watermark: str | None = None,
@@ -69,7 +69,7 @@ class Loaded:
 
         Args:
             image: a picture to start from, for families that take one: a path, bytes, `Media`, a Pillow image or a uint8 array.
-            mask: which of its pixels are painted anew: those that are white.
+            mask: which of its pixels are painted anew: those that are white. Further pictures that the family takes go by their names.
             mark: visible words in a corner of a picture: `zh`, `en`, `auto` (the language of messages) or `none`.
             watermark: `image` puts an invisible mark into a picture, `none` does not; by default as the model's recipe says.
 
@@ -79,7 +79,7 @@ class Loaded:
         """
         from miaobi.engine.generate import collect
 
-        request = _request(self.family, prompt, n, seed, image, mask, options)
+        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
         return collect(self.model, request, marking=self._marking(mark, watermark))
 
     def stream(
@@ -88,7 +88,7 @@ class Loaded:
         *,
         n: int = 1,
         seed: int | None = None,
-        image: Picture | None = None,
+        image: Picture | Sequence[Picture] | None = None,
         mask: Picture | None = None,
         mark: str = "none",
         watermark: str | None = None,
@@ -100,7 +100,7 @@ class Loaded:
         """
         from miaobi.engine.generate import run
 
-        request = _request(self.family, prompt, n, seed, image, mask, options)
+        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
         return run(self.model, request, marking=self._marking(mark, watermark))
 
     def _marking(self, mark: str, watermark: str | None) -> Marking:
@@ -116,19 +116,20 @@ class Loaded:
         return Marking.of(mark, watermark or "none")
 
 
-def _request(
-    kind: Family, prompt: str, n: int, seed: int | None, image: Picture | None, mask: Picture | None, options: Mapping[str, Any]
-) -> Request:
+def _request(kind: Family, prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) -> Request:
+    """What is asked; pictures among the options become parts of the user's turn."""
     if seed is None:
         import secrets
 
         seed = secrets.randbits(31)
+    pictures = {name: value for name, value in options.items() if name in {"image", "mask", *kind.inputs} and value is not None}
+    plain = {name: value for name, value in options.items() if name not in {"image", "mask", *kind.inputs}}
     given: tuple[Part, ...] = ()
-    if image is not None or mask is not None:
+    if pictures:
         from miaobi.engine.inputs import media
 
-        given = media(kind, image=image, mask=mask)
-    return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **options)
+        given = media(kind, pictures)
+    return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **plain)
 
 
 def trained(recipe: Recipe) -> Path:
@@ -440,16 +441,15 @@ def replay(
     path: str | Path,
     *,
     model: str | Path | None = None,
-    image: Picture | None = None,
-    mask: Picture | None = None,
     device: str = "cpu",
     threads: int | None = None,
+    **given: Picture | Sequence[Picture] | None,
 ) -> Replay:
     """Make the content of a labelled file again: the same request to the model with the same hash; tells whether it is identical.
 
     Args:
         model: the model's name or folder; by default it is looked for by the hash in the label.
-        image: the very picture that was given, and `mask` the very mask; their hashes are in the label, they themselves are not.
+        given: the very pictures that were given, by name (`image`, `mask`); their hashes are in the label, they themselves are not.
 
     Raises:
         UsageError: the label does not hold the whole request.
@@ -463,11 +463,10 @@ def replay(
     label = labels.read(path)
     folder = find(model) if model else find_by_hash(label.source, label.model)
     runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
-    given = media(family_of(folder), image=image, mask=mask)
     return make_again(
         label,
         lambda name: load(folder, runtime=runtime, device=device, threads=threads).model,
-        media=given,
+        media=media(family_of(folder), given),
         original=labels.read_marked(path),
     )
 

@@ -82,6 +82,8 @@ def test_a_picture_may_come_in_many_ways(daub: Path) -> None:
     made = [miaobi.generate("daub", image=given, seed=1)[0] for given in ("start.png", Path("start.png"), data, media, array, image)]
     assert len({content.label.content_sha256 for content in made}) == 1
     assert made[0].label.parents == (f"image:{hashlib.sha256(data).hexdigest()}",)
+    several = miaobi.generate("daub", image=[array, array], seed=1)[0]
+    assert len(several.label.parents) == 2
     mask = array[..., 0] > 128
     masked = miaobi.generate("daub", image=array, mask=mask, seed=1)[0]
     part = masked.parts[0]

@@ -169,3 +169,19 @@ def test_the_mark_is_as_high_as_the_standard_asks(daub: Path, capsys: pytest.Cap
     out_of(capsys, "generate", "daub", "--size", "256", "--mark", "zh", "--seed", "1", "--out", "cat.png")
     assert mark.letter_height(256, 256, "zh") >= 0.05 * 256
     assert label.read(Path("cat.png")).mark == "AI生成 bottom-right"
+
+
+def test_the_bar_counts_the_steps_of_everything_that_was_asked(daub: Path) -> None:
+    import miaobi
+    from miaobi.cli.draw import Order, _draw_prompt
+    from miaobi.cli.targets import Pictures
+
+    order = Order(prompts=["one", "two"], n=3, batched=False, seed=1, options={"steps": 4})
+    ticks: list[tuple[str, int, int | None]] = []
+    targets = Pictures("out/", count=order.count, name="x")
+    for number in range(2):
+        _draw_prompt(
+            miaobi.load("daub"), order, number, targets, [], lambda phase, done, total, detail="": ticks.append((phase, done, total))
+        )
+    assert ticks == [("drawing", done, 24) for done in range(1, 25)]
+    assert len(list(Path("out").iterdir())) == 6

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from miaobi.cli.draw import Order, draw
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
-from miaobi.cli.recipes import machine_arguments, seed_argument
+from miaobi.cli.recipes import given_arguments, machine_arguments, seed_argument
 from miaobi.cli.targets import Pictures, Texts, picture_name
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from miaobi.core.families import Family
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Chunk, Content
+
+
+GIVEN = {
+    "image": "the picture to start from, or to look at (may be repeated, where a model takes several)",
+    "mask": "a picture of the same size: what is white in it is painted anew",
+    "style_image": "the picture whose style is wanted",
+}
 
 
 def arguments(parser: Parser, words: Sequence[str]) -> None:
@@ -55,10 +62,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
 
 def _picture_arguments(parser: Parser, kind: Family) -> None:
     """What only families of pictures, or families that look at pictures, have."""
-    if "image" in kind.inputs:
-        parser.add_argument("--image", metavar="FILE", type=Path, help=tr("the picture to start from, or to look at"))
-    if "mask" in kind.inputs:
-        parser.add_argument("--mask", metavar="FILE", type=Path, help=tr("a picture of the same size: what is white in it is painted anew"))
+    given_arguments(parser, kind.inputs, GIVEN)
     if Modality.IMAGE in kind.outputs:
         from miaobi.trust.marking import MARKS, WATERMARKS
 
@@ -76,7 +80,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     options = {**(recipe.generate.options if recipe else {}), **typed}
     if "n" in vars(arguments):
         options["n"] = arguments.n
-    options |= {name: value for name in ("image", "mask", "mark", "watermark") if (value := getattr(arguments, name, None)) is not None}
+    options |= {name: value for name in (*kind.inputs, "mark", "watermark") if (value := getattr(arguments, name, None)) is not None}
     seed = arguments.seed if arguments.seed is not None or recipe is None else recipe.generate.seed
     prompts = _prompts(arguments.prompt, recipe)
     machine = {"runtime": arguments.runtime, "device": arguments.device, "threads": arguments.threads}

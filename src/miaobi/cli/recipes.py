@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,13 @@ def seed_argument(parser: Parser, text: str) -> None:
     from miaobi.cli.parser import whole_number
 
     parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), metavar="N", help=text)
+
+
+def given_arguments(parser: Parser, names: Iterable[str], texts: Mapping[str, str]) -> None:
+    """`--image`, `--mask` and other pictures that are given to a model; `texts` say what each is for."""
+    for name in sorted(names):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, metavar="FILE", type=Path, action="append", help=tr(texts.get(name, "a picture that the model takes")))
 
 
 def machine_arguments(parser: Parser) -> None:

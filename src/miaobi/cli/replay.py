@@ -11,19 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from miaobi.cli.parser import Parser
-from miaobi.cli.recipes import machine_arguments
+from miaobi.cli.recipes import given_arguments, machine_arguments
 from miaobi.core.language import tr
 
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output
 
 
+GIVEN = {
+    "image": "the very picture that was given, when there was one (repeated, when there were several)",
+    "mask": "the very mask that was given, when there was one",
+    "style_image": "the very style picture that was given, when there was one",
+}
+
+
 def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The labelled file, and where the copy goes."""
     parser.add_argument("file", metavar="FILE", type=Path, help=tr("a labelled file"))
     parser.add_argument("--model", metavar="MODEL", help=tr("the model, when it is not found by its hash"))
-    parser.add_argument("--image", metavar="FILE", type=Path, help=tr("the very picture that was given, when there was one"))
-    parser.add_argument("--mask", metavar="FILE", type=Path, help=tr("the very mask that was given, when there was one"))
+    given_arguments(parser, GIVEN, GIVEN)
     parser.add_argument("--out", metavar="PATH", type=Path, help=tr("write the content that was made again"))
     machine_arguments(parser)
 
@@ -36,10 +42,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     replayed = api.replay(
         arguments.file,
         model=arguments.model,
-        image=arguments.image,
-        mask=arguments.mask,
         device=arguments.device,
         threads=arguments.threads,
+        **{name: getattr(arguments, name) for name in GIVEN},
     )
     if arguments.out:
         label.write(replayed.content, arguments.out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Picture = str | Path | bytes | Media | Image | NDArray[Any]
 
 
-def media(kind: Family, *, image: Picture | None = None, mask: Picture | None = None) -> tuple[Media, ...]:
-    """The given pictures as parts named "image" and "mask", in this order, checked for being pictures.
+def media(kind: Family, given: Mapping[str, Picture | Sequence[Picture] | None]) -> tuple[Media, ...]:
+    """The given pictures as parts of those names, in a fixed order, checked for being pictures; None is not given, a list is several.
 
     Files and bytes stay as they are, so that their hash in the label is that of the file; arrays and Pillow's images become PNG.
 
@@ -26,33 +26,38 @@ def media(kind: Family, *, image: Picture | None = None, mask: Picture | None = 
         UsageError: the family takes no such part, a mask without a picture or of another size, no such file, or something else altogether.
         DataError: a picture that cannot be read.
     """
-    from miaobi.data.pictures import decode
-
-    given = {name: value for name, value in (("image", image), ("mask", mask)) if value is not None}
-    _check_taken(kind, given)
-    parts = {name: _part(value, name) for name, value in given.items()}
-    sizes = {}
-    for name, part in parts.items():
-        try:
-            sizes[name] = decode(part.data).shape[1::-1]
-        except MiaobiError as error:
-            raise DataError("the {name} cannot be read: {problem}", name=name, problem=error) from None
+    found: dict[str, list[Media]] = {}
+    for name in sorted(name for name, value in given.items() if value is not None):
+        if name not in kind.inputs:
+            taken = ", ".join(sorted(kind.inputs)) or "–"
+            raise UsageError("family '{family}' takes no {name}. It takes: {taken}", family=kind.name, name=name, taken=taken)
+        value: Any = given[name]
+        found[name] = [_part(one, name) for one in (value if isinstance(value, list | tuple) else [value])]
+    sizes = {name: {_size(part) for part in parts} for name, parts in found.items()}
     if "mask" in sizes and "image" not in sizes:
         raise UsageError("a mask says what to paint anew in a picture; give the picture too")
     if "mask" in sizes and sizes["mask"] != sizes["image"]:
         raise UsageError(
-            "the mask has {mask[0]} × {mask[1]} pixels and the picture {image[0]} × {image[1]}; they must be of one size",
-            mask=sizes["mask"],
-            image=sizes["image"],
+            "the mask has {mask} pixels and the picture {image}; they must be of one size",
+            mask=_listed(sizes["mask"]),
+            image=_listed(sizes["image"]),
         )
-    return tuple(parts.values())
+    return tuple(part for parts in found.values() for part in parts)
 
 
-def _check_taken(kind: Family, names: Iterable[str]) -> None:
-    for name in names:
-        if name not in kind.inputs:
-            taken = ", ".join(sorted(kind.inputs)) or "–"
-            raise UsageError("family '{family}' takes no {name}. It takes: {taken}", family=kind.name, name=name, taken=taken)
+def _size(part: Media) -> tuple[int, int]:
+    """Width and height, after the whole picture was decoded."""
+    from miaobi.data.pictures import decode
+
+    try:
+        height, width, _ = decode(part.data).shape
+    except MiaobiError as error:
+        raise DataError("the {name} cannot be read: {problem}", name=part.name, problem=error) from None
+    return width, height
+
+
+def _listed(sizes: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(f"{width} × {height}" for width, height in sorted(sizes))
 
 
 def _part(value: Picture, name: str) -> Media:

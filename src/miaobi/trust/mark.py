@@ -77,7 +77,8 @@ def _over(place: Pixels, letters: Pixels) -> Pixels:
     coverage = letters[..., None] / 255.0
     colours = 255.0 * coverage + behind * (1 - coverage)  # premultiplied
     opacity = coverage + opacity * (1 - coverage)
-    return np.rint(np.concatenate([colours / opacity, 255.0 * opacity], axis=-1)).astype(np.uint8)
+    found: Pixels = np.rint(np.concatenate([colours / opacity, 255.0 * opacity], axis=-1)).astype(np.uint8)
+    return found
 
 
 def _letters(words: str, size: int) -> Pixels:

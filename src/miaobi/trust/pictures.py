@@ -24,6 +24,7 @@ from miaobi.trust import containers, xmp
 Pixels = NDArray[np.uint8]  # (height, width, 4), RGBA with straight alpha
 MAX_PIXELS = 50_000_000  # of all frames together
 JPEG_QUALITY = 95
+_LOSSLESS: Mapping[str, Mapping[str, Any]] = {"image/webp": {"lossless": True}, "image/tiff": {"compression": "tiff_adobe_deflate"}}
 _PILLOW = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF", "image/tiff": "TIFF"}
 
 
@@ -85,8 +86,7 @@ def encode(pixels: Pixels, mime: str) -> bytes:
         white = Image.new("RGBA", image.size, "white")
         Image.alpha_composite(white, image).convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
-        options: dict[str, Any] = {"image/webp": {"lossless": True}, "image/tiff": {"compression": "tiff_adobe_deflate"}}.get(mime, {})
-        image.save(buffer, _PILLOW[mime], **options)
+        image.save(buffer, _PILLOW[mime], **_LOSSLESS.get(mime, {}))
     return buffer.getvalue()
 
 

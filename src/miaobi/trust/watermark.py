@@ -139,7 +139,8 @@ def _read(pixels: Pixels, size: tuple[int, int]) -> Detection:
 
 def _opaque(area: Pixels) -> NDArray[np.bool_]:
     """Which blocks are opaque throughout."""
-    return _blocks(_low_band(area[..., 3] / 2.0)).min(axis=(1, 2)) >= 255
+    opaque: NDArray[np.bool_] = _blocks(_low_band(area[..., 3] / 2.0)).min(axis=(1, 2)) >= 255
+    return opaque
 
 
 def _layout(count: int) -> tuple[NDArray[np.int64], Values]:
