@@ -84,3 +84,30 @@ def test_a_card_of_what_was_never_recorded(artifact: Artifact) -> None:
     assert "尚未评测" in card
     assert "model-index" not in card
     assert "training time" not in card
+
+
+def test_a_card_of_a_painter(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    painter = seal(tmp_path, family="diffusion", name="tiny")
+    recipe = Recipe.model_validate({"name": "tiny", "model": {"family": "diffusion"}, "generate": {"prompts": ["一只红狐"]}})
+    gap = {"value": -3.0, "relative": -0.25, "relative_low": -0.4, "relative_high": -0.1, "test": "half-samples"}
+    evaluation = {
+        "figures": {name: {"value": 0.5, "count": 9} for name in ("frechet", "retrieval_zh", "retrieval_en", "style")},
+        "baselines": {"older": {"figures": {"frechet": {"value": 12.0}}, "differences": {"frechet": gap}}},
+        "examples": [{"prompt": "一只红狐", "options": {"style": "flat"}, "seed": 4, "sha256": "0" * 64}],
+    }
+    card = model_card(recipe, painter, evaluation=evaluation)
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["pipeline_tag"] == "text-to-image"
+    assert [one["name"] for one in metadata["model-index"][0]["results"][0]["metrics"]] == [
+        "frechet",
+        "retrieval_zh",
+        "retrieval_en",
+        "style",
+    ]
+    assert 'miaobi generate tiny "一只红狐" --out picture.png' in card
+    assert "Against `older` in `frechet` (its value is 12): -25.0% (95 % interval -40.0% to -10.0%; half-samples)." in card
+    assert "半样本法" in card
+    assert "**一只红狐** (flat, seed 4)" in card
+    assert "EfficientNet-lite0" in card
+    assert "text" not in metadata["tags"]
