@@ -20,7 +20,7 @@ VERSION = 1
 Step = str | dict[str, Any]
 
 
-def _without_unset(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def without_unset(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Plain values without the younger keys that say nothing: a data section of before keeps its hash, and so its data set."""
     return {key: value for key, value in values.items() if value or key not in names}
 
@@ -45,7 +45,7 @@ class Source(Schema):
 
     @model_serializer(mode="wrap")
     def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_unset(plain(self), ("shape",))
+        return without_unset(plain(self), ("shape",))
 
 
 class Split(Schema):
@@ -76,7 +76,7 @@ class Split(Schema):
 
     @model_serializer(mode="wrap")
     def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_unset(plain(self), ("by", "hold", "pairs", "across"))
+        return without_unset(plain(self), ("by", "hold", "pairs", "across"))
 
 
 class Tokenizer(Schema):

@@ -183,7 +183,7 @@ def _manifest(plan: Plan, folder: Path, shards: Mapping[str, Any], name: str) ->
         [split, *(files[shard[key]]["sha256"] for key in ("file", "media") if key in shard)] for split in SPLITS for shard in shards[split]
     ]
     return {
-        "format": FORMAT,
+        "format": FORMAT if any("media" in shard for side in shards.values() for shard in side) else 1,
         "name": name,
         "plan": plan.fingerprint,
         "sha256": hashlib.sha256(canonical_json(hashes)).hexdigest(),

@@ -23,7 +23,7 @@ from miaobi.core.types import Record
 from miaobi.data.records import from_line
 
 MANIFEST = "dataset.json"
-FORMAT = 1
+FORMAT = 2  # 1 without media: what older versions read too
 SPLITS = ("train", "val", "test")
 SplitName = Literal["train", "val", "test"]
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-MOST_SECONDS = 20.0
 MOST_BYTES = 4 << 30  # on top of what the process has
 Guard = Callable[[str], AbstractContextManager[None]]
 

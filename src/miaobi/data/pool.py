@@ -22,6 +22,7 @@ from miaobi.data.guard import blame
 from miaobi.data.plan import Plan
 from miaobi.data.worker import run_unit
 
+RECORD_SECONDS = 20.0  # the most that one record with media may take
 SMALL_BYTES = 8 << 20  # below, starting processes costs more than they win
 
 
@@ -113,7 +114,7 @@ def _start(work: Path) -> subprocess.Popen[str]:
         "PYTHONUTF8": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "miaobi.data.worker", str(work)],
+        [sys.executable, "-m", "miaobi.data.worker", str(work), str(RECORD_SECONDS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """One unit of work: its pieces read, its records through the steps, the kept ones and the dropped ones in files of their own.
 
-`python -m miaobi.data.worker FOLDER` is a worker process: unit numbers come in on stdin, answers go out on stdout, both as JSON lines. It
-ends when stdin does, so workers never outlive a parent that was killed; and unlike `multiprocessing` it neither runs the caller's main
-module again nor pickles.
+`python -m miaobi.data.worker FOLDER SECONDS` is a worker process: unit numbers come in on stdin, answers go out on stdout, both as JSON
+lines. It ends when stdin does, so workers never outlive a parent that was killed; and unlike `multiprocessing` it neither runs the caller's
+main module again nor pickles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from miaobi.core.errors import MiaobiError
 from miaobi.core.types import Record
 from miaobi.data import readers
 from miaobi.data.duplicates import FIRST_BAND, Keys, content_key, letters, shingles, signer
-from miaobi.data.guard import MOST_SECONDS, Guard, guarding, heavy, unguarded
+from miaobi.data.guard import Guard, guarding, heavy, unguarded
 from miaobi.data.holdout import group_keys
 from miaobi.data.looks import examine, marks
 from miaobi.data.plan import Plan, from_json
@@ -194,12 +194,12 @@ def dropped_line(read: Record | Dropped, why: Dropped, step: str, source: int) -
 
 def main() -> None:
     """Answer unit numbers on stdin until it ends."""
-    work = Path(sys.argv[1])
+    work, seconds = Path(sys.argv[1]), float(sys.argv[2])
     plan = from_json(json.loads((work / "plan.json").read_text(encoding="utf-8")))
     for line in sys.stdin:
         unit = int(line)
         try:
-            guard = guarding(work / "units", unit, MOST_SECONDS)
+            guard = guarding(work / "units", unit, seconds)
             answer: dict[str, Any] = {"unit": unit, **run_unit(plan, unit, work / "units", guard=guard).to_json()}
         except MiaobiError as error:
             values = {name: str(value) for name, value in error.values.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import functools
 import hashlib
 import json
 import re
@@ -67,7 +66,7 @@ def build_captions(options: Captions, places: Places) -> Step:
         for template in templates:
             _check(template, language)
     languages = tuple(options.templates)
-    tables = [(table.sets, load(tuple(str(places[path]) for path in table.packages), languages)) for table in options.tables]
+    tables = [(table.sets, load([places[path] for path in table.packages], languages)) for table in options.tables]
 
     def step(record: Record) -> Record | Dropped:
         collection = str(record.meta.get("set", record.meta.get("style", "")))
@@ -135,8 +134,7 @@ def letters(name: str) -> str:
     return "name " + re.sub(r"[\W_]+", "", name).casefold()
 
 
-@functools.lru_cache(maxsize=8)
-def load(folders: tuple[str, ...], languages: tuple[str, ...]) -> Mapping[str, Entry]:
+def load(folders: Sequence[Path], languages: Sequence[str]) -> Mapping[str, Entry]:
     """The tables in some folders as one, by emoji and by letters of the English name.
 
     Raises:
@@ -144,7 +142,7 @@ def load(folders: tuple[str, ...], languages: tuple[str, ...]) -> Mapping[str, E
     """
     table: dict[str, Entry] = {}
     annotations: dict[str, dict[str, Any]] = {}
-    for folder in map(Path, folders):
+    for folder in folders:
         try:
             if (folder / "icons.json").is_file():
                 table |= _icons(json.loads((folder / "icons.json").read_text(encoding="utf-8")))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from miaobi.core.recipe import without_unset
 from miaobi.core.schema import Schema
 from miaobi.data.steps import register
 
@@ -48,6 +49,10 @@ class Dedup(Schema):
         if self.group > self.threshold:
             raise ValueError("`group` is at most `threshold`")
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(plain(self), ("within",))
 
 
 register("dedup", Dedup, None, shorthand="method")

@@ -98,10 +98,10 @@ class Emoji(Schema):
     """Skin tones other than the yellow one, flags of countries and regions, people joined to couples and families."""
 
 
-_VARIANTS = {
-    "skin_tones": re.compile("[\U0001f3fb-\U0001f3ff]"),
-    "flags": re.compile("[\U0001f1e6-\U0001f1ff]|\U0001f3f4[\U000e0020-\U000e007f]"),
-    "families": re.compile("[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2].*\u200d.*[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2]"),
+_VARIANTS = {  # by option: the reason, and what is looked for
+    "skin_tones": ("skin_tone", re.compile("[\U0001f3fb-\U0001f3ff]")),
+    "flags": ("flag", re.compile("[\U0001f1e6-\U0001f1ff]|\U0001f3f4[\U000e0020-\U000e007f]")),
+    "families": ("family", re.compile("[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2].*\u200d.*[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2]")),
 }
 
 
@@ -111,8 +111,9 @@ def build_emoji(options: Emoji) -> Step:
     def step(record: Record) -> Record | Dropped:
         characters = str(record.meta.get("emoji", ""))
         for variant in options.drop:
-            if _VARIANTS[variant].search(characters):
-                return Dropped(variant.removesuffix("s"), characters)
+            reason, pattern = _VARIANTS[variant]
+            if pattern.search(characters):
+                return Dropped(reason, characters)
         return record
 
     return step
