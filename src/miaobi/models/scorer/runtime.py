@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ from miaobi.core.types import Card, Chunk, Request
 from miaobi.data.pictures import Pixels
 from miaobi.models.common.hashed_text import bags
 from miaobi.models.common.picture_features import BATCH, see
+from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.scorer.choose import choose
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.schema import Config
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-GRAPHS = {"int8": "onnx/model_int8.onnx", "fp32": "onnx/model.onnx"}  # the first that is there
+GRAPH = "picture"  # pixels (B, 3, S, S) in [-1, 1] to unit vectors (B, D)
 EPSILON = 1e-5  # of the text tower's norm
 LARGEST = np.log(100.0)  # as in network.Towers
 
@@ -30,7 +31,7 @@ LARGEST = np.log(100.0)  # as in network.Towers
 class ScorerRuntime:
     """Embeds and chooses; it does not learn."""
 
-    def __init__(self, session: Any, text: dict[str, NDArray[np.float32]], config: Config, folder: Path) -> None:
+    def __init__(self, session: Session, text: dict[str, NDArray[np.float32]], config: Config, folder: Path) -> None:
         self.session, self.text, self.config, self.folder = session, text, config, folder
         self.temperature = float(np.exp(min(text["scale"], LARGEST)))
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
@@ -39,7 +40,7 @@ class ScorerRuntime:
         """Unit vectors (N, D) of pictures (H, W, 4) uint8 with straight alpha, seen on white."""
         found = [np.zeros((0, self.config.dimensions), dtype=np.float32)]
         for start in range(0, len(pictures), BATCH):
-            found += self.session.run(None, {"pixels": see(pictures[start : start + BATCH], self.config.size)})
+            found.append(self.session.run({"pixels": see(pictures[start : start + BATCH], self.config.size)}))
         return np.concatenate(found)
 
     def embed_texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
@@ -73,9 +74,7 @@ class ScorerRuntime:
         """
         from safetensors import SafetensorError, safe_open
 
-        from miaobi.models.common.graph_nodes import open_graph
-
-        session = open_graph(folder, GRAPHS.values(), threads=threads)
+        session = open_graph(folder, GRAPH, threads=threads)
         try:
             with safe_open(folder / WEIGHTS, framework="np") as stored:
                 names = [name for name in stored.keys() if name.startswith("text.") or name == "scale"]  # noqa: SIM118

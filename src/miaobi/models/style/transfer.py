@@ -15,7 +15,7 @@ from miaobi.core.types import Chunk, Done, Media, Modality, Piece, Progress, Req
 from miaobi.data import pictures
 from miaobi.data.pictures import Pixels
 from miaobi.models.common.picture_codec import from_pixels, to_pixels
-from miaobi.models.common.request_pictures import find_picture, picture_in
+from miaobi.models.common.picture_request import picture_in, pictures_in
 from miaobi.models.style.schema import MULTIPLE, Options
 
 LARGEST = 512  # the longer side of a result whose size is not asked for
@@ -44,16 +44,15 @@ def read_job(request: Request, options: Options, *, device: torch.device) -> Job
         UsageError: there is no content, or the background is no colour.
         DataError: a picture cannot be read.
     """
-    content = pictures.decode(picture_in(request).data)
+    content = picture_in(request)
     longest = max(content.shape[:2])
     side = options.size or min(longest, LARGEST)
     width, height = (max(SMALLEST, round(length * side / longest)) for length in (content.shape[1], content.shape[0]))
     content = pictures.resize(content, (width, height))
     background = "white" if options.background == CLEAR else options.background
-    style = find_picture(request, "style_image")
     manner = None
-    if style is not None:
-        fitted = pictures.fit(pictures.decode(style.data), max(SMALLEST, side), mode="cover")
+    for style in pictures_in(request, "style_image")[-1:]:
+        fitted = pictures.fit(style, max(SMALLEST, side), mode="cover")
         manner = torch.from_numpy(from_pixels([fitted], 3, background=background)).to(device)
     pixels = torch.from_numpy(from_pixels([content], 3, background=background)).to(device)
     return Job(content, F.pad(pixels, (0, -width % MULTIPLE, 0, -height % MULTIPLE), "replicate"), manner)
