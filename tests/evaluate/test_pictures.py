@@ -347,3 +347,53 @@ def test_perceptual_distance_and_spread() -> None:
     assert perceptual_spread(shown, size=32) == pytest.approx(wanted, rel=1e-6)
     blurred = np.full_like(shown[0], 128)
     assert perceptual_distance([shown[0]], [shown[4]], size=32) < perceptual_distance([shown[0]], [blurred], size=32)
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def folder_of(path: Path, records: Sequence[Record]) -> Path:
+    path.mkdir()
+    for one in records:
+        part = one.parts[0]
+        assert isinstance(part, Media)
+        (path / f"{one.id}.png").write_bytes(part.data)
+    return path
+
+
+def test_a_folder_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from miaobi.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIAOBI_LANG", "en")
+    folder_of(Path("made"), corpus(8, seed=2))
+    folder_of(Path("noise"), noise(8))
+    folder_of(Path("real"), corpus(12, seed=1))
+    assert main(["evaluate", "made", "--reference", "real", "--against", "noise", "--out", "report", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == {"family": "", "name": "made", "source": ""}
+    assert "frechet" in found["baselines"]["noise"]["verdict"]["better"]
+    assert json.loads(Path("report/eval.json").read_text(encoding="utf-8")) == found
+    assert "data:image/png;base64," in Path("report/eval.html").read_text(encoding="utf-8")
+    for words, code, message in (
+        (["made"], 2, "--reference FOLDER or RECIPE"),
+        (["made", "--reference", "real", "--against", "nothing"], 2, "unknown model 'nothing'"),
+        (["made", "--reference", "report"], 3, "report holds 0 pictures"),
+    ):
+        assert main(["evaluate", *words]) == code
+        assert message in capsys.readouterr().err
+
+
+def test_labelled_pictures_are_judged_by_what_was_asked(painter: Any, tmp_path: Path) -> None:
+    from miaobi.core.types import Request
+    from miaobi.engine.contact import contact_sheet
+    from miaobi.engine.generate import collect
+    from miaobi.trust.label import write
+
+    contents = collect(painter, Request.of("红圆", style="line", n=2, steps=1, seed=1))
+    for number, content in enumerate(contents):
+        write(content, tmp_path / f"{number}.png")
+    (tmp_path / "contact.png").write_bytes(contact_sheet(contents).data)
+    assert [dict(one.meta) for one in pictures_in(tmp_path)] == [
+        {"caption": {"zh": ["红圆"]}, "style": "line", "source": str(tmp_path), "licence": ""}
+    ] * 2
