@@ -72,9 +72,11 @@ class DiffusionCodec:
         return 1
 
     def collate(self, records: Sequence[Record], /, *, rng: Generator | None = None) -> Batch:
-        """`pixels` (B, C, S, S), or of remembered pictures `latents` and `keys` instead; and, as far as the model is conditional, `rows`
-        (the caption as it steers), `whole` and `other` (it and its translation, never hidden), `concepts`, `style`, `class`; without `rng`
-        `seeds`.
+        """One batch, with the conditions that the model has.
+
+        `pixels` (B, C, S, S) and `keys` (what to call them), or remembered `latents` (B, L, H, W); `rows` and `other` (B, L, F), captions
+        and their translations, `told` (B,) False where a caption is hidden, `concepts` (B,); `style` and `class` (B,); without `rng`
+        `seeds` (B,).
         """
         import torch
 
@@ -83,9 +85,9 @@ class DiffusionCodec:
         kept = self._kept(len(records), rng)
         if self.vocabulary is not None:
             both = [choose(record, rng=rng, number=number) for record, number in zip(records, numbers)]
-            batch["rows"] = torch.from_numpy(self.vocabulary.rows([one if keep else "" for (one, _), keep in zip(both, kept["text"])]))
-            batch["whole"] = torch.from_numpy(self.vocabulary.rows([one for one, _ in both]))
+            batch["rows"] = torch.from_numpy(self.vocabulary.rows([one for one, _ in both]))
             batch["other"] = torch.from_numpy(self.vocabulary.rows([other for _, other in both]))
+            batch["told"] = torch.from_numpy(kept["text"])
             batch["concepts"] = torch.tensor([_number(concept_of(record)) for record in records])
         for name, known in (("style", self.styles), ("class", self.classes)):
             if known:

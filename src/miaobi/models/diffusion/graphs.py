@@ -89,13 +89,13 @@ def _samples(network: Network, shape: tuple[int, int, int]) -> Iterator[dict[str
     """What the network is shown while it draws: inputs at every step, under conditions drawn at random."""
     rng = np.random.default_rng(0)
     config = network.config
-    rows = None
+    text = None
     if network.text is not None:
         drawn = np.zeros((DRAWN, 4, 8), dtype=np.int64)
         drawn[1:, :, :2] = rng.integers(1, len(network.words) + 1, (DRAWN - 1, 4, 2))  # the first is told nothing
-        rows = torch.from_numpy(drawn)
+        text = network.read(torch.from_numpy(drawn))
     told = [None if t is None else torch.from_numpy(rng.integers(0, t.num_embeddings, DRAWN)) for t in (network.style, network.label)]
-    vector, tokens = network.condition(rows, *told)
+    vector, tokens = network.condition(text, *told)
     conditions = {name: part.numpy() for name, part in (("vector", vector), ("tokens", tokens)) if part is not None}
     x = rng.standard_normal((DRAWN, *shape), dtype=np.float32)
     low = [np.clip(rng.standard_normal((DRAWN, *shape), dtype=np.float32), -1, 1)] if config.upscale > 1 else []

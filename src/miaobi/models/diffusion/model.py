@@ -87,7 +87,8 @@ class Diffusion:
         clean = self._clean(batch)
         level, noise = self._noise(batch, clean)
         time = torch.as_tensor(level.time, dtype=torch.float32, device=clean.device)
-        vector, tokens = network.condition(batch.get("rows"), batch.get("style"), batch.get("class"))
+        text = network.read(batch["rows"]) if network.text is not None else None
+        vector, tokens = network.condition(text, batch.get("style"), batch.get("class"), told=batch.get("told"))
         low = self._low(clean)
         prediction = network(mix(clean, noise, level), time, vector, tokens, low)
         wanted = target(clean, noise, level, self.config.predict)
@@ -95,8 +96,8 @@ class Diffusion:
         weights = torch.as_tensor(weight(level, self.config.predict, weighting=self.config.weighting), device=clean.device)
         total = (errors * weights.to(errors.dtype)).sum()
         logs = {"error": float(errors.detach().sum())}
-        if network.training and network.text is not None and self.config.tie > 0:
-            apart = tie(network.text(batch["whole"])[0], network.text(batch["other"])[0], batch["concepts"])
+        if network.training and text is not None and self.config.tie > 0:
+            apart = tie(text[0], network.read(batch["other"])[0], batch["concepts"])
             total = total + self.config.tie * apart
             logs["tie"] = float(apart.detach())
         return Loss(total=total, count=len(clean), logs=logs)
@@ -148,9 +149,9 @@ class Diffusion:
     def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
         """What the network is told of each text, in one style and class."""
         vocabulary = self.codec.vocabulary
-        rows = None if vocabulary is None else self._tensor(vocabulary.rows(texts))
+        text = None if vocabulary is None else self.network.read(self._tensor(vocabulary.rows(texts)))
         numbers = [self._tensor(np.full(len(texts), number)) for number in (style, label)]
-        return Condition(*(None if part is None else part.float().cpu().numpy() for part in self.network.condition(rows, *numbers)))
+        return Condition(*(None if part is None else self._array(part) for part in self.network.condition(text, *numbers)))
 
     @torch.inference_mode()
     def predict(self, x: Floats, time: float, condition: Condition, low: Floats | None, /) -> Floats:

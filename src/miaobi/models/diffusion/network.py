@@ -19,6 +19,7 @@ from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
 from miaobi.models.common.dit import DiT
 from miaobi.models.common.picture_config import DiTConfig, UNetConfig
 from miaobi.models.common.text_condition import TextEncoder
+from miaobi.models.common.text_units import FEATURES
 from miaobi.models.common.unet import UNet
 from miaobi.models.diffusion.schema import Config
 
@@ -54,19 +55,30 @@ class Network(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=1.0, generator=generator)
 
-    def condition(self, rows: Tensor | None, style: Tensor | None, label: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A vector (B, D) and tokens (B, K, D) of captions, given by rows (B, L, F) of the vocabulary."""
+        assert self.text is not None
+        vector, tokens = self.text(rows)
+        return vector, tokens
+
+    def condition(
+        self, text: tuple[Tensor, Tensor] | None, style: Tensor | None, label: Tensor | None, *, told: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """What is told, as a vector (B, D) and tokens (B, K, D); None for a model that is told nothing.
 
         Args:
-            rows: (B, L, F) of captions; style, label: (B,) numbers, 0 for none.
+            text: what `read` gives.
+            style, label: (B,) numbers, 0 for none.
+            told: (B,) False where the caption is hidden: the empty text stands in its place.
         """
-        vector, tokens = None, None
-        if self.text is not None and rows is not None:
-            vector, tokens = self.text(rows)
+        vector, tokens = text if text is not None else (None, None)
+        if text is not None and told is not None and not told.all():
+            nothing = self.read(torch.zeros((1, 1, FEATURES), dtype=torch.long, device=told.device))
+            vector, tokens = (torch.where(told.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(text, nothing))
         for table, numbers in ((self.style, style), (self.label, label)):
             if table is not None and numbers is not None:
-                told = table(numbers) * (numbers > 0)[:, None]  # (B, D)
-                vector = told if vector is None else vector + told
+                named = table(numbers) * (numbers > 0)[:, None]  # (B, D)
+                vector = named if vector is None else vector + named
         return vector, tokens if self.config.text_tokens else None
 
     def forward(self, x: Tensor, time: Tensor, vector: Tensor | None, tokens: Tensor | None, low: Tensor | None = None) -> Tensor:

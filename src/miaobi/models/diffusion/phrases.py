@@ -1,7 +1,7 @@
-"""Which words of a record's captions a training step reads: both languages alike, mostly the name, sometimes more or other words.
+"""Which words of a record's captions a training step reads: both languages alike, half of the time the name alone.
 
-People write more than a name, so half of the time the name stands in a sentence or beside its other words; what surrounds it then comes to
-mean nothing. Without randomness (evaluation) it is the name.
+A record's first caption is its name. People write more than a name, so it also stands in sentences, whose words then come to mean nothing,
+or gives way to the record's other captions. Without randomness (evaluation) it is the name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ TEMPLATES = {
     "zh": ("一个{}", "{}的图标", "一张{}的图片", "画一个{}", "{}表情", "可爱的{}", "{}贴纸", "请画{}"),
     "en": ("a {}", "an icon of a {}", "a picture of {}", "draw a {}", "{} emoji", "cute {}", "{} sticker", "the {}"),
 }
-JOINTS = {"zh": "，", "en": ", "}
-NAME, SENTENCE, MORE = 0.55, 0.2, 0.15  # the rest of the time, other words alone
+NAME, SENTENCE = 0.5, 0.25  # the rest of the time, another of the record's captions
 
 
 def texts_of(records: Iterable[Record]) -> Iterator[str]:
@@ -48,9 +47,9 @@ def choose(record: Record, *, rng: Generator | None, number: int = 0) -> tuple[s
     return one, other
 
 
-def _phrase(words: Sequence[str], language: str, rng: Generator | None) -> str:
-    """The name, a sentence with it, it and other words, or one of those alone."""
-    name, others = words[0], words[1:]
+def _phrase(captions: Sequence[str], language: str, rng: Generator | None) -> str:
+    """The name, a sentence with it, or another caption."""
+    name, others = captions[0], captions[1:]
     if rng is None:
         return name
     drawn = rng.random()
@@ -59,5 +58,4 @@ def _phrase(words: Sequence[str], language: str, rng: Generator | None) -> str:
     if drawn < NAME + SENTENCE or not others:
         templates = TEMPLATES[language]
         return templates[int(rng.integers(len(templates)))].format(name)
-    chosen = [others[int(i)] for i in rng.permutation(len(others))[:2]]
-    return JOINTS[language].join([name, *chosen]) if drawn < NAME + SENTENCE + MORE else chosen[0]
+    return others[int(rng.integers(len(others)))]
