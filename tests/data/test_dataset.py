@@ -76,7 +76,7 @@ def test_unfinished_damaged_and_newer_are_refused(tmp_path: Path, make: Callable
         Dataset.open(folder, verify=True)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     (folder / MANIFEST).write_text(json.dumps({**manifest, "format": 99}), encoding="utf-8")
-    with pytest.raises(DataError, match="has format 99; this miaobi reads up to 1"):
+    with pytest.raises(DataError, match="has format 99; this miaobi reads up to 2"):
         Dataset.open(folder)
     (folder / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json is damaged"):

@@ -80,9 +80,15 @@ def _unigram(options: Options, records: Iterable[Record], characters: Counter[st
 
 
 def _settled(tokenizer: Any) -> Any:
-    """The same tokenizer however the trainer's hash maps fell: its scores differ by 1e-11 from run to run, and with them the order."""
+    """The same tokenizer however the trainer's hash maps fell: its scores differ by 1e-11 from run to run, and with them the order.
+
+    Characters that the trained pieces lack get the least score and, one after the other as the map has them, steps of 1e-4 above it.
+    """
     values = json.loads(tokenizer.to_str())
     special, pieces = values["model"]["vocab"][: len(SPECIAL)], values["model"]["vocab"][len(SPECIAL) :]
-    rounded = [[piece, round(score, 6)] for piece, score in pieces]
+    least = min((score for _, score in pieces), default=0.0)
+    added = {piece for piece, score in pieces if len(piece) == 1 and abs((steps := (score - least) / 1e-4) - round(steps)) < 1e-3}
+    added = {piece for piece, score in pieces if piece in added and round((score - least) / 1e-4) < len(added)}
+    rounded = [[piece, round(least if piece in added else score, 6)] for piece, score in pieces]
     values["model"]["vocab"] = special + sorted(rounded, key=lambda item: (-item[1], item[0]))
     return type(tokenizer).from_str(json.dumps(values, ensure_ascii=False))
