@@ -99,9 +99,10 @@ def restore_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], network:
         name, _, slot = rest.rpartition("/")
         if phase in optimizers and name in parameters:
             parameter = parameters[name]
-            # AdamW keeps its step counter on the CPU in fp32, all other state beside the parameter
-            value = tensor if slot == "step" else tensor.to(device=parameter.device, dtype=parameter.dtype)
-            optimizers[phase].state[parameter][slot] = value.clone()
+            # AdamW keeps its step counter on the CPU in fp32, all other state beside the parameter and in its order in memory, which the
+            # fused step takes for granted: convolutions may be channels-last, and a file is not
+            value = tensor.clone() if slot == "step" else torch.empty_like(parameter.detach()).copy_(tensor)
+            optimizers[phase].state[parameter][slot] = value
 
 
 @contextmanager
