@@ -148,6 +148,18 @@ def test_each_language_is_asked_for_the_same_pictures(painter: Any) -> None:
     assert in_each_language(plain) == [plain]
 
 
+def test_figures_are_given_apart_by_what_was_held_out(painter: Any) -> None:
+    held = [dataclasses.replace(one, meta={**one.meta, "held": "pair" if one.meta["style"] == "flat" else "group"}) for one in HELD_OUT]
+    section = Evaluate(metrics=["frechet", "style", "retrieval", "recall"], samples=16, records=24, by="held")
+    figures = measure(painter, held, section, training=TRAINING, generate=QUICK, judge=Judge()).figures
+    for name in ("frechet", "style", "retrieval_zh_real", "recall"):
+        assert {name, f"{name}@pair", f"{name}@group"} <= figures.keys()
+    assert figures["style@pair"].count + figures["style@group"].count == figures["style"].count == 16
+    both = (figures[f"style@{held}"].value * figures[f"style@{held}"].count for held in ("pair", "group"))
+    assert sum(both) == pytest.approx(figures["style"].value * 16)
+    assert figures["recall@pair"].count == 12
+
+
 def test_the_same_seed_gives_the_same_figures(painter: Any) -> None:
     section = Evaluate(metrics=["frechet", "kernel", "precision", "nearest"], samples=6, records=10)
     runs = [measure(painter, HELD_OUT, section, training=TRAINING, generate=QUICK, seed=5).to_dict() for _ in range(2)]

@@ -259,6 +259,8 @@ class Evaluate(Schema):
     """Pictures: a model of the family `scorer` (its name or folder) that judges whether they show their captions."""
     training: int = Field(20_000, ge=1)
     """Pictures: among how many training pictures, drawn at random, the nearest of each sample is looked for."""
+    by: str = ""
+    """Pictures: a field of meta (`held`, `style`) by whose values all figures are also given apart: `retrieval_zh@pair`."""
 
 
 class Generate(Schema):

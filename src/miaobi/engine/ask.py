@@ -113,11 +113,15 @@ def in_each_language(record: Record) -> list[Record]:
     return [replace(record, meta={**record.meta, "caption": {language: captions[language]}}) for language in captions]
 
 
-def as_record(made: Sample, number: int) -> Record:
-    """A generated picture with what it was asked for, and no more: a caption or a class that stood in the prompt, a style."""
+def as_record(made: Sample, number: int, *, by: str = "") -> Record:
+    """A generated picture with what it was asked for, and no more: a caption or a class that stood in the prompt, a style.
+
+    `by` is a field of the held-out record's meta that is kept as well.
+    """
     label, real = made.content.label, made.reference.meta if made.reference else {}
     meta = {key: real[key] for key in ("concept", "class") if key in real and label.prompt}
-    if meta.get("class") != label.prompt:
+    meta |= {by: real[by]} if by in real else {}
+    if by != "class" and meta.get("class") != label.prompt:
         meta.pop("class", None)
     captions = {language: [label.prompt] for language in real.get("caption", {}) if label.prompt in _texts(real["caption"][language])}
     style = str(label.options.get("style") or "")

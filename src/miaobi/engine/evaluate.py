@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -160,11 +161,11 @@ def measure(
         seed=seed,
     )
     if Modality.IMAGE in model.card.outputs:
-        made = [as_record(one, number) for number, one in enumerate(evidence.samples.get("", ()))]
+        made = [as_record(one, number, by=section.by) for number, one in enumerate(evidence.samples.get("", ()))]
         copies = clock("reconstruct", lambda: _copies(model, records[: section.samples])) if Need.COPIES in needs else ()
         shown = clock("look", lambda: _pictures(made, evidence, section, needs, judge, copies, report))
         evidence = replace(evidence, pictures=shown)
-    found = _measured(model.card, evidence, chosen, skipped, clock, report, strict=strict)
+    found = _measured(model.card, evidence, chosen, skipped, clock, report, strict=strict, by=section.by)
     theirs = clock("baselines", lambda: {name: _baseline(name, scorer, evidence, report) for name in section.baselines})
     return replace(found, baselines=theirs)
 
@@ -195,7 +196,7 @@ def measure_pictures(
     clock = _Clock()
     evidence = Evidence(records=draw(held_out, section.records, seed=seed), training=training, seed=seed)
     shown = clock("look", lambda: _pictures(made, evidence, section, needs, judge, (), report))
-    return _measured(card, replace(evidence, pictures=shown), chosen, skipped, clock, report, strict=strict)
+    return _measured(card, replace(evidence, pictures=shown), chosen, skipped, clock, report, strict=strict, by=section.by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,9 +281,20 @@ def _measured(
     report: OnProgress,
     *,
     strict: bool,
+    by: str,
 ) -> Evaluation:
     figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=strict))
+    if by and evidence.pictures is not None:
+        for value, shown in evidence.pictures.apart(by).items():
+            part = replace(evidence, pictures=shown)
+            apart, _ = clock(f"measure {value}", partial(_figures, _of_samples(chosen), part, report, strict=False))
+            figures |= {f"{name}@{value}": figure for name, figure in apart.items()}
     return Evaluation(card=card, evidence=evidence, figures=figures, skipped={**skipped, **missing}, seconds=clock.seconds)
+
+
+def _of_samples(metrics: Sequence[Metric]) -> list[Metric]:
+    """Those that look at what was made."""
+    return [metric for metric in metrics if Need.SAMPLES in metric.needs]
 
 
 def _pictures(

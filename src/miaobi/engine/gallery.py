@@ -88,6 +88,10 @@ class Gallery:
             self._embedded = (judge, np.concatenate([judge.embed_pictures(chunk) for chunk in self.chunks()]))
         return self._embedded[1]
 
+    def where(self, key: str, value: str) -> Gallery:
+        """The pictures whose meta says so."""
+        return self.take([place for place, known in enumerate(self.known(key)) if known == value])
+
     def take(self, places: Sequence[int]) -> Gallery:
         """A gallery of some of the pictures; what was looked at stays looked at."""
         chosen = Gallery([self.records[place] for place in places])

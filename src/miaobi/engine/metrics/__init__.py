@@ -12,7 +12,7 @@ import importlib
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +164,14 @@ class Pictures:
     judge: ImageText | None = None
     copies: Sequence[NDArray[np.uint8]] = ()  # of the first of `real`
     seed: int = 0
+
+    def apart(self, key: str) -> dict[str, Pictures]:
+        """By each value of a field that made and held-out pictures both have, those pictures; the training pictures are all there."""
+        made, real = self.made.known(key), self.real.known(key)
+        return {
+            value: replace(self, made=self.made.where(key, value), real=self.real.where(key, value), copies=())
+            for value in sorted(set(made) & set(real) - {""})
+        }
 
     @functools.cached_property
     def control(self) -> Gallery:

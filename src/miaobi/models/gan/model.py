@@ -20,6 +20,7 @@ from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common import traced_graph
 from miaobi.models.common.picture_codec import Floats, PictureCodec, class_names
+from miaobi.models.common.record_request import request_of
 from miaobi.models.gan.draw import draw
 from miaobi.models.gan.family import FAMILY
 from miaobi.models.gan.game import Watch, discriminator_loss, generator_loss, gradient_penalty
@@ -134,6 +135,10 @@ class GAN:
         return (text,)
 
     # ------------------------------------------------------------------ drawing and files
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked for the record: its class, where the model has classes."""
+        return request_of(record, classes=self.classes)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Pictures or walks."""

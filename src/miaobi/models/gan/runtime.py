@@ -9,8 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from miaobi.core.types import Card, Chunk, Request
+from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.picture_codec import Floats
+from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import open_graph
 from miaobi.models.gan.draw import draw
 from miaobi.models.gan.family import FAMILY
@@ -25,6 +26,10 @@ class GANRuntime:
         self.config, self.classes = read(folder)
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
         self._generator = open_graph(folder, "generator", threads=threads)
+
+    def request_for(self, record: Record, /) -> Request | None:
+        """What a person would have asked for the record: its class, where the model has classes."""
+        return request_of(record, classes=self.classes)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Pictures or walks."""
