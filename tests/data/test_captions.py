@@ -160,3 +160,6 @@ def test_variants_are_dropped(emoji: str, reason: str) -> None:
     run = chain(choose([{"emoji": ["skin_tones", "flags", "families"]}]))
     result, _ = run(Record(id="1", parts=("x",), meta={"emoji": emoji} if emoji else {}))
     assert (result.reason if isinstance(result, Dropped) else "") == reason
+    codes = "-".join(f"{ord(character):x}" for character in emoji)
+    named, _ = run(Record(id="1", parts=("x",), meta={"name": codes}))
+    assert (named.reason if isinstance(named, Dropped) else "") == reason

@@ -187,7 +187,7 @@ def _manifest(plan: Plan, folder: Path, shards: Mapping[str, Any], name: str) ->
         "name": name,
         "plan": plan.fingerprint,
         "sha256": hashlib.sha256(canonical_json(hashes)).hexdigest(),
-        "licences": sorted({str(source["licence"]) for source in plan.sources if source["licence"]}),
+        "licences": sorted({str(source["licence"]) for source in (*plan.sources, *plan.tables) if source["licence"]}),
         "sources": [{key: source[key] for key in ("name", "licence", "sha256")} for source in plan.sources],
         "splits": shards,
         "files": files,

@@ -49,6 +49,7 @@ def describe(plan: Plan, statistics: Statistics, manifest: Mapping[str, Any], *,
         "sha256": manifest["sha256"],
         "licences": manifest["licences"],
         "sources": [{**source, "kept": kept} for source, kept in zip(plan.sources, statistics.sources, strict=True)],
+        **({"tables": list(plan.tables)} if plan.tables else {}),
         "records": {"read": read, "kept": sum(split.values()), **split},
         "split": plan.section.split.model_dump(mode="json"),
         "steps": [{step.kind.name: step.options.model_dump(mode="json")} for step in plan.steps],
@@ -117,6 +118,14 @@ def _picture_sections(card: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _table_sections(card: Mapping[str, Any]) -> list[str]:
+    """The packages that steps read, such as the names of emoji: their licences count, too."""
+    if "tables" not in card:
+        return []
+    rows = ((table["name"], table["licence"] or "not stated") for table in card["tables"])
+    return ["Steps read these:", _table(("table", "licence"), rows)]
+
+
 def _categories(counter: Counter[str]) -> dict[str, Any]:
     """The commonest values of a field of meta."""
     return {"distinct": len(counter), "most": dict(_largest(counter)[:MOST_SHOWN])}
@@ -147,6 +156,7 @@ def markdown(card: Mapping[str, Any], images: Sequence[str]) -> str:
                 for source in card["sources"]
             ),
         ),
+        *_table_sections(card),
         "## Sides",
         _table(("train", "val", "test"), [tuple(f"{records[name]:,}" for name in SPLITS)]),
         "A record's side is a hash of its content and the seed; records that are alike are on one side.",

@@ -30,12 +30,13 @@ UNIT_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Units are lists of pieces; a worker takes one at a time. `sources` describes each source for the card."""
+    """Units are lists of pieces; a worker takes one at a time. `sources` and `tables` (what steps read) are described for the card."""
 
     section: Data
     units: Sequence[Sequence[Piece]]
     explicit: Sequence[bool]
     sources: Sequence[Mapping[str, Any]]
+    tables: Sequence[Mapping[str, str]]
     licence_files: Sequence[Sequence[Path]]
     pictures: bool
     places: Mapping[str, Path]
@@ -92,7 +93,7 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
             "data.split holds out {share} of the records, which leaves nothing to train on", share=section.split.val + section.split.test
         )
     chosen = choose(section.steps)
-    places, tables = _places_of(chosen, cache=cache, offline=offline)
+    places, tables = _tables_of(chosen, cache=cache, offline=offline)
     chain(chosen, places)  # so that options which contradict each other are found before hours of reading
     pieces: list[Piece] = []
     described, explicit, licences, hashes = [], [], [], []
@@ -122,16 +123,21 @@ def make(section: Data, *, cache: Path | None, offline: bool, on_progress: Calla
         explicit.append(located.explicit)
         licences.append(tuple(located.licence_files))
     pieces = [replace(piece, file=piece.file.absolute()) for piece in pieces]
-    hashes += tables
+    hashes += [[-2, table["name"], table["sha256"]] for table in tables]
+    licences += [tuple(readers.packages.licence_files(place)) for place in places.values()]
+    versions = ("opencc", "tokenizers", *(("pillow", "resvg-py") if pictures else ()))
     return Plan(
         section=section,
         units=_units(pieces),
         explicit=explicit,
         sources=described,
+        tables=tables,
         licence_files=licences,
         pictures=pictures,
         places=places,
-        fingerprint=_fingerprint(section, hashes + [[-1, path, file_sha256(Path(path).expanduser())] for path in _files_of(chosen)]),
+        fingerprint=_fingerprint(
+            section, hashes + [[-1, path, file_sha256(Path(path).expanduser())] for path in _files_of(chosen)], versions
+        ),
     )
 
 
@@ -143,22 +149,24 @@ def _weighted(pieces: Sequence[Piece], source: int, more: int) -> list[Piece]:
     return [replace(piece, weight=piece.weight * (own + more) // own) if piece.source == source else piece for piece in pieces]
 
 
-def _places_of(chosen: Sequence[Chosen], *, cache: Path | None, offline: bool) -> tuple[dict[str, Path], list[list[Any]]]:
-    """Where the packages lie that steps read, such as tables of names; and what of them decides."""
+def _tables_of(chosen: Sequence[Chosen], *, cache: Path | None, offline: bool) -> tuple[dict[str, Path], list[dict[str, str]]]:
+    """Where the packages and folders lie that steps read, such as tables of names, and what they are."""
     places: dict[str, Path] = {}
-    hashes: list[list[Any]] = []
+    tables: list[dict[str, str]] = []
     for path in packages_of(chosen):
         if readers.packages.scheme_of(path):
             package = readers.packages.fetch(path, cache or home() / "cache", offline=offline)
             places[path] = package.folder
-            hashes.append([-2, path, package.version, package.integrity])
-        else:
-            places[path] = Path(path).expanduser()
-            if not places[path].is_dir():
-                raise DataError("there is no folder {path}, which a step of data.steps reads", path=path)
-            files = sorted(file for file in places[path].rglob("*") if file.is_file())
-            hashes += [[-2, file.relative_to(places[path]).as_posix(), file_sha256(file)] for file in files]
-    return places, hashes
+            tables.append({"name": path, "licence": package.licence, "sha256": package.integrity})
+            continue
+        places[path] = Path(path).expanduser()
+        if not places[path].is_dir():
+            raise DataError("there is no folder {path}, which a step of data.steps reads", path=path)
+        files = [
+            (file.relative_to(places[path]).as_posix(), file_sha256(file)) for file in sorted(places[path].rglob("*")) if file.is_file()
+        ]
+        tables.append({"name": path, "licence": "", "sha256": hashlib.sha256(canonical_json(files)).hexdigest()})
+    return places, tables
 
 
 def _files_of(chosen: Sequence[Chosen]) -> list[str]:
@@ -166,10 +174,18 @@ def _files_of(chosen: Sequence[Chosen]) -> list[str]:
     return [path for step in chosen for path in getattr(step.options, "files", ())]
 
 
-def _fingerprint(section: Data, hashes: Sequence[Sequence[Any]]) -> str:
+def _fingerprint(section: Data, hashes: Sequence[Sequence[Any]], packages: Sequence[str]) -> str:
     """SHA-256 over everything that decides a byte of the data set."""
-    versions = {name: importlib.metadata.version(name) for name in ("opencc", "tokenizers")}
+    versions = {name: _version(name) for name in packages}
     return hashlib.sha256(canonical_json([FORMAT, section.model_dump(mode="json"), hashes, versions])).hexdigest()
+
+
+def _version(package: str) -> str:
+    """The version of an installed package; empty for one of an extra that is not there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -193,6 +209,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "section": plan.section.model_dump(mode="json"),
         "explicit": list(plan.explicit),
         "sources": list(plan.sources),
+        "tables": list(plan.tables),
         "licence_files": [[str(path) for path in paths] for paths in plan.licence_files],
         "pictures": plan.pictures,
         "places": {name: str(path) for name, path in plan.places.items()},
@@ -214,6 +231,7 @@ def from_json(values: Mapping[str, Any]) -> Plan:
         units=units,
         explicit=values["explicit"],
         sources=values["sources"],
+        tables=values["tables"],
         licence_files=[[Path(path) for path in paths] for paths in values["licence_files"]],
         pictures=values["pictures"],
         places={name: Path(path) for name, path in values["places"].items()},

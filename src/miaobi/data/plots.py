@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ def write(folder: Path, card: Mapping[str, Any]) -> list[str]:
     known = {font.name for font in font_manager.fontManager.ttflist}
     chinese = [name for name in _CJK.split(",") if name in known]
     folder.mkdir(exist_ok=True)
-    with rc_context(
-        {"font.sans-serif": [*chinese, "DejaVu Sans"], "figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False}
+    with (
+        warnings.catch_warnings(action="ignore"),  # of every character that the font lacks
+        rc_context({"font.sans-serif": [*chinese, "DejaVu Sans"], "figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False}),
     ):
         figures = {"lengths": _lengths(card["lengths"])}
         if card["dropped"]:

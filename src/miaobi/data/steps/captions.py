@@ -1,4 +1,4 @@
-"""The step `captions`: names and keywords of emoji and icons in several languages, from tables that packages hold, put into templates.
+"""The step `captions`: names of emoji and icons in several languages, from tables in packages, put into templates; and `emoji`.
 
 Emoji are named by the Unicode CLDR (npm `cldr-annotations-full`, `-derived-full`), icons by a list of names, titles and tags (`icons.json`
 of npm `@icon-park/svg`). The English name is the field `concept`, by which a split keeps all pictures of one thing together.
@@ -113,13 +113,16 @@ def filled(entry: Entry, language: str, templates: Sequence[str]) -> list[str]:
 
 def find(table: Mapping[str, Entry], meta: Mapping[str, Any]) -> Entry | None:
     """The entry of a picture."""
-    name = str(meta.get("name", ""))
-    characters = str(meta.get("emoji", "")) or (_from_codes(name) if _CODES.fullmatch(name) else "")
+    name, characters = str(meta.get("name", "")), characters_of(meta)
     known = (table.get(bare(characters)) if characters else None) or table.get(letters(name))
     return known or table.get(letters(_NUMBERED.sub("", name)))  # `cactus-1`: a second drawing of the same
 
 
-def _from_codes(name: str) -> str:
+def characters_of(meta: Mapping[str, Any]) -> str:
+    """The emoji of a picture: its field, or its name when that is code points with dashes between; else nothing."""
+    name = str(meta.get("name", ""))
+    if meta.get("emoji") or not _CODES.fullmatch(name):
+        return str(meta.get("emoji", ""))
     codes = [int(code, 16) for code in name.split("-")]
     return "".join(map(chr, codes)) if max(codes) < 0x110000 else ""
 
@@ -198,4 +201,33 @@ def _keywords(words: Sequence[str], name: str) -> list[str]:
     return sorted(wanted, key=lambda word: hashlib.blake2b(f"{name}\0{word}".encode(), digest_size=8).digest())
 
 
+class Emoji(Schema):
+    """Drop variants of emoji, by the field `emoji`, or a name that is code points; a record with neither stays."""
+
+    drop: list[Literal["skin_tones", "flags", "families"]] = Field(default_factory=lambda: ["skin_tones", "flags"])  # type: ignore[arg-type]
+    """Skin tones other than the yellow one, flags of countries and regions, people joined to couples and families."""
+
+
+_VARIANTS = {  # by option: the reason, and what is looked for
+    "skin_tones": ("skin_tone", re.compile("[\U0001f3fb-\U0001f3ff]")),
+    "flags": ("flag", re.compile("[\U0001f1e6-\U0001f1ff]|\U0001f3f4[\U000e0020-\U000e007f]")),
+    "families": ("family", re.compile("[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2].*\u200d.*[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2]")),
+}
+
+
+def build_emoji(options: Emoji) -> Step:
+    """The first variant that is not wanted is the reason."""
+
+    def step(record: Record) -> Record | Dropped:
+        characters = characters_of(record.meta)
+        for variant in options.drop:
+            reason, pattern = _VARIANTS[variant]
+            if pattern.search(characters):
+                return Dropped(reason, characters)
+        return record
+
+    return step
+
+
 register("captions", Captions, build_captions, packages=lambda options: [path for table in options.tables for path in table.packages])
+register("emoji", Emoji, build_emoji, shorthand="drop")

@@ -1,9 +1,8 @@
-"""The step `picture`: whatever a picture came as, it leaves as PNG of one size, upright, in sRGB; and `emoji`, which drops variants."""
+"""The step `picture`: whatever a picture came as, it leaves as PNG of one size, upright, in sRGB."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Literal
 
 import numpy as np
@@ -91,33 +90,4 @@ def blank(pixels: Pixels) -> bool:
     return not pixels[..., 3].any() or bool(np.all(pixels == pixels[:1, :1]))
 
 
-class Emoji(Schema):
-    """Drop variants of emoji, by the characters in the field `emoji`; a record without the field stays."""
-
-    drop: list[Literal["skin_tones", "flags", "families"]] = Field(default_factory=lambda: ["skin_tones", "flags"])  # type: ignore[arg-type]
-    """Skin tones other than the yellow one, flags of countries and regions, people joined to couples and families."""
-
-
-_VARIANTS = {  # by option: the reason, and what is looked for
-    "skin_tones": ("skin_tone", re.compile("[\U0001f3fb-\U0001f3ff]")),
-    "flags": ("flag", re.compile("[\U0001f1e6-\U0001f1ff]|\U0001f3f4[\U000e0020-\U000e007f]")),
-    "families": ("family", re.compile("[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2].*\u200d.*[\U0001f466-\U0001f469\U0001f9d1\U0001f9d2]")),
-}
-
-
-def build_emoji(options: Emoji) -> Step:
-    """The first variant that is not wanted is the reason."""
-
-    def step(record: Record) -> Record | Dropped:
-        characters = str(record.meta.get("emoji", ""))
-        for variant in options.drop:
-            reason, pattern = _VARIANTS[variant]
-            if pattern.search(characters):
-                return Dropped(reason, characters)
-        return record
-
-    return step
-
-
 register("picture", Picture, build_picture, shorthand="size")
-register("emoji", Emoji, build_emoji, shorthand="drop")
