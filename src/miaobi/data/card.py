@@ -118,6 +118,14 @@ def _picture_sections(card: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _length_sections(lengths: Mapping[str, Any]) -> list[str]:
+    """Of texts and captions; pictures without captions have none."""
+    if not lengths["quantiles"]:
+        return []
+    table = _table(("mean", *lengths["quantiles"]), [(lengths["mean"], *lengths["quantiles"].values())])
+    return ["## Lengths", table, "In characters; the columns are quantiles."]
+
+
 def _table_sections(card: Mapping[str, Any]) -> list[str]:
     """The packages that steps read, such as the names of emoji: their licences count, too."""
     if "tables" not in card:
@@ -165,9 +173,7 @@ def markdown(card: Mapping[str, Any], images: Sequence[str]) -> str:
         "## Dropped",
         _table(("step", "reason", "records"), ((entry["step"], entry["reason"], f"{entry['records']:,}") for entry in card["dropped"])),
         "Every dropped record stands in `dropped.jsonl` with its reason.",
-        "## Lengths",
-        _table(("mean", *card["lengths"]["quantiles"]), [(card["lengths"]["mean"], *card["lengths"]["quantiles"].values())]),
-        "In characters; the columns are quantiles.",
+        *_length_sections(card["lengths"]),
         *(f"![{Path(image).stem}]({image})" for image in images),
         *_meta_sections(card["meta"]),
     ]

@@ -26,7 +26,7 @@ def write(folder: Path, card: Mapping[str, Any]) -> list[str]:
         warnings.catch_warnings(action="ignore"),  # of every character that the font lacks
         rc_context({"font.sans-serif": [*chinese, "DejaVu Sans"], "figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False}),
     ):
-        figures = {"lengths": _lengths(card["lengths"])}
+        figures = {"lengths": _lengths(card["lengths"])} if card["lengths"]["histogram"] else {}
         if card["dropped"]:
             figures["dropped"] = _bars([(entry["reason"], entry["records"]) for entry in card["dropped"][:_MOST_BARS]], "dropped records")
         for key in _small_fields(card["meta"], plain_only=not chinese):

@@ -11,6 +11,7 @@ from miaobi.data.records import captions_of
 
 MOST_VALUES = 100_000  # a field with more different values is no category, and is no longer counted
 MOST_FIELDS = 100
+MOST_SIZES = 10_000
 MOST_LENGTHS = 4096  # longer texts are counted together by their power of two
 
 
@@ -45,7 +46,9 @@ class Statistics:
         for part in values["parts"]:
             if isinstance(part, dict) and part["modality"] == Modality.IMAGE:
                 width, height = part["size"]
-                self.pictures.update((f"sizes {width}x{height}", f"formats {part['mime']}", "pictures all"))
+                size = f"sizes {width}x{height}"
+                self.pictures.update((f"formats {part['mime']}", "pictures all"))
+                self.pictures[size if size in self.pictures or len(self.pictures) < MOST_SIZES else "sizes others"] += 1
                 self.picture_bytes += part["bytes"]
         captions = values["meta"].get("caption")
         for language, texts in captions.items() if isinstance(captions, Mapping) else ():
