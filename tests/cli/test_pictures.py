@@ -150,6 +150,8 @@ def test_bad_start_pictures(daub: Path, polly: Path, capsys: pytest.CaptureFixtu
         (("--mask", "small.png"), 2, "give the picture too"),
         (("--image", "small.png", "--mask", "other.png"), 2, "the mask has 9 × 8 pixels and the picture 8 × 8"),
         (("--mark", "fr"), 2, "fr"),
+        (("--steps", "many"), 2, "'steps' is 'many': a whole number is wanted"),
+        (("--steps", "1000000000"), 2, "it should be at most 100"),
     ):
         assert main(["generate", "daub", *words]) == code
         assert message in capsys.readouterr().err

@@ -81,6 +81,8 @@ def given_options(arguments: argparse.Namespace, schema: type[Schema], where: st
     for option in options_of(schema):
         if option.kind is dict and option.name in typed:
             typed[option.name] = dict(_pair(option, text) for text in typed[option.name])
+        elif option.kind in (int, float) and option.name in typed:
+            typed[option.name] = _number(typed[option.name], option.kind)
     return validate(schema, typed, where).model_dump(mode="json", include=set(typed))
 
 
@@ -93,6 +95,14 @@ class _Choice:
     def __call__(self, text: str) -> str:
         if text not in self.option.choices:
             raise unknown(self.option.name, text, self.option.choices)
+        return text
+
+
+def _number(text: str, kind: type) -> Any:
+    """The number that was typed, since a schema may refuse text that only looks like one; the schema explains any other text."""
+    try:
+        return kind(text)
+    except ValueError:
         return text
 
 

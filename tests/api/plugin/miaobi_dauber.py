@@ -88,7 +88,7 @@ def _schemas() -> tuple[type[Schema], type[Schema]]:
 
         size: int = Field(24, ge=8, le=512)
         """Pixels a side."""
-        steps: int = Field(4, ge=1, le=100)
+        steps: int = Field(4, ge=1, le=100, strict=True)
         """How many discs."""
         clear: bool = False
         """The upper half is transparent."""
