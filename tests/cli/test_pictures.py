@@ -187,3 +187,21 @@ def test_the_bar_counts_the_steps_of_everything_that_was_asked(daub: Path) -> No
         )
     assert ticks == [("drawing", done, 24) for done in range(1, 25)]
     assert len(list(Path("out").iterdir())) == 6
+
+
+def test_a_picture_that_moves_is_a_gif(daub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("generate", "daub", "x", "--film", "--seed", "1")
+    assert out_of(capsys, *words, "--n", "2", "--out", "films/").split() == ["films/01.gif", "films/02.gif", "films/contact.png"]
+    assert out_of(capsys, *words) == "x-1.gif\n"
+    assert out_of(capsys, *words) == "x-1.2.gif\n"
+    assert Image.open("x-1.gif").n_frames == 2
+    for name in ("films/01.gif", "x-1.gif"):
+        assert main(["verify", name]) == 0
+        assert main(["replay", name]) == 0
+    assert main([*words, "--out", "x.png"]) == 2
+    assert "this picture moves; write it as image/gif" in capsys.readouterr().err
+    assert main([*words, "--mark", "zh"]) == 2
+    assert "cannot be marked" in capsys.readouterr().err
+    assert not Path("x.png").exists()
+    assert main(["generate", "daub", "--n", "2", "--out", "films/"]) == 2
+    assert "films/01.gif exists already" in capsys.readouterr().err

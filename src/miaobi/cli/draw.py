@@ -64,7 +64,8 @@ def _draw_prompt(loaded: Loaded, order: Order, number: int, targets: Pictures, m
             before = number * calls + (0 if order.batched else chunk.index)
             tick("drawing", before * chunk.total + chunk.step, len(order.prompts) * calls * chunk.total)
         elif isinstance(chunk, Content):
-            path = targets.paths[number * order.n + chunk.label.index]
+            mime = next((part.mime for part in chunk.parts if label.is_picture(part)), "")
+            path = targets.path(number * order.n + chunk.label.index, mime)
             label.write(chunk, path)
             made.append((chunk, path))
 

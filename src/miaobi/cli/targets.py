@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from miaobi.core.errors import MiaobiError, UsageError, unknown
+from miaobi.trust.containers import SUFFIXES
 
 CONTACT = "contact.png"
 LONGEST = 40  # letters of a prompt in a file's name
@@ -35,28 +36,36 @@ class Texts:
 
 
 class Pictures:
-    """Where `count` pictures go: the file that `--out` names, the folder, or, without it, files of their own name here."""
+    """Where `count` pictures go: the file that `--out` names, the folder, or, without it, files of their own name here.
+
+    A file that was named has the format of its suffix; the others have that of the picture, since a film of a GIF is no PNG.
+    """
 
     def __init__(self, out: str | None, *, count: int, name: str) -> None:
         self.contact: Path | None = None
+        self.named = bool(out) and not _is_folder(out)
         if out and _is_folder(out):
             width = max(2, len(str(count)))
             self.paths = [Path(out) / f"{number:0{width}}.png" for number in range(1, count + 1)]
             self.contact = Path(out) / CONTACT if count > 1 else None
         elif out:
-            from miaobi.trust.containers import SUFFIXES
-
             _check_suffix(out, SUFFIXES)
             self.paths = _numbered(Path(out), count)
         else:
             self.paths = _free(name, count)
         self._check()
 
+    def path(self, number: int, mime: str) -> Path:
+        """Where picture `number`, counted from 0, of that format is written."""
+        path = self.paths[number]
+        return path if self.named else path.with_suffix(next(suffix for suffix, known in SUFFIXES.items() if known == mime))
+
     def _check(self) -> None:
         """Pictures take long to make, so what would fail at writing fails now; and none is written over another."""
         for path in [*self.paths, *([self.contact] if self.contact else [])]:
-            if path.exists():
-                raise UsageError("{path} exists already; choose another name, or remove it", path=path)
+            taken = next((one for one in ([path] if self.named else _formats(path)) if one.exists()), None)
+            if taken:
+                raise UsageError("{path} exists already; choose another name, or remove it", path=taken)
         above = next(folder for folder in self.paths[0].absolute().parents if folder.exists())
         if not above.is_dir():
             raise MiaobiError("{path} cannot be written: a file is where a folder should be, or the reverse", path=self.paths[0])
@@ -89,7 +98,12 @@ def _numbered(path: Path, count: int) -> list[Path]:
 def _free(name: str, count: int) -> list[Path]:
     """Names in the working folder that are not taken."""
     for attempt in itertools.count(1):
-        paths: Sequence[Path] = _numbered(Path(f"{name}.png" if attempt == 1 else f"{name}.{attempt}.png"), count)
-        if not any(path.exists() for path in paths):
+        paths = _numbered(Path(f"{name}.png" if attempt == 1 else f"{name}.{attempt}.png"), count)
+        if not any(one.exists() for path in paths for one in _formats(path)):
             return list(paths)
     raise AssertionError("there is always a free name")
+
+
+def _formats(path: Path) -> list[Path]:
+    """The file under the suffix of every format."""
+    return [path.with_suffix(suffix) for suffix in SUFFIXES]

@@ -35,7 +35,7 @@ class Dauber:
             yield Progress(step=step, total=request.options["steps"], preview=_media(canvas))
             if request.options["stop"] == f"{request.seed}/{step}":
                 raise KeyboardInterrupt
-        yield Piece(part=_media(canvas))
+        yield Piece(part=_film(before, canvas) if request.options["film"] else _media(canvas))
         yield Done(notes={"discs": request.options["steps"]})
 
     def _canvas(self, request: Request, image: Media | None) -> Any:
@@ -75,6 +75,18 @@ def _media(canvas: Any) -> Media:
     return Media(modality=Modality.IMAGE, mime="image/png", data=pictures.encode(canvas))
 
 
+def _film(*canvases: Any) -> Media:
+    """A GIF of several frames."""
+    import io
+
+    from PIL import Image
+
+    first, *others = (Image.fromarray(canvas) for canvas in canvases)
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=100)
+    return Media(modality=Modality.IMAGE, mime="image/gif", data=buffer.getvalue())
+
+
 def _schemas() -> tuple[type[Schema], type[Schema]]:
     from pydantic import Field
 
@@ -92,6 +104,8 @@ def _schemas() -> tuple[type[Schema], type[Schema]]:
         """How many discs."""
         clear: bool = False
         """The upper half is transparent."""
+        film: bool = False
+        """A moving picture: before and after."""
         stop: str = ""
         """`seed/step` at which somebody presses Ctrl-C."""
 
