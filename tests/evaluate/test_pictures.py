@@ -349,6 +349,24 @@ def test_a_figure_does_not_depend_on_how_pictures_are_batched(name: str, monkeyp
         assert found[key] == pytest.approx(value, rel=1e-3, abs=1e-4), key
 
 
+def test_what_was_seen_of_a_large_set_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from miaobi.engine import gallery
+
+    monkeypatch.setenv("MIAOBI_HOME", str(tmp_path))
+    monkeypatch.setattr(gallery, "KEPT", 4)
+    seen = Gallery(TRAINING[:4]).look()
+    [kept] = tmp_path.rglob("*.npy")
+    with monkeypatch.context() as blind:
+        blind.setattr(features, "features", None)
+        assert np.array_equal(Gallery(TRAINING[:4]).look(), seen)
+        with pytest.raises(TypeError):  # other pictures, or the same in another order, are looked at
+            Gallery(TRAINING[:4][::-1]).look()
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert np.array_equal(Gallery(TRAINING[:4]).look(), seen)  # damaged: looked at again
+    assert Gallery(TRAINING[:3]).look().shape == (3, 1280)
+    assert len(list(tmp_path.rglob("*.npy"))) == 1  # a small set is not kept
+
+
 def test_perceptual_distance_and_spread() -> None:
     shown = list(Gallery(corpus(6)))
     near, far = perceptual_distance([shown[0]] * 2, [shown[0], shown[1]], size=32)

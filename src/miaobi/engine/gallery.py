@@ -7,13 +7,18 @@ records as well.
 from __future__ import annotations
 
 import functools
+import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.core.artifact import write_bytes
 from miaobi.core.errors import DataError
+from miaobi.core.home import home
 from miaobi.core.types import Media, Modality, Record
 from miaobi.data.pictures import Pixels, decode, render_svg
 from miaobi.engine import features
@@ -21,6 +26,7 @@ from miaobi.engine import features
 if TYPE_CHECKING:
     from miaobi.engine.metrics.retrieval import ImageText
 
+KEPT = 2000  # pictures from which on looking takes long enough to keep what was seen
 CHUNK = 256  # so many pictures are decoded at once
 DRAWN = 128  # pixels of a drawing that has no size of its own
 LANGUAGES = ("zh", "en")
@@ -54,15 +60,30 @@ class Gallery:
             yield [self.pixels(index) for index in range(start, min(start + CHUNK, len(self)))]
 
     def look(self, on_progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """The features of all pictures (N, 1280), computed once."""
+        """The features of all pictures (N, 1280), computed once; those of a large set are kept in the home folder's cache."""
         if self._features is None:
-            found = [np.empty((0, features.WIDTH), np.float32)]
-            for chunk in self.chunks():
-                found.append(features.features(chunk))
-                if on_progress:
-                    on_progress(sum(map(len, found)), len(self))
-            self._features = np.concatenate(found)
+            place = home() / "cache" / "features" / f"{self._digest()}.npy" if len(self) >= KEPT else None
+            self._features = _kept(place, len(self))
+            if self._features is None:
+                self._features = self._look(on_progress)
+                if place is not None:
+                    _keep(place, self._features)
         return self._features
+
+    def _look(self, on_progress: Callable[[int, int], None] | None) -> NDArray[np.float32]:
+        found = [np.empty((0, features.WIDTH), np.float32)]
+        for chunk in self.chunks():
+            found.append(features.features(chunk))
+            if on_progress:
+                on_progress(sum(map(len, found)), len(self))
+        return np.concatenate(found)
+
+    def _digest(self) -> str:
+        """What the features depend on: the pictures' bytes, their order, and how they are looked at."""
+        digest = hashlib.sha256(f"EfficientNet-lite0 {features.SIZE} {DRAWN}".encode())
+        for record in self.records:
+            digest.update(hashlib.sha256(_media(record).data).digest())
+        return digest.hexdigest()
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -121,11 +142,33 @@ def is_picture(record: Record) -> bool:
     return any(isinstance(part, Media) and part.modality is Modality.IMAGE for part in record.parts)
 
 
-def _decoded(record: Record) -> Pixels:
+def _media(record: Record) -> Media:
     for part in record.parts:
         if isinstance(part, Media) and part.modality is Modality.IMAGE:
-            try:
-                return render_svg(part.data, DRAWN) if part.mime == "image/svg+xml" else decode(part.data)
-            except DataError as error:
-                raise DataError("the picture of {id} cannot be read: {problem}", id=record.id, problem=str(error)) from None
+            return part
     raise DataError("record {id} has no picture", id=record.id)
+
+
+def _decoded(record: Record) -> Pixels:
+    media = _media(record)
+    try:
+        return render_svg(media.data, DRAWN) if media.mime == "image/svg+xml" else decode(media.data)
+    except DataError as error:
+        raise DataError("the picture of {id} cannot be read: {problem}", id=record.id, problem=str(error)) from None
+
+
+def _kept(place: Path | None, count: int) -> NDArray[np.float32] | None:
+    """The features that an earlier evaluation kept, if there are any and they are whole."""
+    if place is None or not place.is_file():
+        return None
+    try:
+        found: NDArray[np.float32] = np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == (count, features.WIDTH) and found.dtype == np.float32 else None
+
+
+def _keep(place: Path, found: NDArray[np.float32]) -> None:
+    file = io.BytesIO()
+    np.save(file, found, allow_pickle=False)
+    write_bytes(place, file.getvalue())
