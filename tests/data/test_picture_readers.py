@@ -243,3 +243,18 @@ def test_svg_and_other_suffixes_by_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "b.svg").write_bytes(encode(drawing(0)))
     records, _ = read(tmp_path)
     assert [record.parts[0].mime for record in records] == ["image/svg+xml", "image/png"]  # type: ignore[union-attr]
+
+
+def test_pictures_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Dataset]) -> None:
+    """The library reads a folder in the working folder as if it came from the Hub; after that the cache is enough."""
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "org" / "pets", "train/cat/1.png", "train/dog/2.png")
+    dataset = make(source={"path": "hf:org/pets", "fields": {"image": "file_name", "class": "label"}, "licence": "MIT"})
+    assert [
+        (record.meta["class"], (pixels_of(record) == drawing(number)).all()) for number, record in enumerate(dataset.split("train"))
+    ] == [
+        ("cat", True),
+        ("dog", True),
+    ]

@@ -231,7 +231,7 @@ def _refuse_bomb(archive: Path, size: int) -> None:
 
 
 def _fetch_hf(path: str, name: str, version: str, split: str, folder: Path) -> Package:
-    """Write one split of a Hugging Face data set to the cache as jsonl, row by row; its own code never runs."""
+    """Write one split of a Hugging Face data set to the cache, row by row; its own code never runs."""
     try:
         import datasets
     except ImportError:
@@ -243,9 +243,7 @@ def _fetch_hf(path: str, name: str, version: str, split: str, folder: Path) -> P
         target = folder / f"{_plain(name)}@{version or 'main'}#{split}"
         with new_folder(target, replace=True) as fresh:
             (fresh / "package").mkdir()
-            with (fresh / "package" / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-                for row in stream:
-                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            _write_rows(stream, fresh / "package", split, library)
             about = {"name": name, "version": version or "main", "licence": str(info.license or ""), "integrity": ""}
             write_text(fresh / _ABOUT, json.dumps(about, ensure_ascii=False, indent=2) + "\n")
     except (ValueError, RuntimeError, OSError) as error:
@@ -258,6 +256,36 @@ def _fetch_hf(path: str, name: str, version: str, split: str, folder: Path) -> P
             "fetching {path} failed: {reason}", path=path, reason=str(error).splitlines()[0][:300] if str(error) else text
         ) from None
     return Package(folder=target / "package", **about)
+
+
+def _write_rows(stream: Any, folder: Path, split: str, library: Any) -> None:
+    """Rows as jsonl; those with a picture as an image folder, the picture's bytes as they were. Numbers of classes become their names."""
+    features = stream.features or {}
+    pictures = [name for name, kind in features.items() if isinstance(kind, library.Image)]
+    classes = [name for name, kind in features.items() if isinstance(kind, library.ClassLabel)]
+    for name in pictures:
+        stream = stream.cast_column(name, library.Image(decode=False))
+    with (folder / ("metadata.jsonl" if pictures else f"{split}.jsonl")).open("w", encoding="utf-8") as file:
+        for number, row in enumerate(stream):
+            found = [row.pop(name) for name in pictures]
+            if pictures:
+                row["file_name"] = f"pictures/{number // 1000:05d}/{number:08d}"
+                path = folder / str(row["file_name"])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_picture(found[0] or {}))  # of several pictures in a row the first is the record's
+            for name in classes:
+                row[name] = features[name].int2str(row[name]) if isinstance(row[name], int) and row[name] >= 0 else row[name]
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _picture(value: dict[str, Any]) -> bytes:
+    """A picture as the library hands it on undecoded: its bytes, or where they are."""
+    if value.get("bytes") or not value.get("path"):
+        return bytes(value.get("bytes") or b"")
+    import fsspec
+
+    with fsspec.open(value["path"], "rb") as file:
+        return bytes(file.read())
 
 
 def licence_files(folder: Path) -> list[Path]:
