@@ -148,3 +148,12 @@ def test_a_real_training_keeps_its_sheets(tmp_path: Path) -> None:
     train(recipe, {"train": records, "val": records[:2]}, tmp_path / "run")
     for step in (2, 4):
         assert verify(tmp_path / f"run/samples/step-{step:06d}.png").good
+
+
+def test_a_family_that_looks_at_pictures_is_shown_those_of_records() -> None:
+    media = Media(modality=Modality.IMAGE, mime="image/png", data=b"x", name="left")
+    records = [Record(id="0", parts=("words", media), meta=NOTHING)]
+    (found,) = requests(Painter(), Generate(), records, inputs={"image"})
+    assert [part.name for part in found.turns[0].parts if isinstance(part, Media)] == ["image"]
+    assert found.prompt == ""
+    assert [request.turns[0].parts for request in requests(Painter(), Generate(prompts=["x"]), records, inputs={"image"})] == [("x",)]

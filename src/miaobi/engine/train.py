@@ -376,7 +376,7 @@ class _Run:
     def _sample(self) -> None:
         """Generate the recipe's prompts with the weights of now, into `samples.jsonl` and `samples/`."""
         with self._kept_weights():
-            preview(self.learner, self.recipe.generate, self._evaluation, self.journal, self.step)
+            preview(self.learner, self.recipe.generate, self._evaluation, self.journal, self.step, inputs=self.kind.inputs)
 
     # ------------------------------------------------------------------ keeping
 
