@@ -205,3 +205,11 @@ def test_a_picture_that_moves_is_a_gif(daub: Path, capsys: pytest.CaptureFixture
     assert not Path("x.png").exists()
     assert main(["generate", "daub", "--n", "2", "--out", "films/"]) == 2
     assert "films/01.gif exists already" in capsys.readouterr().err
+
+
+def test_a_huge_file_is_refused_without_reading_it(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("huge.png").open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(1 << 33)  # a sparse file
+    assert main(["verify", "huge.png"]) == 3
+    assert "8,589,934,592 bytes; files up to 268,435,456 are read" in capsys.readouterr().err
