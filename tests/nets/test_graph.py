@@ -62,12 +62,9 @@ def predict(network: UNet | DiT, inputs: dict[str, Any]) -> np.ndarray:
         return network(**{key: torch.from_numpy(np.asarray(value)) for key, value in inputs.items()}).numpy()
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("name", "masked"), [(name, masked) for name in CONFIGS for masked in (False, True)[: 1 + (", " in name)]])
 def test_a_graph_predicts_what_the_network_predicts(name: str, masked: bool, tmp_path: Path) -> None:
     config = CONFIGS[name]
-    if masked and not config.token_width:
-        pytest.skip("nothing to mask")
     network = network_of(config)
     samples = [inputs_of(config, time, masked=masked) for time in (0.05, 0.3, 0.6, 1.0)]
     errors = picture_graph.export(network, tmp_path, samples=samples, precisions=PRECISIONS, masked=masked)

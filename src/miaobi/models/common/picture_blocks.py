@@ -117,7 +117,8 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair (x[i], x[i + D / 2]) by its angle."""
     cosine, sine = rotation
     first, second = x.chunk(2, dim=-1)
-    return (x * cosine + torch.cat((-second, first), dim=-1) * sine).to(x.dtype)
+    turned: Tensor = x * cosine + torch.cat((-second, first), dim=-1) * sine
+    return turned.to(x.dtype)
 
 
 def rotation_2d(

@@ -82,7 +82,9 @@ class UNet(nn.Module):
         context = None
         if self.tokens is not None:
             context, mask = self.tokens(tokens, mask, len(x))
-        h = self.input(x.contiguous(memory_format=torch.channels_last))
+        if x.is_cuda:  # its convolutions want the channels last; a CPU's are as quick either way, and training is quicker without
+            x = x.contiguous(memory_format=torch.channels_last)
+        h = self.input(x)
         skips = [h]
         for stage in cast("Iterable[Stage]", self.down):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
