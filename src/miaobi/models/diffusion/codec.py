@@ -36,11 +36,11 @@ class DiffusionCodec:
     """Pictures and conditions. Style and class are numbers from 1; 0 is none given.
 
     Args:
-        vocabulary: the words that captions are read in; None for a model without text.
-        styles, classes: known names.
-        dropout: how often all conditions are hidden.
-        shift: pictures are moved by so many pixels up, down, left or right, or not at all.
-        latent: the model works on latents, which `remember` is told.
+        vocabulary: the words that captions are read in; None for a model without text. styles, classes: known names. dropout: how often all
+        conditions are hidden. shift: pictures are moved by so many pixels up, down, left or right, or not at all. latent: the model works
+        on latents, which `remember` is told. pairs: above 0 no pictures are read: a record stands for so many pairs of a noise and what a
+        teacher makes of it, which `remember` is
+            told, and caption and noise of a pair are always the same.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class DiffusionCodec:
         flip: bool = False,
         background: str = "white",
         latent: bool = False,
+        pairs: int = 0,
     ) -> None:
+        self._pairs = pairs
         self._latent = latent and not flip  # a mirrored picture has other latents
         self.pictures = PictureCodec(size, channels, flip=flip, background=background, cache_bytes=0 if self._latent else 2**30)
         self.size, self.channels = size, channels
@@ -81,7 +83,24 @@ class DiffusionCodec:
         import torch
 
         numbers = [_number(record.id) for record in records]
-        batch = self._pictures(records, numbers, rng)
+        if self._pairs:
+            turns = [0] * len(records) if rng is None else rng.integers(0, self._pairs, len(records)).tolist()
+            keys = list(zip(numbers, turns))
+            batch = {"keys": keys, "seeds": torch.tensor([_number(f"{number} {turn}") for number, turn in keys])} | self._remembered(keys)
+            parts = [
+                self._conditions([record], [number], np.random.default_rng(key)) for record, number, key in zip(records, numbers, keys)
+            ]
+            return batch | _together(parts)
+        batch = self._pictures(records, numbers, rng) | self._conditions(records, numbers, rng)
+        if rng is None:
+            batch["seeds"] = torch.tensor(numbers)
+        return batch
+
+    def _conditions(self, records: Sequence[Record], numbers: Sequence[int], rng: Generator | None) -> dict[str, Any]:
+        """Everything but the pictures."""
+        import torch
+
+        batch: dict[str, Any] = {}
         kept = self._kept(len(records), rng)
         if self.vocabulary is not None:
             both = [choose(record, rng=rng, number=number) for record, number in zip(records, numbers)]
@@ -93,9 +112,15 @@ class DiffusionCodec:
             if known:
                 indices = np.array([self._index(record, name, known) for record in records])
                 batch[name] = torch.from_numpy(indices * kept[name])
-        if rng is None:
-            batch["seeds"] = torch.tensor(numbers)
         return batch
+
+    def _remembered(self, keys: Sequence[Key]) -> dict[str, Any]:
+        """`latents` (B, L, H, W) where all are known."""
+        import torch
+
+        if not all(key in self._known for key in keys):
+            return {}
+        return {"latents": torch.from_numpy(np.stack([self._known[key] for key in keys]).astype(np.float32))}
 
     def remember(self, keys: Sequence[Key], latents: Tensor) -> None:
         """Latents (B, L, H, W) of pictures that `collate` gave as pixels."""
@@ -124,8 +149,8 @@ class DiffusionCodec:
 
         moves = rng.integers(0, 5, len(records)) if rng is not None and self.shift else np.zeros(len(records), dtype=np.int64)
         keys = [(number, int(move)) for number, move in zip(numbers, moves)]
-        if self._latent and all(key in self._known for key in keys):
-            return {"latents": torch.from_numpy(np.stack([self._known[key] for key in keys]).astype(np.float32))}
+        if self._latent and (found := self._remembered(keys)):
+            return found
         pixels = self.pictures.collate(records, rng=rng)["pixels"]
         if moves.any():
             pixels = torch.stack([_moved(picture, int(move), self.shift) for picture, move in zip(pixels, moves)])
@@ -144,6 +169,21 @@ class DiffusionCodec:
         several = (self.vocabulary is not None) + bool(self.styles) + bool(self.classes) > 1
         together = rng.random(count) >= self.dropout
         return {name: together & (rng.random(count) >= ALONE * self.dropout * several) for name in names}
+
+
+def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Batches of one record as one; captions are padded to the longest."""
+    import torch
+    import torch.nn.functional as F
+
+    joined = {}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        if values[0].ndim == 3:  # (1, L, F)
+            longest = max(value.shape[1] for value in values)
+            values = [F.pad(value, (0, 0, 0, longest - value.shape[1])) for value in values]
+        joined[name] = torch.cat(values)
+    return joined
 
 
 def _among(kind: str, name: str, known: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from miaobi.models.common.record_request import request_of
 from miaobi.models.common.text_condition import tie
 from miaobi.models.common.text_units import Vocabulary
 from miaobi.models.diffusion import graphs
+from miaobi.models.diffusion.distill import ends, huber, noises, student_config, times
 from miaobi.models.diffusion.family import FAMILY
 from miaobi.models.diffusion.network import Network, shrink
 from miaobi.models.diffusion.paint import Condition, paint
@@ -48,10 +49,12 @@ class Diffusion:
 
     phases: tuple[str, ...] = ("main",)
 
-    def __init__(self, network: Network, stored: Stored, *, name: str = "diffusion") -> None:
+    def __init__(self, network: Network, stored: Stored, *, name: str = "diffusion", teacher: Network | None = None) -> None:
         self.network, self.stored, self.config = network, stored, stored.config
+        self.teacher = teacher  # whose many steps this model learns to do in few; it is not saved
         words = network.words.cpu().numpy() if network.text is not None else None
-        self.codec = make_codec(stored.config, words=words, styles=stored.styles, classes=stored.classes)
+        pairs = self.config.distill_pairs if teacher is not None else 0
+        self.codec = make_codec(stored.config, words=words, styles=stored.styles, classes=stored.classes, pairs=pairs)
         self.process = Process(stored.config.schedule)
         self.shape = stored.shape
         self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
@@ -65,6 +68,8 @@ class Diffusion:
             UsageError: the codec is of other pictures, or its latents do not fit the patches.
         """
         chosen = validate(Config, config, "model.config")
+        if chosen.distill:
+            return cls._student(chosen)
         latents = autoencoder.load(find(chosen.codec)) if chosen.codec else None
         words = _words(chosen, records) if "text" in chosen.conditions else None
         styles = _names(records, "style") if "style" in chosen.conditions else ()
@@ -79,18 +84,28 @@ class Diffusion:
             network.autoencoder.load_state_dict(latents.state_dict())
         return cls(network, Stored(config=chosen, styles=styles, classes=classes, autoencoder=shapes, shape=shape))
 
+    @classmethod
+    def _student(cls, chosen: Config) -> Self:
+        """A copy of its teacher, which stays beside it."""
+        master = cls.load(find(chosen.distill))
+        config = student_config(chosen, master.config)
+        pupil = cls.load(find(chosen.distill))
+        network = pupil.network.train()
+        return cls(network, replace(pupil.stored, config=config), teacher=master.network.requires_grad_(False))
+
     # ------------------------------------------------------------------ learning
 
     def loss(self, batch: Batch, phase: str, /) -> Loss:
         """Squared errors of the prediction, averaged over a picture's numbers and summed over pictures."""
+        if self.teacher is not None:
+            errors = self._distilled(batch, self.teacher.to(self._device))
+            return Loss(total=errors.sum(), count=len(errors))
         network = self.network
         clean = self._clean(batch)
-        level, noise = self._noise(batch, clean)
-        time = torch.as_tensor(level.time, dtype=torch.float32, device=clean.device)
         text = network.read(batch["rows"]) if network.text is not None else None
+        level, noise = self._noise(batch, clean)
         vector, tokens = network.condition(text, batch.get("style"), batch.get("class"), told=batch.get("told"))
-        low = self._low(clean)
-        prediction = network(mix(clean, noise, level), time, vector, tokens, low)
+        prediction = network(mix(clean, noise, level), self._times(level, clean), vector, tokens, self._low(clean))
         wanted = target(clean, noise, level, self.config.predict)
         errors = (prediction.float() - wanted).square().flatten(1).mean(1)  # (B,)
         weights = torch.as_tensor(weight(level, self.config.predict, weighting=self.config.weighting), device=clean.device)
@@ -102,6 +117,24 @@ class Diffusion:
             logs["tie"] = float(apart.detach())
         return Loss(total=total, count=len(clean), logs=logs)
 
+    def _distilled(self, batch: Batch, teacher: Network) -> Tensor:
+        """The loss (B,) of pairs of a noise and the teacher's picture. Conditions come from the teacher's encoders, which do not move."""
+        with torch.no_grad():
+            named = batch.get("style"), batch.get("class")
+            text = teacher.read(batch["rows"]) if teacher.text is not None else None
+            told = teacher.condition(text, *named, told=batch.get("told"))
+            noise = noises(batch["seeds"].tolist(), torch.zeros((len(batch["seeds"]), *self.shape), device=self._device))
+            clean = batch.get("latents")
+            if clean is None:
+                empty = teacher.read(torch.zeros_like(batch["rows"][:1])) if text is not None else None
+                zeros = [None if numbers is None else torch.zeros_like(numbers[:1]) for numbers in named]
+                clean = ends(teacher, noise, told, teacher.condition(empty, *zeros), self.config).half().float()
+                self.codec.remember(batch["keys"], clean)
+            rng = np.random.default_rng(int(torch.randint(2**62, ())) if self.network.training else batch["seeds"].tolist())
+            level = times(self.process, len(clean), rng)
+        prediction = self.network(mix(clean, noise, level), self._times(level, clean), *told)
+        return huber(prediction, target(clean, noise, level, self.config.predict))
+
     def _clean(self, batch: Batch) -> Tensor:
         """Pixels or latents (B, C, H, W)."""
         if "latents" in batch:
@@ -109,8 +142,12 @@ class Diffusion:
             return latents
         clean = self.network.encode(batch["pixels"])
         if "keys" in batch:
+            clean = clean.half().float()  # as they are remembered: a resumed training sees the same numbers as an unbroken one
             self.codec.remember(batch["keys"], clean)
         return clean
+
+    def _times(self, level: Level, like: Tensor) -> Tensor:
+        return torch.as_tensor(level.time, dtype=torch.float32, device=like.device)
 
     def _noise(self, batch: Batch, clean: Tensor) -> tuple[Level, Tensor]:
         """Times and noise: drawn while training, the same every time for a record that is evaluated."""
@@ -128,7 +165,9 @@ class Diffusion:
         return low + SOFTENED * torch.randn_like(low) if self.network.training else low
 
     def trainable(self, phase: str, /) -> Iterable[nn.Parameter]:
-        """Everything but the autoencoder."""
+        """Everything but the autoencoder; of a student the network alone, which keeps its teacher's understanding of conditions."""
+        if self.teacher is not None:
+            return self.network.backbone.parameters()
         return (parameter for parameter in self.network.parameters() if parameter.requires_grad)
 
     # ------------------------------------------------------------------ drawing

@@ -136,9 +136,9 @@ def _plan(model: Painter, request: Request) -> Plan:
     prompt = request.prompt.strip()
     style, label = codec.style(options.style), 0
     if codec.vocabulary is None:
-        label, prompt = codec.label(prompt), ""
-        if request.prompt.strip() and not codec.classes:
+        if prompt and not codec.classes:
             raise UsageError("this model reads no words, it learned from pictures alone; leave the prompt empty")
+        label, prompt = codec.label(prompt), ""
     wanted = model.condition([prompt], style, label)
     target = wanted
     if options.to:

@@ -72,7 +72,11 @@ class Config(Schema):
     """2 and 4: an upscaler, which is shown the picture at a half or a quarter of its size."""
 
     distill: str = ""
-    """A trained model of this family (its folder or name) whose many steps this one learns to do in few."""
+    """A trained model of this family (its folder or name) whose many steps this one learns to do in few; it decides all other keys."""
+    distill_guidance: float = Field(3.0, ge=0, le=50)
+    """distill: the teacher's guidance that is learned along."""
+    distill_pairs: int = Field(4, ge=1, le=4096)
+    """distill: noises of each record, whose pictures the teacher is asked for."""
     stored: Literal["fp32", "fp16"] = "fp32"
     """The number format of the weights on disk."""
 

@@ -55,7 +55,9 @@ class Stored:
         return {"config": config, "autoencoder": dict(self.autoencoder) if self.autoencoder else None, **own}
 
 
-def make_codec(config: Config, *, words: NDArray[Any] | None, styles: Sequence[str], classes: Sequence[str]) -> DiffusionCodec:
+def make_codec(
+    config: Config, *, words: NDArray[Any] | None, styles: Sequence[str], classes: Sequence[str], pairs: int = 0
+) -> DiffusionCodec:
     """The codec that a configuration describes."""
     return DiffusionCodec(
         config.size,
@@ -68,4 +70,5 @@ def make_codec(config: Config, *, words: NDArray[Any] | None, styles: Sequence[s
         flip=config.flip,
         background=config.background,
         latent=bool(config.codec),
+        pairs=pairs,
     )
