@@ -338,9 +338,10 @@ def evaluate(
 
     folder = Path(str(recipe)) if is_folder_of_pictures(recipe) else None
     whole = None if folder else recipe_of(recipe)
+    subject = folder or model or trained(recipe_of(recipe))  # a model that is missing is named before the data takes its time
     real = reference if reference is None or is_folder_of_pictures(reference) else recipe_of(reference)
     bench = set_up(whole, real, prepare=partial(prepare, on_progress=on_progress), load=both, seed=seed, on_progress=on_progress)
-    found = bench.measure(folder or model or trained(recipe_of(recipe)))
+    found = bench.measure(subject)
     if against is not None:
         found = bench.beside(found, bench.measure(against, strict=False))
     log = run_folder(whole) / "log.jsonl" if whole and not model else None

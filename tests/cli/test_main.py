@@ -70,7 +70,7 @@ def test_version(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["generate"], 2, "the following arguments are required: MODEL"),
         (["generate", "polly", "--line", "2"], 2, "unknown option '--line'. Did you mean '--lines'?"),
         (["generate", "polly", "--ending", "bank"], 2, "unknown ending 'bank'. Did you mean 'bang'?"),
-        (["generate", "polly", "--lines", "0"], 2, "'lines' is '0'"),
+        (["generate", "polly", "--lines", "0"], 2, "'lines' is 0: it should be at least 1"),
         (["generate", "polly", "--seed", "-1"], 2, "'-1' is not a whole number from 0"),
         (["generate", "polly", "a", "b"], 2, "one word too many: 'b'"),
         (["generate", "polly", "--out", "poem.pdf"], 2, "unknown file ending '.pdf'"),
