@@ -79,7 +79,10 @@ GIVEN: dict[str, tuple[Part, ...]] = {  # what a family is asked with, where it 
 PROTOCOLS: dict[Verb, type[Any]] = {Verb.FIT: Fitter, Verb.TRAIN: Learner, Verb.SCORE: Scorer, Verb.EXPORT: Exporter}
 
 
-@pytest.fixture(params=list(families()), scope="module")
+LEARNING = [name for name, family in families().items() if family.verbs & {Verb.TRAIN, Verb.FIT}]  # others only load what exists
+
+
+@pytest.fixture(params=LEARNING, scope="module")
 def family(request: pytest.FixtureRequest) -> Family:
     """Each family whose packages are here."""
     found = families()[request.param]

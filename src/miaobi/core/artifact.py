@@ -22,6 +22,8 @@ from miaobi.core.types import canonical_json
 
 MANIFEST = "miaobi.json"
 FORMAT = 1
+_IGNORED = frozenset({"__pycache__", ".git", ".cache"})
+PLAIN = {"model_index.json": "hf_diffusers"}  # Hugging Face's own layouts by their index, and the family that loads them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,7 @@ def seal(
 
     Files named in `describe` are hashed but do not change the model's `sha256`: mending a card makes no other model.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST and "__pycache__" not in path.parts)
-    files = {path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size} for path in paths}
+    files = _hashed(folder)
     manifest = {
         "format": FORMAT,
         "family": family,
@@ -96,6 +97,9 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise ArtifactError("there is no model folder at {folder}. `miaobi models` lists what can be loaded", folder=folder)
+    for index, family in PLAIN.items():
+        if not path.is_file() and (folder / index).is_file():
+            return _plain(folder, family)
     if not path.is_file():
         raise ArtifactError("{folder} holds no finished miaobi model: {manifest} is missing", folder=folder, manifest=MANIFEST)
     try:
@@ -132,6 +136,21 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
     if verify:
         artifact.verify()
     return artifact
+
+
+def _plain(folder: Path, family: str) -> Artifact:
+    """A folder in another library's layout, which nobody sealed: its files are hashed now, so that labels name them all the same."""
+    with explain_os_errors(folder):
+        files = _hashed(folder)
+    digest = hashlib.sha256(canonical_json({name: entry["sha256"] for name, entry in files.items()})).hexdigest()
+    return Artifact(folder=folder, family=family, name=folder.resolve().name, files=files, sha256=digest)
+
+
+def _hashed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Hash and size of every file but the manifest, by path; what Python or git keeps there is none of the model's."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    kept = [name for name in names if not _IGNORED & set(name.parts)]
+    return {name.as_posix(): {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in kept}
 
 
 def _inside(name: str) -> bool:
