@@ -137,8 +137,6 @@ def test_what_cannot_be_answered_is_said(scorer: Scorer, tmp_path: Path) -> None
         collect(scorer, Request.of((RECORDS[0].parts[0], "red"), n=2))
     with pytest.raises(DataError, match="caption"):
         scorer.codec.collate([record("red", "square", caption={})])
-    with pytest.raises(UsageError, match="multiple of heads"):
-        Scorer.create({"width": 30, "heads": 4}, RECORDS)
     with pytest.raises(UsageError, match="should divide the grid"):
         Scorer.create({"size": 96, "grid": 4}, RECORDS)
     with pytest.raises(ArtifactError, match=r"config\.json"):

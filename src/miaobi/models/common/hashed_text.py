@@ -7,6 +7,7 @@ still read by its parts. No torch: the light runtime reads the same rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from miaobi.models.common.text_units import key, units
 
 
-def hashed(text: str, buckets: int) -> list[int]:
+@functools.lru_cache(maxsize=200_000)  # captions come again in every epoch
+def hashed(text: str, buckets: int) -> tuple[int, ...]:
     """Rows of a table of `buckets` rows, one a feature. Row 0 stands for a text without letters and digits, and for nothing else."""
     assert buckets > 1
-    return [1 + key(feature) % (buckets - 1) for unit in units(text) for feature in unit] or [0]
+    return tuple(1 + key(feature) % (buckets - 1) for unit in units(text) for feature in unit) or (0,)
 
 
 def bags(texts: Sequence[str], buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -19,9 +19,9 @@ class Config(Schema):
     """Rows and columns of vectors that a picture becomes."""
     views: int = Field(2, ge=0, le=64)
     """How many changed views of each picture training sees beside the plain one."""
-    width: int = Field(384, ge=8, le=8192)
-    """Inner width of both towers; a multiple of `heads`."""
-    heads: int = Field(8, ge=1, le=256)
+    width: int = Field(256, ge=8, le=8192)
+    """Inner width of both towers."""
+    heads: int = Field(2, ge=1, le=256)
     """In how many ways the picture tower weighs the places of a picture."""
     dimensions: int = Field(256, ge=2, le=8192)
     """Length of the vectors that are compared."""
@@ -38,8 +38,6 @@ class Config(Schema):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if self.width % self.heads:
-            raise ValueError(tr("width {width} is not a multiple of heads {heads}", width=self.width, heads=self.heads))
         if self.size // 32 % self.grid and self.grid % (self.size // 32):
             raise ValueError(
                 tr("size / 32 is {side}: it should divide the grid {grid}, or the reverse", side=self.size // 32, grid=self.grid)
