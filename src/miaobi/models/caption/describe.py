@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from miaobi.core.types import Chunk, Piece, Record, Request
 from miaobi.data.pictures import Pixels
@@ -36,4 +37,4 @@ def describe(look: Callable[[Pixels], Stepper], vocabulary: Vocabulary, config: 
 def request_for(record: Record) -> Request | None:
     """What a person would have asked to get the record's caption: the picture, and the first language that it has one in."""
     language = next((language for language in LANGUAGES if captions_of(record, language)), None)
-    return Request.of(picture_of(record), language=language) if language else None
+    return Request.of(replace(picture_of(record), name="image"), language=language) if language else None
