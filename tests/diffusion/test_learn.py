@@ -141,6 +141,34 @@ def test_an_upscaler_follows_the_small_picture(records: list[Record]) -> None:
         seen(model)
 
 
+def test_a_painter_takes_an_upscaler_along(learned: Any, records: list[Record], tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from miaobi.core.artifact import open_artifact
+    from miaobi.models.diffusion.bundle import attach
+    from miaobi.models.diffusion.runtime import DiffusionRuntime
+
+    wide = create({"size": 16, "backbone": "unet", "widths": [8, 8], "blocks": 1, "attention": [1], "channels": 4, "upscale": 2}, records)
+    painter, upscaler = sealed(learned, tmp_path / "painter"), sealed(wide, tmp_path / "upscaler")
+    with pytest.raises(UsageError, match="upscaler is no plain upscaler of the pictures of upscaler"):
+        attach(upscaler, upscaler)
+    attach(painter, upscaler)
+    assert "upscaler/model.safetensors" in open_artifact(painter, verify=True).files
+    model = type(learned).load(painter)
+    model.export(painter, formats=["fp32"])
+    runtime = DiffusionRuntime.load(painter)
+    for asked in ({}, {"size": 8}, {"size": 16}):
+        size = asked.get("size", 8)
+        first, second = (seen(who, "red bar", steps=2, **asked) for who in (model, runtime))
+        assert first.shape == (size, size, 4)
+        assert np.abs(first - second).max() <= 2
+    with pytest.raises(UsageError, match="makes pictures of 8, 16 pixels, not of 12"):
+        seen(model, size=12)
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    model.save(copied)
+    assert type(learned).load(copied).upscaler is not None
+
+
 def test_a_student_needs_fewer_steps(learned: Any, records: list[Record], tmp_path: Path) -> None:
     """Told nothing, the teacher's one step is the mean of all pictures; the student's is nearly the picture that many steps make."""
     folder = sealed(learned, tmp_path / "teacher")

@@ -81,7 +81,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         query, memory, value = self.mix(self.norm1(x)).chunk(3, dim=-1)
         x = x + self.output(_attend(query, memory, value, mask, self.heads))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))  # type: ignore[no-any-return]
 
 
 def _attend(query: Tensor, memory: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:

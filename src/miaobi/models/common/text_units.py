@@ -150,7 +150,8 @@ def _attend(query: Floats, memory: Floats, value: Floats, mask: NDArray[np.bool_
     scores = np.where(mask[:, None, None], scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    return (weights @ split(value)).transpose(0, 2, 1, 3).reshape(B, Q, W)
+    mixed: Floats = (weights @ split(value)).transpose(0, 2, 1, 3).reshape(B, Q, W)
+    return mixed
 
 
 def _norm(x: Floats, weight: Floats, bias: Floats) -> Floats:

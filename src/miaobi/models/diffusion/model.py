@@ -38,7 +38,7 @@ from miaobi.models.diffusion.network import Network, shrink
 from miaobi.models.diffusion.paint import Condition, paint
 from miaobi.models.diffusion.phrases import texts_of
 from miaobi.models.diffusion.schema import Config
-from miaobi.models.diffusion.stored import Stored, make_codec
+from miaobi.models.diffusion.stored import UPSCALER, Stored, make_codec
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SOFTENED = 0.05  # noise on what an upscaler is shown while training: what it gets will not be flawless either
@@ -51,6 +51,7 @@ class Diffusion:
 
     def __init__(self, network: Network, stored: Stored, *, name: str = "diffusion", teacher: Network | None = None) -> None:
         self.network, self.stored, self.config = network, stored, stored.config
+        self.upscaler: Diffusion | None = None
         self.teacher = teacher  # whose many steps this model learns to do in few; it is not saved
         words = network.words.cpu().numpy() if network.text is not None else None
         pairs = self.config.distill_pairs if teacher is not None else 0
@@ -223,8 +224,12 @@ class Diffusion:
     # ------------------------------------------------------------------ keeping
 
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-        """Graphs for the runtime, compared with torch on two pictures of noise."""
-        return graphs.write(self.network.to("cpu"), self.shape, folder, formats=formats)
+        """Graphs for the runtime, compared with torch on pictures as they are drawn."""
+        errors = graphs.write(self.network.to("cpu"), self.shape, folder, formats=formats)
+        if self.upscaler is not None:
+            for form, found in self.upscaler.export(folder / UPSCALER, formats=formats).items():
+                errors.setdefault(form, {}).update({f"{UPSCALER}_{name}": error for name, error in found.items()})
+        return errors
 
     def save(self, folder: Path, /) -> None:
         """`config.json`, and `model.safetensors` with the network, its words, and a latent model's autoencoder."""
@@ -236,6 +241,9 @@ class Diffusion:
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
         write_text(folder / CONFIG, json.dumps(self.stored.values(), indent=2, ensure_ascii=False) + "\n")
+        if self.upscaler is not None:
+            (folder / UPSCALER).mkdir()
+            self.upscaler.save(folder / UPSCALER)
 
     @classmethod
     def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
@@ -258,7 +266,10 @@ class Diffusion:
             network.load_state_dict(tensors)
         except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
             raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
-        return cls(network.float().to(device).eval(), stored, name=folder.name)
+        model = cls(network.float().to(device).eval(), stored, name=folder.name)
+        if (folder / UPSCALER).is_dir():
+            model.upscaler = cls.load(folder / UPSCALER, device=device)
+        return model
 
 
 def _words(config: Config, records: Sequence[Record]) -> Any:

@@ -14,18 +14,18 @@ import numpy as np
 
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Chunk, Done, Piece, Progress, Request, Usage
-from miaobi.data.pictures import Pixels, fit
 from miaobi.engine.sampling import denoise as sampling
 from miaobi.engine.sampling.denoise import Denoise, Step
 from miaobi.engine.sampling.noise import Process, draw_noise, slerp
 from miaobi.models.common import sheet
-from miaobi.models.common.picture_codec import Floats, from_pixels, to_pixels
-from miaobi.models.common.picture_request import pictures_in
+from miaobi.models.common.picture_codec import Floats, to_pixels
 from miaobi.models.diffusion.codec import DiffusionCodec
+from miaobi.models.diffusion.given import Given, read_given
 from miaobi.models.diffusion.schema import Config, Options
 
 AT_ONCE = 16  # contents that share a pass of the network
 STRENGTH = 0.6
+ENLARGED = 1  # marks the random numbers of an upscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ class Painter(Protocol):
     codec: DiffusionCodec
     shape: tuple[int, int, int]  # (C, H, W) of what is denoised
 
+    @property
+    def upscaler(self) -> Painter | None:
+        """What makes the pictures larger, if it is there."""
+        ...
+
     def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
         """What the network is told of each text, in one style and class."""
         ...
@@ -94,12 +99,8 @@ class Plan:
     wanted: Condition  # (1, ...)
     target: Condition  # where a way between two prompts leads; the same as `wanted` otherwise
     unwanted: Condition
-    start: Floats | None  # (1, C, H, W)
-    mask: Floats | None  # (1, 1, H, W), 1 where the picture may change
+    given: Given
     strength: float
-    low: Floats | None  # (1, C, H, W), what an upscaler is shown
-    original: Pixels | None  # what stays outside of a mask
-    painted: Floats | None  # (S, S, 1), where not
     notes: dict[str, Any]
 
 
@@ -121,7 +122,8 @@ def paint(model: Painter, request: Request) -> Iterator[Chunk]:
             done = number * last.total + last.number
             yield Progress(step=done, total=len(groups) * last.total, preview=preview, index=group[0])
         assert last is not None
-        for index, media in zip(group, _finished(model, plan, last.x)):
+        seeds = [(request.seed, index, ENLARGED) for index in group]
+        for index, media in zip(group, _finished(model, plan, last.x, seeds)):
             yield Piece(part=media, index=index)
             yield Done(index=index, usage=Usage(generated=plan.steps), notes=plan.notes)
 
@@ -132,7 +134,7 @@ def paint(model: Painter, request: Request) -> Iterator[Chunk]:
 def _plan(model: Painter, request: Request) -> Plan:
     options = Options.model_validate(dict(request.options))
     config, codec = model.config, model.codec
-    _check(config, options)
+    _check(model, options)
     prompt = request.prompt.strip()
     style, label = codec.style(options.style), 0
     if codec.vocabulary is None:
@@ -144,11 +146,11 @@ def _plan(model: Painter, request: Request) -> Plan:
     if options.to:
         target = model.condition([options.to], style, label) if codec.vocabulary else model.condition([""], style, codec.label(options.to))
     defaults = recommended(config)
-    start, mask, low, original, painted = _given(model, request)
+    given = read_given(model, request, options.size or config.size)
     sampler = defaults["sampler"] if options.sampler == "auto" else options.sampler
     steps = options.steps or defaults["steps"]
     guidance = defaults["guidance"] if options.guidance is None else options.guidance
-    strength = options.strength or (STRENGTH if start is not None and mask is None else 1.0)
+    strength = options.strength or (STRENGTH if given.start is not None and given.mask is None else 1.0)
     notes = {"steps": steps, "guidance": guidance, "sampler": sampler} | ({"style": options.style} if options.style else {})
     return Plan(
         options=options,
@@ -158,12 +160,8 @@ def _plan(model: Painter, request: Request) -> Plan:
         wanted=wanted,
         target=target,
         unwanted=model.condition([options.negative], 0, 0),
-        start=start,
-        mask=mask,
+        given=given,
         strength=strength,
-        low=low,
-        original=original,
-        painted=painted,
         notes=notes,
     )
 
@@ -178,50 +176,20 @@ def recommended(config: Config) -> dict[str, Any]:
     return {"steps": 24, "guidance": guidance, "sampler": "euler" if config.schedule == "flow" else "dpmpp-2m"}
 
 
-def _check(config: Config, options: Options) -> None:
+def _check(model: Painter, options: Options) -> None:
     """Refuse what the model cannot do."""
-    if options.size not in (None, config.size):
-        raise UsageError("this model makes pictures of {size} pixels, not of {asked}", size=config.size, asked=options.size)
+    config = model.config
+    sizes = [config.size] + ([model.upscaler.config.size] if model.upscaler is not None else [])
+    if options.size not in (None, *sizes):
+        raise UsageError(
+            "this model makes pictures of {sizes} pixels, not of {asked}", sizes=", ".join(map(str, sizes)), asked=options.size
+        )
     if options.background == "transparent" and config.channels != 4:
         raise UsageError("this model knows no transparency; name a colour as background")
     if options.background != "transparent":
         from miaobi.data.pictures import colour
 
         colour(options.background)
-
-
-def _given(model: Painter, request: Request) -> tuple[Floats | None, Floats | None, Floats | None, Pixels | None, Floats | None]:
-    """What a request brings: a start, a mask on what is denoised, an upscaler's small picture, the original and a mask on its pixels."""
-    config = model.config
-    pictures, masks = pictures_in(request, "image"), pictures_in(request, "mask")
-    if masks and not pictures:
-        raise UsageError("a mask needs the picture that it lies on; give an image too")
-    if not pictures:
-        if config.upscale > 1:
-            raise UsageError("this model makes a picture larger; give it one as image")
-        return None, None, None, None, None
-    under = "white" if config.background == "random" else config.background
-    if config.upscale > 1:
-        small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=under)
-        return None, None, small.repeat(config.upscale, axis=2).repeat(config.upscale, axis=3), None, None
-    original = fit(pictures[0], config.size)
-    start = model.encode(from_pixels([original], config.channels, background=under))
-    if not masks:
-        return start, None, None, None, None
-    if masks[0].shape != pictures[0].shape:
-        height, width = masks[0].shape[:2]
-        raise UsageError(
-            "the mask has {width} by {height} pixels and the picture {other_width} by {other_height}; they should be alike",
-            width=width,
-            height=height,
-            other_width=pictures[0].shape[1],
-            other_height=pictures[0].shape[0],
-        )
-    light = fit(masks[0], config.size).astype(np.float32)
-    painted = ((light[..., :3].mean(-1) * light[..., 3] / 255) > 127).astype(np.float32)  # (S, S): white and opaque
-    _, H, W = model.shape
-    cells = painted.reshape(H, config.size // H, W, config.size // W).max(axis=(1, 3))  # a cell that is partly white changes
-    return start, cells[None, None], None, original, painted[..., None]
 
 
 # ---------------------------------------------------------------------- how it is made
@@ -236,7 +204,7 @@ def _steps(model: Painter, plan: Plan, seed: int, group: Sequence[int]) -> Itera
     shares = np.array([index / max(plan.options.n - 1, 1) for index in group], dtype=np.float32)
     if plan.options.to_seed is not None:
         ends = [draw_noise([np.random.default_rng((end, 0))], like[:1]) for end in (seed, plan.options.to_seed)]
-        x = np.concatenate([slerp(*ends, float(share)) for share in shares])
+        x = np.concatenate([slerp(ends[0], ends[1], float(share)) for share in shares])
     elif plan.options.to:
         x = np.repeat(draw_noise([np.random.default_rng((seed, 0))], like[:1]), B, axis=0)
     elif plan.options.variation < 1:
@@ -247,8 +215,8 @@ def _steps(model: Painter, plan: Plan, seed: int, group: Sequence[int]) -> Itera
     wanted = plan.wanted.rows(np.zeros(B, dtype=int)).towards(plan.target.rows(np.zeros(B, dtype=int)), shares)
     process = Process(config.schedule)
     levels = process.levels(plan.steps)
-    if plan.start is not None:
-        x, levels = sampling.start(np.repeat(plan.start, B, axis=0), x, levels, strength=plan.strength)
+    if plan.given.start is not None:
+        x, levels = sampling.start(np.repeat(plan.given.start, B, axis=0), x, levels, strength=plan.strength)
     denoise = _denoise(model, plan, wanted)
     yield from sampling.SAMPLERS[plan.sampler](denoise, x.astype(np.float32), levels, lambda like: draw_noise(generators, like))
 
@@ -260,7 +228,7 @@ def _denoise(model: Painter, plan: Plan, wanted: Condition) -> Denoise:
 
     def under(condition: Condition) -> Denoise:
         def predict(x: Floats, time: float) -> Floats:
-            low = None if plan.low is None else np.repeat(plan.low, len(x), axis=0)
+            low = None if plan.given.low is None else np.repeat(plan.given.low, len(x), axis=0)
             return model.predict(x, time, condition, low)
 
         return sampling.denoiser(predict, config.predict)
@@ -271,15 +239,30 @@ def _denoise(model: Painter, plan: Plan, wanted: Condition) -> Denoise:
         denoise = sampling.guide(denoise, under(both), scale=plan.guidance)
     if not config.codec:
         denoise = sampling.clip(denoise)
-    if plan.mask is not None and plan.start is not None:
-        denoise = sampling.keep_known(denoise, plan.start, plan.mask)
+    if plan.given.mask is not None and plan.given.start is not None:
+        denoise = sampling.keep_known(denoise, plan.given.start, plan.given.mask)
     return denoise
 
 
-def _finished(model: Painter, plan: Plan, x: Floats) -> list[Any]:
-    """Pictures as files, what is outside of a mask as it was."""
-    pictures = to_pixels(model.decode(x))
-    if plan.original is not None and plan.painted is not None:
-        keep = plan.painted < 0.5
-        pictures = [np.where(keep, plan.original, pixels).astype(np.uint8) for pixels in pictures]
+def _finished(model: Painter, plan: Plan, x: Floats, seeds: Sequence[tuple[int, ...]] = ()) -> list[Any]:
+    """Pictures as files, at the size that was asked for (of a preview, without `seeds`, at the model's own)."""
+    values = model.decode(x)
+    if seeds and model.upscaler is not None and plan.options.size == model.upscaler.config.size:
+        values = enlarge(model.upscaler, values, seeds)
+    pictures = [plan.given.around(pixels) for pixels in to_pixels(values)]
     return [sheet.picture(pixels, background=plan.options.background) for pixels in pictures]
+
+
+def enlarge(upscaler: Painter, values: Floats, seeds: Sequence[tuple[int, ...]]) -> Floats:
+    """Pictures (B, C, s, s) at the size of an upscaler (B, C, S, S), each with the noise of its seed."""
+    config = upscaler.config
+    nothing = Condition(None, None)
+    larger = []
+    for picture, seed in zip(values, seeds):
+        generator = np.random.default_rng(seed)
+        low = picture[None].repeat(config.upscale, axis=2).repeat(config.upscale, axis=3)
+        denoise = sampling.clip(sampling.denoiser(lambda x, time, low=low: upscaler.predict(x, time, nothing, low), config.predict))
+        noise = draw_noise([generator], np.zeros((1, *upscaler.shape), dtype=np.float32))
+        levels = Process(config.schedule).levels(recommended(config)["steps"])
+        larger.append(sampling.sample(sampling.euler(denoise, noise, levels)))
+    return np.concatenate(larger)

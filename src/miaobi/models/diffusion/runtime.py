@@ -22,7 +22,7 @@ from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.diffusion.family import FAMILY
 from miaobi.models.diffusion.paint import Condition, paint
-from miaobi.models.diffusion.stored import Stored, make_codec
+from miaobi.models.diffusion.stored import UPSCALER, Stored, make_codec
 
 HEADS = 4  # of the text encoder
 
@@ -46,6 +46,12 @@ class DiffusionRuntime:
     @cached_property
     def _decoder(self) -> Session:
         return open_graph(self.folder, "decoder", threads=self._threads)
+
+    @cached_property
+    def upscaler(self) -> DiffusionRuntime | None:
+        """What makes the pictures larger, if it is there."""
+        there = (self.folder / UPSCALER).is_dir()
+        return DiffusionRuntime(self.folder / UPSCALER, threads=self._threads) if there else None
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Pictures; see `paint.paint`."""

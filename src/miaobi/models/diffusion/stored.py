@@ -16,6 +16,8 @@ from miaobi.models.common.text_units import Vocabulary
 from miaobi.models.diffusion.codec import DiffusionCodec
 from miaobi.models.diffusion.schema import Config
 
+UPSCALER = "upscaler"  # the folder of an upscaler inside the artifact
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:

@@ -1,0 +1,90 @@
+"""The pictures that a request brings: one to start from or to make larger, and a mask on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from miaobi.core.errors import UsageError
+from miaobi.core.types import Request
+from miaobi.data.pictures import Pixels, fit
+from miaobi.models.common.picture_codec import Floats, from_pixels
+from miaobi.models.common.picture_request import pictures_in
+from miaobi.models.diffusion.schema import Config
+
+
+class Encoder(Protocol):
+    """A model that pictures can be given to."""
+
+    config: Config
+    shape: tuple[int, int, int]  # (C, H, W) of what is denoised
+
+    def encode(self, pixels: Floats, /) -> Floats:
+        """What is denoised, (B, C, H, W), of pictures (B, channels, S, S)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was brought, as the model takes it."""
+
+    start: Floats | None = None  # (1, C, H, W)
+    low: Floats | None = None  # (1, C, H, W), what an upscaler is shown
+    mask: Floats | None = None  # (1, 1, H, W), 1 where what is denoised may change
+    original: Pixels | None = None  # (S, S, 4) at the size that was asked for
+    painted: Floats | None = None  # (S, S, 1), 1 where the original gives way
+
+    def around(self, pixels: Pixels) -> Pixels:
+        """The new picture inside of the mask, the original around it."""
+        if self.original is None or self.painted is None:
+            return pixels
+        return np.where(self.painted < 0.5, self.original, pixels)
+
+
+def read_given(model: Encoder, request: Request, size: int) -> Given:
+    """The pictures of a request whose result has `size` pixels a side.
+
+    Raises:
+        UsageError: a mask without a picture or of another size, or an upscaler that is given nothing.
+        DataError: a picture that cannot be read.
+    """
+    config = model.config
+    pictures, masks = pictures_in(request, "image"), pictures_in(request, "mask")
+    if masks and not pictures:
+        raise UsageError("a mask needs the picture that it lies on; give an image too")
+    if not pictures:
+        if config.upscale > 1:
+            raise UsageError("this model makes a picture larger; give it one as image")
+        return Given()
+    if config.upscale > 1:
+        small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=config.background)
+        return Given(low=small.repeat(config.upscale, axis=2).repeat(config.upscale, axis=3))
+    start = model.encode(from_pixels([fit(pictures[0], config.size)], config.channels, background=config.background))
+    if not masks:
+        return Given(start=start)
+    if masks[0].shape != pictures[0].shape:
+        (height, width), (other_height, other_width) = masks[0].shape[:2], pictures[0].shape[:2]
+        raise UsageError(
+            "the mask has {width} by {height} pixels and the picture {other_width} by {other_height}; they should be alike",
+            width=width,
+            height=height,
+            other_width=other_width,
+            other_height=other_height,
+        )
+    _, H, W = model.shape
+    cells = _painted(masks[0], config.size).reshape(H, config.size // H, W, config.size // W).max(axis=(1, 3))
+    return Given(
+        start=start,
+        mask=cells[None, None],  # a cell that is partly white changes
+        original=fit(pictures[0], size),
+        painted=_painted(masks[0], size)[..., None],
+    )
+
+
+def _painted(mask: Pixels, size: int) -> Floats:
+    """(S, S): 1 where the mask is light and opaque."""
+    light = fit(mask, size).astype(np.float32)
+    painted: Floats = ((light[..., :3].mean(-1) * light[..., 3] / 255) > 127).astype(np.float32)
+    return painted
