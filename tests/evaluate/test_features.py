@@ -80,6 +80,18 @@ def test_features_do_not_depend_on_the_batch_or_on_the_order() -> None:
     assert features.features([]).shape == (0, 1280)
 
 
+def test_textures_are_the_moments_of_early_channels() -> None:
+    shown = pictures(3)
+    both = features.looks(shown, size=32)
+    assert np.array_equal(both[:, :1280], features.features(shown, size=32))
+    first = features.stages(features.look(shown, 32))[0]  # behind the 32 means and deviations of the stem
+    wanted = torch.cat([first.mean((2, 3)), first.std((2, 3), correction=0)], dim=1)
+    np.testing.assert_allclose(both[:, 1280 + 64 : 1280 + 64 + 32], wanted.numpy(), atol=1e-5)
+    turned = features.looks([picture[::-1] for picture in shown], size=32)
+    gaps = (np.abs(turned - both) / (np.abs(both).mean(axis=0) + 1e-3)).mean(axis=0)
+    assert gaps[1280:].mean() < gaps[:1280].mean()  # how it is drawn changes less than what is seen
+
+
 def test_a_picture_is_seen_on_white_and_in_the_middle_of_a_square() -> None:
     hidden = np.zeros((4, 4, 4), np.uint8)  # black, but transparent
     half = np.full((1, 1, 4), (0, 0, 0, 51), np.uint8)

@@ -40,10 +40,10 @@ QUICK = Generate(options={"steps": 1})
 @pytest.fixture(autouse=True, scope="module")
 def small_looks() -> Any:
     """Look at 32 pixels instead of 128: the pictures here have 12."""
-    whole, original = features.SIZE, features.features.__kwdefaults__["size"]
-    features.features.__kwdefaults__["size"] = 32
+    whole, original = features.SIZE, features.looks.__kwdefaults__["size"]
+    features.looks.__kwdefaults__["size"] = 32
     yield
-    features.features.__kwdefaults__["size"] = original
+    features.looks.__kwdefaults__["size"] = original
     assert original == whole
 
 
@@ -357,13 +357,13 @@ def test_what_was_seen_of_a_large_set_is_kept(tmp_path: Path, monkeypatch: pytes
     seen = Gallery(TRAINING[:4]).look()
     [kept] = tmp_path.rglob("*.npy")
     with monkeypatch.context() as blind:
-        blind.setattr(features, "features", None)
+        blind.setattr(features, "looks", None)
         assert np.array_equal(Gallery(TRAINING[:4]).look(), seen)
         with pytest.raises(TypeError):  # other pictures, or the same in another order, are looked at
             Gallery(TRAINING[:4][::-1]).look()
     kept.write_bytes(kept.read_bytes()[:-100])
     assert np.array_equal(Gallery(TRAINING[:4]).look(), seen)  # damaged: looked at again
-    assert Gallery(TRAINING[:3]).look().shape == (3, 1280)
+    assert Gallery(TRAINING[:3]).look().shape == (3, 1280 + 448)
     assert len(list(tmp_path.rglob("*.npy"))) == 1  # a small set is not kept
 
 

@@ -21,6 +21,8 @@ SIZE = 224  # what the weights were trained at
 FEATURES = 1280
 STAGE_CHANNELS = (16, 24, 40, 112, 320)
 STAGE_STRIDES = (2, 4, 8, 16, 32)
+TEXTURED = (0, 1, 2, 3, 5)  # maps whose channels say how a picture is drawn: strides 2 to 16
+TEXTURES = 448
 EPSILON = 1e-3  # of the batch normalisations
 
 
@@ -108,6 +110,7 @@ class EfficientNet(nn.Module):
     def maps(self, x: Tensor) -> Iterator[Tensor]:
         """The maps after the stem and after every row of blocks, for `x` (B, 3, H, W) in [-1, 1]."""
         x = F.relu6(self.stem((x * 127.5 + 0.5) / 128))  # the weights' own scale: (byte - 127) / 128
+        yield x
         for row in self.rows:
             x = row(x)
             yield x
@@ -115,12 +118,21 @@ class EfficientNet(nn.Module):
     def stages(self, x: Tensor) -> list[Tensor]:
         """The last map at each resolution, for `x` (B, 3, H, W) in [-1, 1]: five of (B, STAGE_CHANNELS[i], ⌈H/2^(i+1)⌉, ⌈W/2^(i+1)⌉)."""
         maps = list(self.maps(x))
-        return [maps[number] for number in (0, 1, 2, 4, 6)]
+        return [maps[number] for number in (1, 2, 3, 5, 7)]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] → (B, 1280): the mean over places of the last map."""
-        *_, last = self.maps(x)
-        return F.relu6(self.head(last)).mean((2, 3))
+        return self.look(x)[0]
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What pictures show, (B, 1280) as `forward`, and how they are drawn, (B, 448).
+
+        The latter is the mean and the deviation of each channel of the early maps, which is what a style is to Huang & Belongie (2017).
+        """
+        maps = list(self.maps(x))
+        shown = F.relu6(self.head(maps[-1])).mean((2, 3))
+        textures = [moment for place in TEXTURED for moment in (maps[place].mean((2, 3)), maps[place].std((2, 3), correction=0))]
+        return shown, torch.cat(textures, dim=1)
 
 
 def read(path: Path) -> EfficientNet:

