@@ -16,11 +16,13 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-import miaobi
+import miaobi.api
 from miaobi.core.artifact import open_artifact
 from miaobi.core.errors import ArtifactError, UsageError
+from miaobi.core.shelf import find
 from miaobi.core.types import Content, Done, Media, Modality, Progress, Request
 from miaobi.data.pictures import Pixels, decode, encode
+from miaobi.engine.bench import is_folder_of_pictures
 from miaobi.engine.generate import collect, run
 from miaobi.models.hf_diffusers.model import Pipeline
 from miaobi.models.hf_diffusers.watch import Report, Watched
@@ -213,3 +215,13 @@ def test_code_and_pickles_are_refused(stable_diffusion: Path, tmp_path: Path) ->
     next((damaged / "vae").glob("*.safetensors")).write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be loaded"):
         Pipeline.load(damaged)
+
+
+def test_a_plain_folder_is_a_model_wherever_models_are_named(stable_diffusion: Path, workplace: Path) -> None:
+    shutil.copytree(stable_diffusion, workplace / "artifacts" / "tiny")
+    assert find("tiny") == Path("artifacts/tiny")
+    shown = miaobi.api.show("artifacts/tiny")
+    assert (shown["kind"], shown["family"], shown["source"]) == ("model", "hf_diffusers", open_artifact(stable_diffusion).sha256)
+    assert not is_folder_of_pictures(Path("artifacts/tiny"))
+    (workplace / "artifacts" / "tiny" / "unet" / "config.json").write_text("{}")
+    assert open_artifact(Path("artifacts/tiny")).sha256 != shown["source"], "another file is another model"

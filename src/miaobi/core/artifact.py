@@ -138,6 +138,11 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
     return artifact
 
 
+def is_model(folder: Path) -> bool:
+    """Whether `open_artifact` opens it: a sealed model, or a plain folder of another library that a family loads."""
+    return any((folder / name).is_file() for name in (MANIFEST, *PLAIN))
+
+
 def _plain(folder: Path, family: str) -> Artifact:
     """A folder in another library's layout, which nobody sealed: its files are hashed now, so that labels name them all the same."""
     with explain_os_errors(folder):

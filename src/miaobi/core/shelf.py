@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import MANIFEST, open_artifact
+from miaobi.core.artifact import MANIFEST, is_model, open_artifact
 from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.home import builtin, home
 
@@ -64,7 +64,7 @@ def find(model: str | Path) -> Path:
     is_path = isinstance(model, Path) or "/" in name or "\\" in name or name.startswith(".")
     if not is_path:
         for place in _places():
-            if name and (place / name / MANIFEST).is_file():
+            if name and is_model(place / name):
                 return place / name
         if not Path(name).is_dir():
             raise unknown("model", name, [known.name for known in list_models()])

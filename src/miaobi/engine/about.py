@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import MANIFEST, Artifact, open_artifact
+from miaobi.core.artifact import Artifact, is_model, open_artifact
 from miaobi.core.families import family
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find
@@ -25,7 +25,7 @@ def about(thing: str | Path) -> dict[str, Any]:
         return _content(path)
     if (path / "resolved.yaml").is_file():
         return _run(path)
-    if path.is_dir() and not (path / MANIFEST).is_file():
+    if path.is_dir() and not is_model(path):
         from miaobi.data.dataset import Dataset
 
         dataset = Dataset.open(path)

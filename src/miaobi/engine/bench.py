@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miaobi.core.artifact import MANIFEST, write_text
+from miaobi.core.artifact import is_model, write_text
 from miaobi.core.errors import UsageError
 from miaobi.core.protocols import Model
 from miaobi.core.recipe import Evaluate, Generate, Recipe
@@ -80,7 +80,7 @@ def is_folder_of_pictures(thing: object) -> bool:
     if not isinstance(thing, str | Path):
         return False
     folder = Path(thing)
-    return folder.is_dir() and not (folder / MANIFEST).is_file() and not (folder / "resolved.yaml").is_file()
+    return folder.is_dir() and not is_model(folder) and not (folder / "resolved.yaml").is_file()
 
 
 def set_up(

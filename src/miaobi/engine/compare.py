@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from miaobi.core.artifact import MANIFEST, Artifact, open_artifact, write_text
+from miaobi.core.artifact import MANIFEST, Artifact, is_model, open_artifact, write_text
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import family
 from miaobi.core.recipe import Evaluate, Generate, Recipe
@@ -142,7 +142,7 @@ def parameters(artifact: Artifact) -> int | None:
 
 
 def _contestant(path: Path, folder: Path) -> Contestant:
-    if path.is_dir() and (path / MANIFEST).is_file():
+    if is_model(path):
         beside = next((run for run in (path.parent, Path("runs") / path.name) if (run / "log.jsonl").is_file()), None)
         return Contestant(name=open_artifact(path).name, artifact=str(path), run=str(beside or ""))
     if path.is_file():
