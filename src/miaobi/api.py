@@ -218,11 +218,13 @@ def recipe_of(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
 
 
 def dataset_folder(recipe: Recipe) -> Path:
-    """`datasets/NAME-HASH`: another data section is another dataset."""
+    """`datasets/NAME-HASH`: another data section is another dataset, and recipes with the same one share what is prepared."""
     import hashlib
 
-    digest = hashlib.sha256(canonical_json(recipe.data.model_dump(mode="json"))).hexdigest()
-    return DATASETS / f"{recipe.name}-{digest[:8]}"
+    digest = hashlib.sha256(canonical_json(recipe.data.model_dump(mode="json"))).hexdigest()[:8]
+    own = DATASETS / f"{recipe.name}-{digest}"
+    ready = [own, *sorted(DATASETS.glob(f"*-{digest}"))]
+    return next((folder for folder in ready if (folder / "dataset.json").is_file()), own)
 
 
 def run_folder(recipe: Recipe) -> Path:

@@ -137,6 +137,10 @@ def test_an_upscaler_follows_the_small_picture(records: list[Record]) -> None:
     other = seen(model, media(drawing("bar", (40, 60, 220), True)[::2, ::2]))
     expected = np.where(large[..., 3:] > 0, large[..., :3], 255)
     assert np.abs(found[..., :3] - expected).mean() < 0.5 * np.abs(other[..., :3] - expected).mean()
+    asked = model.request_for(records[0])
+    assert asked is not None
+    assert asked.prompt == ""
+    assert np.abs(seen(model, *asked.turns[0].parts) - found).max() <= 1, "evaluation asks with the picture made small"
     with pytest.raises(UsageError, match="makes a picture larger"):
         seen(model)
 
@@ -175,7 +179,7 @@ def test_a_student_needs_fewer_steps(learned: Any, records: list[Record], tmp_pa
     model = create({"distill": str(folder), "distill_guidance": 1.0, "distill_pairs": 64}, records)
     assert model.config.width == TINY["width"]
     model.codec.dropout = 0.9  # mostly told nothing
-    learn(model, records, 200, lr=3e-3)
+    learn(model, records, 120, lr=3e-3)
     student = type(model).load(sealed(model, tmp_path / "student"))
     assert student.config.distill
 

@@ -1,4 +1,4 @@
-"""The pictures that a request brings: one to start from or to make larger, and a mask on it."""
+"""The pictures that a request brings: one to start from or to make larger, and a mask on it; and the request that evaluation makes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from miaobi.core.errors import UsageError
-from miaobi.core.types import Request
-from miaobi.data.pictures import Pixels, fit
-from miaobi.models.common.picture_codec import Floats, from_pixels
+from miaobi.core.types import Media, Modality, Record, Request
+from miaobi.data.pictures import Pixels, decode, encode, fit
+from miaobi.models.common.picture_codec import Floats, from_pixels, picture_of
 from miaobi.models.common.picture_request import pictures_in
+from miaobi.models.common.record_request import request_of
+from miaobi.models.diffusion.codec import DiffusionCodec
 from miaobi.models.diffusion.schema import Config
 
 
@@ -81,6 +83,14 @@ def read_given(model: Encoder, request: Request, size: int) -> Given:
         original=fit(pictures[0], size),
         painted=_painted(masks[0], size)[..., None],
     )
+
+
+def request_for(config: Config, codec: DiffusionCodec, record: Record) -> Request | None:
+    """What a person would have asked to get such a picture; of an upscaler, with the picture made small."""
+    if config.upscale > 1:
+        small = fit(decode(picture_of(record).data), config.size // config.upscale)
+        return Request.of(Media(modality=Modality.IMAGE, mime="image/png", data=encode(small), name="image"))
+    return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
 
 
 def _painted(mask: Pixels, size: int) -> Floats:

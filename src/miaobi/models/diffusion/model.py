@@ -28,12 +28,12 @@ from miaobi.engine.sampling.noise import Level, Process, draw_noise, mix, target
 from miaobi.models.common import autoencoder
 from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
 from miaobi.models.common.picture_codec import Floats, class_names
-from miaobi.models.common.record_request import request_of
 from miaobi.models.common.text_condition import tie
 from miaobi.models.common.text_units import Vocabulary
 from miaobi.models.diffusion import graphs
 from miaobi.models.diffusion.distill import ends, huber, noises, student_config, times
 from miaobi.models.diffusion.family import FAMILY
+from miaobi.models.diffusion.given import request_for
 from miaobi.models.diffusion.network import Network, shrink
 from miaobi.models.diffusion.paint import Condition, paint
 from miaobi.models.diffusion.phrases import texts_of
@@ -179,11 +179,8 @@ class Diffusion:
         yield from paint(self, request)
 
     def request_for(self, record: Record, /) -> Request | None:
-        """What a person would have asked for the record; an upscaler is asked with a picture, so it has no such request."""
-        codec = self.codec
-        if self.config.upscale > 1:
-            return None
-        return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
+        """What a person would have asked to get such a picture; evaluation asks it of held-out ones."""
+        return request_for(self.config, self.codec, record)
 
     @torch.inference_mode()
     def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:

@@ -259,10 +259,13 @@ def enlarge(upscaler: Painter, values: Floats, seeds: Sequence[tuple[int, ...]])
     nothing = Condition(None, None)
     larger = []
     for picture, seed in zip(values, seeds):
-        generator = np.random.default_rng(seed)
         low = picture[None].repeat(config.upscale, axis=2).repeat(config.upscale, axis=3)
-        denoise = sampling.clip(sampling.denoiser(lambda x, time, low=low: upscaler.predict(x, time, nothing, low), config.predict))
-        noise = draw_noise([generator], np.zeros((1, *upscaler.shape), dtype=np.float32))
+
+        def predict(x: Floats, time: float, low: Floats = low) -> Floats:
+            return upscaler.predict(x, time, nothing, low)
+
+        denoise = sampling.clip(sampling.denoiser(predict, config.predict))
+        noise = draw_noise([np.random.default_rng(seed)], np.zeros((1, *upscaler.shape), dtype=np.float32))
         levels = Process(config.schedule).levels(recommended(config)["steps"])
         larger.append(sampling.sample(sampling.euler(denoise, noise, levels)))
     return np.concatenate(larger)

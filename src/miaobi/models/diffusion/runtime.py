@@ -18,9 +18,9 @@ from miaobi.models.common import text_units
 from miaobi.models.common.picture_codec import Floats
 from miaobi.models.common.picture_runtime import PictureRuntime
 from miaobi.models.common.picture_runtime import find as find_graph
-from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
 from miaobi.models.diffusion.family import FAMILY
+from miaobi.models.diffusion.given import request_for
 from miaobi.models.diffusion.paint import Condition, paint
 from miaobi.models.diffusion.stored import UPSCALER, Stored, make_codec
 
@@ -58,11 +58,8 @@ class DiffusionRuntime:
         yield from paint(self, request)
 
     def request_for(self, record: Record, /) -> Request | None:
-        """What a person would have asked for the record; an upscaler is asked with a picture, so it has no such request."""
-        codec = self.codec
-        if self.config.upscale > 1:
-            return None
-        return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
+        """What a person would have asked to get such a picture; evaluation asks it of held-out ones."""
+        return request_for(self.config, self.codec, record)
 
     def condition(self, texts: Sequence[str], style: int, label: int, /) -> Condition:
         """What the network is told of each text, in one style and class."""
