@@ -1,7 +1,8 @@
 """Limits of time and memory around a record, for code that cannot be interrupted: the process ends, its parent goes on without the record.
 
 A drawing of a few bytes can keep a renderer busy for hours inside one call, in which Python runs no handler. So the alarm keeps its default
-effect, which is to end the process, and a note beside the unit says which record it was.
+effect, which is to end the process, and a note beside the unit says which record it was. It counts the processor's time, not the wall's:
+what a data set holds must not depend on how busy the machine was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 MOST_BYTES = 4 << 30  # on top of what the process has
+_OWN_ENDS = {getattr(signal, name, 0) for name in ("SIGPROF", "SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP", "SIGFPE")} - {0}
 Guard = Callable[[str], AbstractContextManager[None]]
 
 
@@ -43,13 +45,13 @@ def guarding(folder: Path, unit: int, seconds: float) -> Guard:
             yield
             return
         path.write_text(record, encoding="utf-8", errors="surrogatepass")
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             with _less_memory():
                 yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            path.unlink()
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            path.unlink(missing_ok=True)
 
     return guard
 
@@ -73,10 +75,13 @@ def _less_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def blame(folder: Path, unit: int) -> bool:
-    """After a worker's end: list the record that it was at as too heavy. False when it was at none, so the end has another cause."""
+def blame(folder: Path, unit: int, status: int) -> bool:
+    """After a worker's end: list the record that it was at as too heavy.
+
+    False when the end has another cause: it was at no record, or someone else ended it.
+    """
     path = note_path(folder, unit)
-    if not path.is_file():
+    if not path.is_file() or -status not in _OWN_ENDS:
         return False
     record = path.read_text(encoding="utf-8", errors="surrogatepass")
     path.unlink()

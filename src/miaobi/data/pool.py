@@ -22,7 +22,7 @@ from miaobi.data.guard import blame
 from miaobi.data.plan import Plan
 from miaobi.data.worker import run_unit
 
-RECORD_SECONDS = 20.0  # the most that one record with media may take
+RECORD_SECONDS = 20.0  # of the processor, the most that one record with media may take
 SMALL_BYTES = 8 << 20  # below, starting processes costs more than they win
 
 
@@ -86,7 +86,7 @@ class _Worker:
                 return answer
             self._process.wait()
             with self._lock:
-                if self._stopped or not blame(self._work / "units", unit):
+                if self._stopped or not blame(self._work / "units", unit, self._process.returncode):
                     return None
                 self._process.communicate()
                 self._process = _start(self._work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
@@ -132,14 +133,25 @@ class _Parts:
 def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None, guard: Guard = unguarded) -> Summary:
     """Read, step and write unit number `unit`; at most `most` records are read. `guard` is around every record with media.
 
+    A worker whose parent was killed goes on to the end of its unit while the next run does the same unit: each writes in a folder of its
+    own, and the files are put in place when they are whole.
+
     Raises:
         DataError: a file that the recipe names cannot be read.
         MiaobiError: the disk is full.
     """
-    summary = Summary()
-    run, too_heavy = chain(plan.steps, plan.places), heavy(folder, unit)
-    with explain_os_errors(folder), dropped_path(folder, unit).open("wb") as dropped_file:
-        parts = _Parts(folder, unit, plan)
+    with explain_os_errors(folder), tempfile.TemporaryDirectory(dir=folder, prefix=f"{unit:06d}.", ignore_cleanup_errors=True) as fresh:
+        summary = _run(plan, unit, Path(fresh), too_heavy=heavy(folder, unit), most=most, guard=guard)
+        for path in sorted(Path(fresh).iterdir()):
+            path.replace(folder / path.name)
+        write_text(done_path(folder, unit), json.dumps(summary.to_json()))
+    return summary
+
+
+def _run(plan: Plan, unit: int, folder: Path, *, too_heavy: Container[str], most: int | None, guard: Guard) -> Summary:
+    """The records of a unit through the steps into files in `folder`."""
+    summary, run, parts = Summary(), chain(plan.steps, plan.places), _Parts(folder, unit, plan)
+    with dropped_path(folder, unit).open("wb") as dropped_file:
         for source, read in _read(plan, unit):
             if most is not None and summary.read >= most:
                 break
@@ -151,9 +163,8 @@ def run_unit(plan: Plan, unit: int, folder: Path, *, most: int | None = None, gu
             else:
                 summary.dropped[f"{step} {result.reason}"] += 1
                 dropped_file.write(dropped_line(read, result, step, source))
-        parts.close()
-        summary.parts = parts.counts
-        write_text(done_path(folder, unit), json.dumps(summary.to_json()))
+    parts.close()
+    summary.parts = parts.counts
     return summary
 
 
