@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import statistics
 import subprocess
 import sys
@@ -257,18 +258,18 @@ def serve_example(threads: int) -> None:
         scheduler = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=500, num_training_steps=10_000)
         network, optimizer, loader, scheduler = accelerator.prepare(network, optimizer, loader, scheduler)
         ends: list[float] = []
-        while len(ends) < 2 * steps:
-            for clean in loader:
-                noise = torch.randn_like(clean)
-                times = torch.randint(0, noising.config.num_train_timesteps, (len(clean),))
-                loss = torch.nn.functional.mse_loss(network(noising.add_noise(clean, noise, times), times).sample, noise)
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                scheduler.step()
-                optimizer.zero_grad()
-                loss.detach().item()  # the example logs it
-                ends.append(perf_counter())
+        epochs = itertools.chain.from_iterable(itertools.repeat(loader))
+        for clean in itertools.islice(epochs, 2 * steps):
+            noise = torch.randn_like(clean)
+            times = torch.randint(0, noising.config.num_train_timesteps, (len(clean),))
+            loss = torch.nn.functional.mse_loss(network(noising.add_noise(clean, noise, times), times).sample, noise)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            loss.detach().item()  # the example logs it
+            ends.append(perf_counter())
         return {"pictures_per_second": steps * batch / (ends[2 * steps - 1] - ends[steps - 1])}
 
     serve({"ready": EXAMPLE}, answer)
@@ -291,7 +292,7 @@ def learn(arguments: argparse.Namespace) -> list[str]:
     """The table's rows."""
     command = [sys.executable, __file__, "--threads", str(arguments.threads), "--worker"]
     workers = {name: Worker([*command, name], threads=arguments.threads) for name in (TRAIN, EXAMPLE)}
-    request = {"batch": arguments.batch, "steps": 1 if arguments.quick else 4}
+    request = {"batch": arguments.batch, "steps": 2 if arguments.quick else 4}
     speeds = rounds(list(workers), lambda name: float(workers[name].ask(**request)["pictures_per_second"]), number=arguments.rounds)
     for worker in workers.values():
         worker.close()
@@ -337,7 +338,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=8, help="of training")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="3 steps, batch 1, 2 rounds: a look")
+    parser.add_argument("--quick", action="store_true", help="3 steps, batch 1 (2 in training), 2 rounds: a look")
+    parser.add_argument("--only", default="", choices=("drawing", "training"), help="one half, which is printed only")
     parser.add_argument("--dry", action="store_true", help="print, do not write the page")
     for hidden in ("--worker", "--folder"):
         parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
@@ -355,12 +357,16 @@ def main() -> None:
     elif arguments.worker:
         serve_own(folder, arguments.worker, arguments.threads)
     else:
-        with tempfile.TemporaryDirectory() as temporary:
-            subprocess.run([sys.executable, __file__, "--create", "--folder", temporary], check=True)
-            drawing = draw(arguments, Path(temporary))
-        text = report(drawing, learn(arguments), arguments)
+        drawing = training = [""]
+        if arguments.only != "training":
+            with tempfile.TemporaryDirectory() as temporary:
+                subprocess.run([sys.executable, __file__, "--create", "--folder", temporary], check=True)
+                drawing = draw(arguments, Path(temporary))
+        if arguments.only != "drawing":
+            training = learn(arguments)
+        text = report(drawing, training, arguments)
         print(text)
-        if not arguments.dry:
+        if not (arguments.dry or arguments.only):
             write_section("diffusion", text)
 
 
