@@ -17,7 +17,7 @@ from miaobi.models.style.losses import STYLE_STAGES, content_loss, gram, gram_lo
 RATE = 0.05
 LARGEST = 0.98  # atanh of 1 is infinite
 CONTENT_WEIGHT = 0.3  # at full strength; what is left of 1 counts for the style
-SMOOTH_WEIGHT = 0.05
+SMOOTH_WEIGHT = 0.2
 
 
 def optimise(
