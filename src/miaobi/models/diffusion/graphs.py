@@ -65,10 +65,10 @@ def write(network: Network, shape: tuple[int, int, int], folder: Path, *, format
         network.backbone, folder, samples=samples, precisions=[cast("Precision", form) for form in formats], name=DENOISER
     )
     errors = {form: {f"{DENOISER}_error": error} for form, error in found.items()}
-    for module, name, given in _codec(network, samples):
-        plain = [form for form in formats if form in traced_graph.FORMATS] or ["int8"]
-        for form, figures in traced_graph.export(module, folder, name, given, formats=plain).items():
-            errors.setdefault(form, {}).update(figures)
+    for module, name, given in _codec(network, samples):  # small, and every picture goes through them: always in full precision
+        found_there = traced_graph.export(module, folder, name, given, formats=["fp32"])["fp32"]
+        for form in formats:
+            errors[form] |= found_there
     return errors
 
 
