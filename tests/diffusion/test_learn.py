@@ -39,10 +39,11 @@ def seen(model: Any, *parts: Any, **options: Any) -> np.ndarray[Any, Any]:
         UNET | {"conditions": ["class"]},
         UNET | {"predict": "noise", "schedule": "linear", "weighting": "min-snr"},
         TINY | {"predict": "velocity", "schedule": "cosine", "times": "log-normal"},
+        TINY | {"predict": "clean", "patch": 4},
         TINY | {"conditions": ["text", "class", "style"], "text_tokens": 2, "times": "logit-normal", "dropout": 0.05},
         UNET | {"conditions": ["text"], "text_tokens": 2, "text_width": 32},
     ],
-    ids=["unet-class", "unet-noise", "dit-velocity", "dit-everything", "unet-tokens"],
+    ids=["unet-class", "unet-noise", "dit-velocity", "dit-clean", "dit-everything", "unet-tokens"],
 )
 def test_every_kind_learns_and_draws(config: dict[str, Any], records: list[Record]) -> None:
     model = create(config, records)

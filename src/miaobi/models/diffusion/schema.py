@@ -45,8 +45,10 @@ class Config(Schema):
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the activations that training switches off."""
 
-    predict: Literal["noise", "velocity", "flow"] = "flow"
-    """What the network predicts: the noise, the velocity v (Salimans and Ho, 2022), or a rectified flow's velocity."""
+    predict: Literal["noise", "clean", "velocity", "flow"] = "flow"
+    """What the network predicts: noise, the clean picture, the velocity v (Salimans and Ho, 2022), or a rectified flow's velocity.
+
+    Patches of more numbers than the network is wide want `clean`: noise does not pass through a narrow network (Li and He, 2025)."""
     schedule: Literal["linear", "scaled_linear", "cosine", "flow"] = "flow"
     """How noise grows with time; a flow mixes picture and noise evenly."""
     times: Literal["uniform", "logit-normal", "log-normal"] = "uniform"
