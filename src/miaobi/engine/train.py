@@ -196,7 +196,8 @@ class _Run:
         self.journal.begin(self.step)
         if self.section.compile:
             self.network.compile()
-        self._evaluation = [self.val[i] for i in range(min(len(self.val), self.section.evaluate_records))]
+        count = min(len(self.val), self.section.evaluate_records)  # from all over the split, whose records may be in an order
+        self._evaluation = [self.val[i * len(self.val) // count] for i in range(count)]
 
     def _make_learner(self) -> Learner:
         maker: Any = self.kind.model_class()

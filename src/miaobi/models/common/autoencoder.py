@@ -25,6 +25,7 @@ from miaobi.core.errors import ArtifactError
 from miaobi.models.common.hub_format import read_config
 
 SHARPEST = 7.0  # log scales beyond this are taken for it: a scale of 0.0009 is an eighth of a grey level already
+EMBEDDING = 16  # length of a class's vector beside the latents
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 Kind = Literal["kl", "vq", "plain"]
@@ -92,7 +93,10 @@ class Encoder(nn.Module):
         self.head = nn.Conv2d(last, outputs, config.grid if config.vector else 1)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        x = _told(self.layers(x), self.labels, labels)  # (B, W, grid, grid)
+        x = self.layers(x)  # (B, W, grid, grid)
+        if self.labels is not None:
+            assert labels is not None, "a model of classes is told which"
+            x = x + self.labels(labels)[:, :, None, None]
         y: Tensor = self.head(F.silu(x))
         return y
 
@@ -103,8 +107,9 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         last, outputs = config.widths[-1], config.outputs or config.channels
-        self.stem = nn.ConvTranspose2d(config.latent, last, config.grid) if config.vector else nn.Conv2d(config.latent, last, 3, padding=1)
-        self.labels = nn.Embedding(config.classes, last) if config.classes else None
+        self.labels = nn.Embedding(config.classes, EMBEDDING) if config.classes else None
+        inputs = config.latent + (EMBEDDING if config.classes else 0)
+        self.stem = nn.ConvTranspose2d(inputs, last, config.grid) if config.vector else nn.Conv2d(inputs, last, 3, padding=1)
         layers: list[nn.Module] = [Residual(last) for _ in range(config.blocks)]
         for before, width in zip(config.widths[:0:-1], config.widths[-2::-1]):
             layers += [nn.Conv2d(before, 4 * width, 1), nn.PixelShuffle(2), *(Residual(width) for _ in range(config.blocks))]
@@ -115,7 +120,11 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        y: Tensor = self.layers(_told(self.stem(z), self.labels, labels))
+        if self.labels is not None:  # beside the latents: the stem then says what the class looks like in every place
+            assert labels is not None, "a model of classes is told which"
+            told = self.labels(labels)[:, :, None, None].expand(-1, -1, *z.shape[2:])
+            z = torch.cat([z, told], dim=1)
+        y: Tensor = self.layers(self.stem(z))
         return y
 
 
@@ -322,12 +331,3 @@ def _normal_integral(z: Tensor) -> Tensor:
     """The integral of the normal CDF up to z: z Phi(z) + phi(z)."""
     cumulative: Tensor = 0.5 * (1 + torch.erf(z / math.sqrt(2)))
     return z * cumulative + torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-
-
-def _told(x: Tensor, table: nn.Embedding | None, labels: Tensor | None) -> Tensor:
-    """Features with the class added in every cell."""
-    if table is None:
-        return x
-    assert labels is not None, "a model of classes is told which"
-    told: Tensor = x + table(labels)[:, :, None, None]
-    return told
