@@ -62,11 +62,12 @@ def test_whatever_matters_changes_the_hash(other: Request) -> None:
     assert other.sha256 != Request.of("a", seed=0, x=1).sha256
 
 
-def test_media_count_by_their_bytes() -> None:
+def test_media_count_by_their_bytes_and_by_what_they_are_for() -> None:
     def asked(data: bytes, name: str = "") -> str:
         return Request.of(("look", Media(modality=Modality.IMAGE, mime="image/png", data=data, name=name))).sha256
 
-    assert asked(b"1", "a.png") == asked(b"1", "b.png") != asked(b"2")
+    assert asked(b"1", "image") == asked(b"1", "image") != asked(b"2", "image")
+    assert asked(b"1", "image") != asked(b"1", "mask")
 
 
 def test_the_hash_does_not_depend_on_the_process() -> None:

@@ -139,6 +139,17 @@ def test_nothing_unpickles_or_runs_text() -> None:
     assert not wrong
 
 
+def test_no_generator_is_left_inside_a_mode_of_torch() -> None:
+    """What runs between two values of such a generator would run in its mode; and modes that end in another order stay on for good."""
+    modes = {"torch.no_grad", "torch.inference_mode", "torch.enable_grad", "torch.autocast", "torch.set_grad_enabled"}
+    wrong = []
+    for file, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.With) and any(ast.unparse(item.context_expr).split("(")[0] in modes for item in node.items):
+                wrong += [f"{file}:{inner.lineno}" for inner in ast.walk(node) if isinstance(inner, ast.Yield | ast.YieldFrom)]
+    assert not wrong
+
+
 def test_files_and_functions_stay_short() -> None:
     long = [
         f"{file}: {end} lines" for file, end in ((path, len(path.read_text(encoding="utf-8").splitlines())) for path in FILES) if end >= 500

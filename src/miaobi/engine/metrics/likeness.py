@@ -89,7 +89,8 @@ def _directions(pixels: Sequence[Pixels], size: int) -> Iterator[list[Floats]]:
     for start in range(0, len(pixels), BATCH):
         with torch.inference_mode():
             maps = net.stages(features.look(pixels[start : start + BATCH], size))
-            yield [(x / x.norm(dim=1, keepdim=True).clamp(min=1e-10)).double().numpy() for x in maps]
+            scaled = [(x / x.norm(dim=1, keepdim=True).clamp(min=1e-10)).double().numpy() for x in maps]
+        yield scaled  # outside: two of these run in turn, and modes that end in another order than they began stay on
 
 
 def _blur(x: Floats) -> Floats:
