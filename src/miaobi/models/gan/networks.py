@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
+SMOOTH = 16  # channels at full size behind squares of pixels
 EMBEDDING = 32  # length of a class's vector beside the latent
 
 
@@ -101,8 +102,13 @@ class ResidualGenerator(nn.Module):
         depth = len(levels) * shape.blocks
         self.levels = nn.ModuleList(nn.Sequential(*(Block(width, shape, depth) for _ in range(shape.blocks))) for width in levels)
         self.steps = nn.ModuleList(nn.Conv2d(before, width, 1, bias=False) for before, width in pairwise(levels))
-        self.pixels = nn.Conv2d(levels[-1], shape.channels * shape.patch**2, 1)
-        self.unfold = nn.PixelShuffle(shape.patch)
+        self.smooth: nn.Module = nn.Identity()
+        self.pixels = nn.Conv2d(levels[-1], shape.channels, 1)
+        if shape.patch > 1:  # squares of pixels come out side by side: a convolution at full size takes away the grid between them
+            inner = nn.Conv2d(levels[-1], SMOOTH * shape.patch**2, 1)
+            tame(inner)
+            self.smooth = nn.Sequential(inner, nn.PixelShuffle(shape.patch), nn.LeakyReLU(SLOPE))
+            self.pixels = nn.Conv2d(SMOOTH, shape.channels, 3, padding=1)
         nn.init.normal_(self.scales.weight, std=1 / math.sqrt(self.latent.width))
         for step in self.steps:
             tame(step, gain=1.0)
@@ -113,7 +119,7 @@ class ResidualGenerator(nn.Module):
         x = self.levels[0](x)
         for step, level in zip(self.steps, list(self.levels)[1:]):
             x = level(F.interpolate(step(x), scale_factor=2, mode="bilinear", align_corners=False))
-        y: Tensor = self.unfold(self.pixels(x))
+        y: Tensor = self.pixels(self.smooth(x))
         return y
 
 
