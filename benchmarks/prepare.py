@@ -10,10 +10,12 @@ keeps alike poems on one side, nor writes a card. Every round starts from nothin
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def serve_ours(workers: int, files: int) -> None:
 
 
 def serve_peer(workers: int, files: int) -> None:
-    """The peer's worker: load_dataset, map, filter, deduplicate, train_test_split, to_json."""
+    """The peer's worker: from_generator, map, filter, deduplicate, train_test_split, to_json."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -74,6 +76,13 @@ def serve_peer(workers: int, files: int) -> None:
             return {"seconds": time.perf_counter() - started, "records": kept}
 
     serve({"ready": f"{PEER} {datasets.__version__}"}, answer)
+
+
+def peer_rows(paths: list[str], keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The rows of JSON files; `load_dataset` refuses them, since not all have the same columns."""
+    for path in paths:
+        for row in json.loads(Path(path).read_text(encoding="utf-8")):
+            yield {key: row.get(key) for key in keys}
 
 
 def peer_prepare(data: Any, folder: Path, workers: int) -> int:
@@ -102,9 +111,14 @@ def peer_prepare(data: Any, folder: Path, workers: int) -> int:
         return {**empty, **result.meta, "text": result.text, "dropped": "", "key": f"{high:016x}{low:016x}"}
 
     parts = []
+    text = datasets.Value("string")
     for source in data.sources():
         paths = [str(path) for _, path in locate(source).files]
-        rows = datasets.load_dataset("json", data_files=paths, split="train", cache_dir=str(folder), num_proc=min(workers, len(paths)))
+        features = {key: datasets.List(text) if name == "text" else text for name, key in source.fields.items()}
+        given = {"paths": paths, "keys": tuple(features)}
+        rows = datasets.Dataset.from_generator(
+            peer_rows, features=datasets.Features(features), gen_kwargs=given, cache_dir=str(folder), num_proc=min(workers, len(paths))
+        )
         options = {"fn_kwargs": {"fields": source.fields, "meta": source.meta}, "remove_columns": rows.column_names}
         parts.append(rows.map(mapped, num_proc=workers, **options))
     whole = datasets.concatenate_datasets(parts).filter(lambda row: not row["dropped"], num_proc=workers)

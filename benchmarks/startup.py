@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from measure import machine, write_section
+
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "miaobi --help": ["miaobi", "--help"],
@@ -58,7 +60,7 @@ def measure(runs: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print a Markdown table, or JSON."""
+    """Print a Markdown table and put it into docs/benchmarks.md; or print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--json", action="store_true")
@@ -68,10 +70,17 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"runs": arguments.runs, "median_seconds": medians}, indent=2))
         return
-    print("| command | median seconds | slowest |\n|---|---|---|")
-    for name, values in sorted(times.items(), key=lambda item: medians[item[0]]):
-        print(f"| `{name}` | {medians[name]:.3f} | {max(values):.3f} |")
-    print(f"\n`miaobi --help` {medians['miaobi --help']:.3f} s, target {TARGET_SECONDS} s")
+    lines = [f"| `{name}` | {medians[name]:.3f} | {max(times[name]):.3f} |" for name in sorted(medians, key=lambda name: medians[name])]
+    text = f"""## Start-up
+
+{machine()}; seconds from the shell and back, medians of {arguments.runs} interleaved runs with warm caches.
+The target of `miaobi --help` is {TARGET_SECONDS}.
+
+| command | median | slowest |
+|---|--:|--:|
+{chr(10).join(lines)}"""
+    print(text)
+    write_section("startup", text)
 
 
 if __name__ == "__main__":
