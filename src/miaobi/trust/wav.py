@@ -1,0 +1,145 @@
+"""WAV by hand: the samples of a RIFF file and the chunk `AIGC` with its label, so that a sound needs no package to be made or checked.
+
+Chunks are walked, never searched for; a file that was cut off keeps the samples that are there, as players do, and sizes of 0 or
+2^32 - 1 (a stream whose length was not known) reach to the end. RF64 is read too (EBU Tech 3306).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaobi.core.errors import DataError
+
+LABEL = b"AIGC"
+Samples = NDArray[np.float32]  # (T, C) in [-1, 1]
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_UNKNOWN = (0, 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk of a file: its name, and where its body begins and ends."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+def is_wav(data: bytes) -> bool:
+    """Whether the first bytes are those of a WAV file."""
+    return data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE"
+
+
+def decode(data: bytes) -> tuple[Samples, int]:
+    """The samples (T, C) as they are in the file, scaled to [-1, 1], and how many a second.
+
+    Raises:
+        DataError: no WAV file, one without samples, or of a coding other than whole numbers (8 to 32 bits) and floats.
+    """
+    found = {chunk.name: chunk for chunk in reversed(list(_chunks(data)))}
+    if b"fmt " not in found or b"data" not in found:
+        raise _damaged("no fmt or no data chunk")
+    channels, rate, bits, coding = _format(data[found[b"fmt "].start : found[b"fmt "].end])
+    body = memoryview(data)[found[b"data"].start : found[b"data"].end]
+    width = bits // 8 * channels
+    return _numbers(body[: len(body) // width * width], bits, coding).reshape(-1, channels), rate
+
+
+def encode(samples: NDArray[Any], rate: int, *, bits: int = 16) -> bytes:
+    """A WAV file of samples (T, C): whole numbers of 16 or 24 bits, or floats of 32. Equal samples give equal bytes."""
+    assert samples.ndim == 2
+    assert bits in (16, 24, 32)
+    body = _packed(samples, bits)
+    channels, width = samples.shape[1], bits // 8 * samples.shape[1]
+    head = struct.pack("<HHIIHH", _FLOAT if bits == 32 else _PCM, channels, rate, rate * width, width, bits)
+    chunks = [_chunk(b"fmt ", head), *([_chunk(b"fact", struct.pack("<I", len(samples)))] if bits == 32 else []), _chunk(b"data", body)]
+    return _file(chunks)
+
+
+def labels(data: bytes) -> list[bytes]:
+    """The bodies of all chunks `AIGC`; there should be at most one."""
+    return [data[chunk.start : chunk.end] for chunk in _chunks(data) if chunk.name == LABEL]
+
+
+def with_label(data: bytes, label: bytes) -> bytes:
+    """The same file with `label` as its only chunk `AIGC`, behind all others; no byte of the samples changes."""
+    kept = [_chunk(chunk.name, data[chunk.start : chunk.end]) for chunk in _chunks(data) if chunk.name not in (LABEL, b"ds64")]
+    return _file([*kept, _chunk(LABEL, label)])
+
+
+def _file(chunks: list[bytes]) -> bytes:
+    body = b"WAVE" + b"".join(chunks)
+    if len(body) > 0xFFFFFFFF:
+        raise DataError("a WAV file holds at most {most} bytes; choose .flac", most=0xFFFFFFFF)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """All chunks in order. What follows the last whole one is left aside."""
+    if not is_wav(data):
+        raise _damaged("no RIFF WAVE")
+    place, long = 12, 0
+    while place + 8 <= len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        start = place + 8
+        if name == b"ds64" and size >= 16:
+            long = int.from_bytes(data[start + 8 : start + 16], "little")
+        if name == b"data" and size in _UNKNOWN:
+            size = long or len(data) - start
+        yield _Chunk(name, start, min(start + size, len(data)))
+        place = start + size + size % 2
+
+
+def _format(body: bytes) -> tuple[int, int, int, int]:
+    """Channels, rate, bits a sample and coding of a `fmt ` chunk."""
+    if len(body) < 16:
+        raise _damaged("fmt chunk cut off")
+    coding, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
+    if coding == _EXTENSIBLE and len(body) >= 26:
+        coding = int.from_bytes(body[24:26], "little")
+    if not 1 <= channels <= 64 or not 1 <= rate <= 768_000:
+        raise _damaged(f"{channels} channels at {rate} Hz")
+    if (coding, bits) not in {(_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64)}:
+        raise DataError("this WAV file has samples of {bits} bits in coding {coding}, which is not read", bits=bits, coding=coding)
+    return channels, rate, bits, coding
+
+
+def _numbers(body: memoryview, bits: int, coding: int) -> Samples:
+    """Little-endian samples as floats; whole numbers by their power of two, so that 16 bits come back exactly."""
+    if coding == _FLOAT:
+        floats = np.frombuffer(body, "<f4" if bits == 32 else "<f8").astype(np.float32)
+        return np.clip(np.nan_to_num(floats, posinf=1.0, neginf=-1.0), -1, 1).astype(np.float32)
+    if bits == 8:  # the only unsigned one
+        return (np.frombuffer(body, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
+    if bits == 24:
+        bytes_ = np.frombuffer(body, np.uint8).reshape(-1, 3)
+        whole = np.zeros((len(bytes_), 4), np.uint8)
+        whole[:, 1:] = bytes_
+        return (whole.view("<i4")[:, 0] / np.float32(2**31)).astype(np.float32)
+    whole = np.frombuffer(body, f"<i{bits // 8}")
+    return (whole / np.float32(2 ** (bits - 1))).astype(np.float32)
+
+
+def _packed(samples: NDArray[Any], bits: int) -> bytes:
+    """Floats as little-endian samples, clipped at full scale."""
+    clipped = np.clip(np.asarray(samples, np.float64), -1, 1)
+    if bits == 32:
+        return clipped.astype("<f4").tobytes()
+    full = 2 ** (bits - 1)
+    whole = np.clip(np.rint(clipped * full), -full, full - 1).astype("<i4")
+    packed: bytes = whole.astype("<i2").tobytes() if bits == 16 else whole.reshape(-1, 1).view(np.uint8)[:, :3].tobytes()
+    return packed
+
+
+def _damaged(problem: str) -> DataError:
+    return DataError("the sound is damaged or cut off ({problem})", problem=problem)
