@@ -40,6 +40,7 @@ presets:
   small: {model: {config: {order: 2}}}
 ```
 
+- **Data can be shared**: `data: painter.yaml` is the data section of the recipe beside this one; what `prepare` made for one serves all.
 - **Presets** are named changes to the recipe: `--preset small`.
 - **`--set key.path=value`** comes last and wins: `--set train.steps=10 --set model.config.order=3`. The value is YAML.
 - **Unknown keys are errors.** The message names the key, the nearest known one and all that are possible; nothing is ignored.

@@ -177,3 +177,17 @@ def test_every_recipe_that_ships_is_valid_with_every_preset() -> None:
         Recipe.load(path)
         for preset in read_yaml(path).get("presets", {}):
             Recipe.load(path, preset=preset)
+
+
+def test_data_of_another_recipe(tmp_path: Path) -> None:
+    (tmp_path / "painter.yaml").write_text("version: 1\nname: painter\ndata: {source: pictures, limit: 9}\nmodel: {family: gan}\n")
+    (tmp_path / "codec.yaml").write_text("version: 1\nname: codec\ndata: painter.yaml\nmodel: {family: vae}\n")
+    (tmp_path / "judge.yaml").write_text("version: 1\nname: judge\ndata: codec.yaml\nmodel: {family: scorer}\n")
+    painter, codec = Recipe.load(tmp_path / "painter.yaml"), Recipe.load(tmp_path / "codec.yaml")
+    assert (codec.name, codec.model.family, codec.data) == ("codec", "vae", painter.data)
+    assert Recipe.load(tmp_path / "codec.yaml", overrides=["data.limit=3"]).data.limit == 3
+    with pytest.raises(UsageError, match="codec.yaml has no data section of its own to share"):
+        Recipe.load(tmp_path / "judge.yaml")
+    (tmp_path / "painter.yaml").unlink()
+    with pytest.raises(UsageError, match="there is no recipe at .*painter.yaml"):
+        Recipe.load(tmp_path / "codec.yaml")

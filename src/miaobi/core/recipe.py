@@ -346,8 +346,11 @@ class Recipe(Schema):
 
     @classmethod
     def load(cls, path: Path, *, preset: str = "", overrides: Sequence[str] = ()) -> Recipe:
-        """The recipe in a YAML file; see `of`."""
-        return cls.of(read_yaml(path), preset=preset, overrides=overrides, where=str(path))
+        """The recipe in a YAML file; see `of`. `data: painter.yaml` is the data section of the recipe beside it."""
+        values = read_yaml(path)
+        if isinstance(values.get("data"), str):
+            values["data"] = _data_of(path.parent / values["data"])
+        return cls.of(values, preset=preset, overrides=overrides, where=str(path))
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults filled in, as YAML."""
@@ -385,6 +388,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError("{path} holds no recipe: it should be a mapping that begins with `version: 1`", path=path)
     return values
+
+
+def _data_of(path: Path) -> Any:
+    """The data section of another recipe, which writes it out itself: who reads one of them has at most two files to read."""
+    section = read_yaml(path).get("data")
+    if not isinstance(section, Mapping):
+        raise UsageError("{path} has no data section of its own to share; name the recipe that writes it out", path=path)
+    return section
 
 
 def _override(text: str) -> dict[str, Any]:
