@@ -186,8 +186,8 @@ def test_data_of_another_recipe(tmp_path: Path) -> None:
     painter, codec = Recipe.load(tmp_path / "painter.yaml"), Recipe.load(tmp_path / "codec.yaml")
     assert (codec.name, codec.model.family, codec.data) == ("codec", "vae", painter.data)
     assert Recipe.load(tmp_path / "codec.yaml", overrides=["data.limit=3"]).data.limit == 3
-    with pytest.raises(UsageError, match="codec.yaml has no data section of its own to share"):
+    with pytest.raises(UsageError, match=r"codec\.yaml has no data section of its own to share"):
         Recipe.load(tmp_path / "judge.yaml")
     (tmp_path / "painter.yaml").unlink()
-    with pytest.raises(UsageError, match="there is no recipe at .*painter.yaml"):
+    with pytest.raises(UsageError, match=r"there is no recipe at .*painter\.yaml"):
         Recipe.load(tmp_path / "codec.yaml")
