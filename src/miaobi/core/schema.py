@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -60,15 +60,19 @@ _MESSAGES = {  # pydantic's kinds of problems in our words, which have a Chinese
 }
 
 
-def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
+def validate(
+    schema: type[S], values: Mapping[str, Any], where: str, *, place: Callable[[Sequence[int | str]], str] | None = None
+) -> S:
     """`values` as a `schema`, or a `UsageError` that says what is wrong at which path and what is known.
 
-    `where` names the place for the person: a file, a recipe section, "options of poet".
+    `where` names the place for the person: a file, a recipe section, "options of poet". `place` gives what stands before the problem of
+    a key, by its path: the line of the file.
     """
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(schema, problem) for problem in _meant(error.errors(include_url=False))]
+        problems = _meant(error.errors(include_url=False))
+        lines = [(place(problem["loc"]) if place else "") + _explain(schema, problem) for problem in problems]
         raise UsageError("{where}: {problems}", where=where, problems="; ".join(dict.fromkeys(lines))) from None
 
 
