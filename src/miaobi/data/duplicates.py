@@ -315,14 +315,14 @@ def _join_bucket(bucket: Sequence[int], similarity: Similarity, same: Forest, to
 class Similarity:
     """Whether two records are alike, and whether they are nearly the same, by the Jaccard similarity of their sets.
 
-    Texts are compared by n-grams and pictures by marks; a method that is for the other kind holds alike ones together but drops none. The
+    Texts are compared by n-grams, pictures and scores by marks; a method that is for the other kind holds alike ones together but drops none. The
     sets of the last few thousand records are remembered.
     """
 
     def __init__(self, parts: Parts, options: Dedup) -> None:
         self._parts = parts
         self._options = options
-        self._usual = Dedup(method="minhash" if options.method == "picture" else "picture")
+        self._usual = Dedup(method="picture" if options.method == "minhash" else "minhash")
         self._set = functools.lru_cache(maxsize=1 << 12)(self._read)
         self._pair = functools.lru_cache(maxsize=1 << 16)(self._compare)
 
@@ -343,7 +343,7 @@ class Similarity:
             return False, False
         common = len(first & second)
         alike = common / (len(first) + len(second) - common)
-        if is_picture == (self._options.method == "picture"):
+        if is_picture == (self._options.method in ("picture", "score")):
             return alike >= self._options.group, alike >= self._options.threshold and within == of_other
         return alike >= self._usual.group, False
 

@@ -2,7 +2,8 @@
 
 A difference hash (Krawetz 2013) keeps for each cell of a small grid whether it is brighter than its neighbour. Icons are mostly flat, and
 on flat ground that bit is noise: here a cell says *brighter*, *darker* or, below a margin, nothing, so a picture is a set and the Jaccard
-similarity of two sets is the share of their edges and colours that agree. Marks of brightness and of colour tell red from blue.
+similarity of two sets is the share of their edges and colours that agree. Marks of brightness and of colour tell red from blue. The marks
+of a score are the runs of its melody.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
 from miaobi.core.types import Modality, Record
-from miaobi.data.pictures import Pixels, decode, over, resize
+from miaobi.data.pictures import Pixels, decode, over, resize, rgba
 from miaobi.data.records import Dropped, Seen, media_of
+from miaobi.data.scores import Score, read_midi
 
 GRID = 16  # cells of edges a side
 COARSE = 8  # cells of colour a side
 EDGE = 12.0  # differences of brightness below are no edge
 TINT = 24.0  # differences between channels below are grey
 LEVELS = 4  # of brightness
+HEARD = " "  # begins the marks of a melody: no letter of base 85
+MELODY = 7  # steps from note to note that make a mark
 NUM_MARKS = 4 * GRID * GRID + 2 * GRID * GRID + (4 + LEVELS) * COARSE * COARSE
 
 
@@ -37,7 +41,9 @@ def look(pixels: Pixels) -> str:
 
 
 def marks(text: str) -> set[str]:
-    """The marks that `look` wrote down. A picture without any has one that says so."""
+    """The marks that `look` or `heard` wrote down. A picture without any has one that says so."""
+    if text.startswith(HEARD):
+        return set(text.removeprefix(HEARD).split()) or {"short"}
     bits = np.unpackbits(np.frombuffer(base64.b85decode(text), np.uint8))
     return set(map(str, np.flatnonzero(bits[:NUM_MARKS]).tolist())) or {"blank"}
 
@@ -47,6 +53,18 @@ def examine(record: Record) -> Seen | Dropped:
     sizes: list[tuple[int, int]] = []
     first = ""
     for part in media_of(record):
+        if part.modality == Modality.VIDEO:
+            frame = _first_frame(part.data)
+            if isinstance(frame, Dropped):
+                return frame
+            sizes.append((frame.shape[1], frame.shape[0]))
+            first = first or look(frame)
+            continue
+        if part.modality == Modality.MUSIC and not first:
+            try:
+                first = heard(read_midi(part.data))
+            except DataError as error:
+                return Dropped("unreadable", error.template.format(**error.values))
         if part.modality != Modality.IMAGE:
             sizes.append((0, 0))
             continue
@@ -59,6 +77,24 @@ def examine(record: Record) -> Seen | Dropped:
         sizes.append((pixels.shape[1], pixels.shape[0]))
         first = first or look(pixels)
     return Seen(look=first, sizes=sizes)
+
+
+def heard(score: Score) -> str:
+    """The marks of a melody as text: every eight notes in a row by their steps and lengths, so that a tune is known in any key."""
+    notes = score.on_grid().parts[0].notes
+    steps = [f"{after.pitch - note.pitch}:{after.start - note.start}" for note, after in zip(notes, notes[1:])]
+    runs = {",".join(steps[place : place + MELODY]) for place in range(max(1, len(steps) - MELODY + 1))}
+    return HEARD + " ".join(sorted(run for run in runs if run))
+
+
+def _first_frame(data: bytes) -> Pixels | Dropped:
+    """What a film begins with, which is what it is told from others by."""
+    from miaobi.data import videos
+
+    try:
+        return rgba(next(videos.frames_of(data))[1])
+    except DataError as error:
+        return Dropped("unreadable", error.template.format(**error.values))
 
 
 def _edges(brightness: NDArray[np.float32]) -> list[NDArray[np.bool_]]:

@@ -20,6 +20,7 @@ from miaobi.data.readers import packages
 from miaobi.data.readers.encoding import COMPRESSED, explain_read_errors
 from miaobi.data.readers.formats import FORMATS, Piece, format_of, rows
 from miaobi.data.readers.pictures import ICONS, METADATA, captions, is_caption, pictures_in
+from miaobi.data.readers.videos import clips_in
 from miaobi.data.records import Dropped
 
 _PLAIN = (str, int, float, bool)
@@ -278,7 +279,8 @@ def records(piece: Piece, source: Source, *, explicit: bool = True) -> Iterator[
                 yield Dropped(row.reason, row.detail, place)
                 continue
             row = {**row, **file} if file else row
-            found = pictures_in(row, source, piece)
+            found = [row["score"]] if isinstance(row.get("score"), Media) else clips_in(row, source, piece)
+            found = pictures_in(row, source, piece) if found is None else found
             if found is None:
                 yield _record(row, place, key, source.fields)
             else:
@@ -307,7 +309,7 @@ def _picture_records(
         meta = {
             name: row[column]
             for name, column in fields.items()
-            if name not in ("image", "id") and not is_caption(name) and row.get(column) is not None
+            if name not in ("image", "video", "id") and not is_caption(name) and row.get(column) is not None
         }
     else:
         meta = {name: value for name, value in row.items() if not is_caption(name) and name != "id" and isinstance(value, _PLAIN)}

@@ -191,6 +191,20 @@ def _read_picture(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
     yield from read_picture(piece, encoding, text)
 
 
+def _read_score(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
+    from miaobi.data.readers import scores
+
+    suffix = piece.file.suffix.lower()
+    reader = scores.read_abc if suffix == ".abc" else scores.read_midi if suffix in (".mid", ".midi") else scores.read_musicxml
+    yield from reader(piece, encoding, text)
+
+
+def _read_clip(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
+    from miaobi.data.readers.videos import read_clip
+
+    yield from read_clip(piece, encoding, text)
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A file format: its reader, the key that holds the text by default, and whether a file can be cut into pieces."""
@@ -217,6 +231,8 @@ FORMATS = {
     ".xhtml": Format(read_html, by_line=False),
     ".parquet": Format(read_parquet, by_line=False),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg"), _PICTURE),
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm"), Format(_read_clip, by_line=False, picture=True)),
+    **dict.fromkeys((".mid", ".midi", ".abc", ".mxl", ".musicxml"), Format(_read_score, by_line=False)),
 }
 
 

@@ -16,13 +16,13 @@ from miaobi.data.steps import register
 
 
 class Dedup(Schema):
-    """Keep the first of records that are the same (`exact`) or nearly the same (texts: `minhash`; pictures: `picture`).
+    """Keep the first of records that are the same (`exact`) or nearly the same (texts: `minhash`; pictures: `picture`; melodies: `score`).
 
-    Of texts case, spaces and punctuation do not count; of pictures size and file format do not.
+    Of texts case, spaces and punctuation do not count; of pictures size and file format do not; of melodies key and octave do not.
     """
 
-    method: Literal["exact", "minhash", "picture"] = "exact"
-    """Only equal records, or nearly equal texts or pictures too."""
+    method: Literal["exact", "minhash", "picture", "score"] = "exact"
+    """Only equal records, or nearly equal texts, pictures or melodies too."""
     threshold: float = Field(0.8, gt=0, le=1)
     """Records whose n-grams (of pictures: marks of edges and colours, 0.95 by default) overlap by at least this share (Jaccard) are one."""
     group: float = Field(0.5, gt=0, le=1)
