@@ -105,6 +105,157 @@ def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion XL: a UNet that reads two CLIPs and is told sizes."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("hf") / "tiny-xl"
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(4, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=8 + 6 * 4,  # what the second CLIP gives, and six numbers of sizes
+    )
+    diffusers.StableDiffusionXLPipeline(
+        vae=decoder(4),
+        unet=unet,
+        text_encoder=clip(projected=False),
+        text_encoder_2=clip(projected=True),
+        tokenizer=clip_tokenizer(folder.parent),
+        tokenizer_2=clip_tokenizer(folder.parent),
+        scheduler=diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"),
+        add_watermarker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion 3: a Transformer of rectified flow that reads two CLIPs and T5."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("hf") / "tiny-sd3"
+    torch.manual_seed(0)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=16,  # with fewer the library's inpainting keeps nothing of the picture
+        out_channels=16,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+    )
+    diffusers.StableDiffusion3Pipeline(
+        transformer=lively(transformer),
+        vae=decoder(16, shift_factor=0.06),
+        text_encoder=clip(projected=True),
+        text_encoder_2=clip(projected=True),
+        text_encoder_3=t5(16),
+        tokenizer=clip_tokenizer(folder.parent),
+        tokenizer_2=clip_tokenizer(folder.parent),
+        tokenizer_3=t5_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flux: latents in packets of two by two, levels of noise that depend on the size."""
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("hf") / "tiny-flux"
+    torch.manual_seed(0)
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=8,
+        axes_dims_rope=(2, 2, 4),
+        guidance_embeds=True,
+    )
+    diffusers.FluxPipeline(
+        transformer=lively(transformer),
+        vae=decoder(4, shift_factor=0.1),
+        text_encoder=clip(projected=False),
+        text_encoder_2=t5(16),
+        tokenizer=clip_tokenizer(folder.parent),
+        tokenizer_2=t5_tokenizer(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def decoder(latents: int, **more: float) -> Any:
+    """An autoencoder that halves width and height."""
+    import diffusers
+
+    return diffusers.AutoencoderKL(
+        block_out_channels=(4, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=latents,
+        sample_size=16,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        **more,
+    )
+
+
+def lively(transformer: Any) -> Any:
+    """With weights in place of zeros: a new Transformer of this kind ends in zeros, and would predict nothing."""
+    for parameter in transformer.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    return transformer
+
+
+def clip(*, projected: bool) -> Any:
+    """CLIP's text encoder, 8 wide."""
+    import transformers
+
+    config = transformers.CLIPTextConfig(
+        vocab_size=32,
+        hidden_size=8,
+        projection_dim=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return transformers.CLIPTextModelWithProjection(config) if projected else transformers.CLIPTextModel(config)
+
+
+def t5(width: int) -> Any:
+    """T5's encoder."""
+    import transformers
+
+    return transformers.T5EncoderModel(
+        transformers.T5Config(vocab_size=32, d_model=width, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    )
+
+
 def clip_tokenizer(folder: Path) -> Any:
     """CLIP's tokenizer over a few letters."""
     import transformers

@@ -14,28 +14,15 @@ from typing import Any, Self
 
 import torch
 
-from miaobi.core.errors import ArtifactError, UsageError, unknown
+from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.types import Card, Chunk, Request
 from miaobi.models.common.picture_request import pictures_in
 from miaobi.models.hf_diffusers.family import FAMILY
 from miaobi.models.hf_diffusers.folder import check
 from miaobi.models.hf_diffusers.paint import paint
+from miaobi.models.hf_diffusers.samplers import scheduler
 from miaobi.models.hf_diffusers.schema import Options
 
-SAMPLERS = {
-    "ddpm": "DDPMScheduler",
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-ancestral": "EulerAncestralDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "dpmpp-2m": "DPMSolverMultistepScheduler",
-    "dpmpp-sde": "DPMSolverSDEScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "lms": "LMSDiscreteScheduler",
-    "flow-euler": "FlowMatchEulerDiscreteScheduler",
-    "flow-heun": "FlowMatchHeunDiscreteScheduler",
-}
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ADAPTER = "lora"
 
@@ -47,6 +34,7 @@ class Pipeline:
         self.pipeline, self.folder, self.device = pipeline, folder, device
         self.scheduler = pipeline.scheduler
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+        self._for_task: dict[str, Any] = {"text": pipeline}
         self._lora = ""
         self._offload = "none"
 
@@ -60,35 +48,25 @@ class Pipeline:
         options = Options.model_validate(dict(request.options))
         self._fit_into_memory(options)
         self._adapt(options)
-        pipeline = self._for(request)
-        pipeline.scheduler = self._scheduler(options.sampler)
+        task = "mask" if pictures_in(request, "mask") else "image" if pictures_in(request) else "text"
+        pipeline = self._for(task)
+        pipeline.scheduler = scheduler(pipeline, self.scheduler, options.sampler, from_picture=task != "text")
         yield from paint(pipeline, request, options)
 
-    def _for(self, request: Request) -> Any:
-        """The pipeline of these parts for this task."""
+    def _for(self, task: str) -> Any:
+        """The pipeline of these parts that begins at words, an image, or an image and a mask."""
         import diffusers
 
-        task = "mask" if pictures_in(request, "mask") else "image" if pictures_in(request) else "text"
-        if task == "text":
-            return self.pipeline
-        maker = diffusers.AutoPipelineForInpainting if task == "mask" else diffusers.AutoPipelineForImage2Image
-        try:
-            return maker.from_pipe(self.pipeline)
-        except ValueError:
-            name = type(self.pipeline).__name__
-            raise UsageError("the pipeline {name} starts from no {task}; leave it out", name=name, task=task) from None
-
-    def _scheduler(self, name: str) -> Any:
-        """The scheduler of that name with the settings of the folder's own."""
-        if name == "auto":
-            return self.scheduler
-        fitting = {kind.__name__: kind for kind in getattr(self.scheduler, "compatibles", [])} | {
-            type(self.scheduler).__name__: type(self.scheduler)
-        }
-        known = {short: fitting[full] for short, full in SAMPLERS.items() if full in fitting}
-        if name not in known:
-            raise unknown("sampler", name, known)
-        return known[name].from_config(self.scheduler.config)
+        if task not in self._for_task:
+            maker = diffusers.AutoPipelineForInpainting if task == "mask" else diffusers.AutoPipelineForImage2Image
+            try:
+                made = maker.from_pipe(self.pipeline)
+            except ValueError:
+                name = type(self.pipeline).__name__
+                raise UsageError("the pipeline {name} starts from no {task}; leave it out", name=name, task=task) from None
+            made.set_progress_bar_config(disable=True)
+            self._for_task[task] = made
+        return self._for_task[task]
 
     def _adapt(self, options: Options) -> None:
         """Put the LoRA on, change its strength, or take it off."""
@@ -113,6 +91,9 @@ class Pipeline:
             )
         except Exception as error:  # the library raises anything over tensors that do not fit
             raise ArtifactError("the LoRA {path} does not fit this pipeline: {error}", path=path, error=error) from None
+        if ADAPTER not in {name for names in self.pipeline.get_list_adapters().values() for name in names}:
+            name = type(self.pipeline).__name__  # the library only logs it
+            raise ArtifactError("the LoRA {path} has no weights for the parts of the pipeline {name}", path=path, name=name)
 
     def _fit_into_memory(self, options: Options) -> None:
         """What the options say about memory, undone where they no longer say it."""

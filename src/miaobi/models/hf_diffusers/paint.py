@@ -29,9 +29,10 @@ Unit = NDArray[np.float32]  # (B, H, W, C) in [0, 1]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a batch is done; the pictures as they are now, where previews are wanted."""
+    """Step `number` of the `total` of a batch is done; the pictures as they are now, where previews are wanted."""
 
     number: int
+    total: int
     pictures: Unit | None
 
 
@@ -43,13 +44,12 @@ def paint(pipeline: Any, request: Request, options: Options) -> Iterator[Chunk]:
     """
     arguments = _arguments(pipeline, request, options)
     groups = [range(start, min(start + options.batch, options.n)) for start in range(0, options.n, options.batch)]
-    total = options.steps * len(groups)
     for number, group in enumerate(groups):
         watched = Watched[Step, Any](lambda report, group=group: _call(pipeline, arguments, request, options, group, report))  # type: ignore[misc]
         steps = iter(watched)
         try:
             for step in steps:
-                done = number * options.steps + step.number
+                done, total = number * step.total + step.number, len(groups) * step.total
                 for place, index in enumerate(group if step.pictures is not None else group[:1]):
                     preview = None if step.pictures is None else _media(step.pictures[place])
                     yield Progress(step=done, total=total, preview=preview, index=index)
@@ -72,32 +72,62 @@ def _arguments(pipeline: Any, request: Request, options: Options) -> dict[str, A
         "negative_prompt": options.negative or None,
         "guidance_scale": options.guidance,
         "true_cfg_scale": (options.guidance or 4.0) if options.negative and "true_cfg_scale" in taken else None,
-        "width": options.width or None,
-        "height": options.height or None,
     }
     wanted = {name: value for name, value in optional.items() if value is not None}
     if "use_resolution_binning" in taken and (options.width or options.height):
         given["use_resolution_binning"] = False  # the size that was asked for, not the nearest that it was trained at
     if request.prompt.strip() and "prompt" not in taken:
         raise UsageError("the pipeline {name} reads no words; leave the prompt empty", name=type(pipeline).__name__)
+    start = pictures_in(request)[-1:]
+    sizes = _sizes(pipeline, options, start[0].shape[:2] if start else None)
+    if not start:
+        wanted |= {name: size for name, size in sizes.items() if size}
     for name in wanted:
         if name not in taken:
             raise UsageError("the pipeline {name} has no {option}; leave it out", name=type(pipeline).__name__, option=name)
-    return {**given, **wanted, **_start(request, options, taken)}
+    return {**given, **wanted, **(_start(request, options, taken, start[0], sizes) if start else {})}
 
 
-def _start(request: Request, options: Options, taken: Mapping[str, Any]) -> dict[str, Any]:
-    """The start picture and its mask, at the size of the result."""
-    start = pictures_in(request)[-1:]
-    if not start:
-        return {}
-    height, width = options.height or start[0].shape[0], options.width or start[0].shape[1]
-    given: dict[str, Any] = {"image": Image.fromarray(pictures.over(pictures.resize(start[0], (width, height))))}
+def _sizes(pipeline: Any, options: Options, start: tuple[int, ...] | None) -> dict[str, int]:
+    """Width and height as asked, otherwise the nearest to those of a start picture that can be made, otherwise 0.
+
+    Raises:
+        UsageError: what was asked cannot be made. Some pipelines would make the next smaller size and say nothing.
+    """
+    step = step_of(pipeline)
+    for size in (options.width, options.height):
+        if size % step:
+            raise UsageError(
+                "the pipeline {name} makes widths and heights that are multiples of {step}; {size} is none",
+                name=type(pipeline).__name__,
+                step=step,
+                size=size,
+            )
+    height, width = (max(side // step, 1) * step for side in start) if start else (0, 0)
+    return {"width": options.width or width, "height": options.height or height}
+
+
+def step_of(pipeline: Any) -> int:
+    """What widths and heights have to be multiples of: a latent, times the side of a Transformer's patches."""
+    processor, network = getattr(pipeline, "image_processor", None), getattr(pipeline, "transformer", None)
+    latent = int(getattr(pipeline, "vae_scale_factor", 1))
+    patch = network.config.get("patch_size", 1) if network is not None else 1
+    packed = processor.config.get("vae_scale_factor", 1) if hasattr(processor, "config") else 1  # Flux's knows its packets
+    at_least = 8 if getattr(pipeline, "unet", None) is not None and latent > 1 else 1  # written so in the pipelines of UNets
+    return max(latent * patch if isinstance(patch, int) else latent, int(packed), at_least)
+
+
+def _start(
+    request: Request, options: Options, taken: Mapping[str, Any], start: pictures.Pixels, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """The start picture and its mask, at the size of the result, which pipelines of flows have to be told as well."""
+    shape = (sizes["width"], sizes["height"])
+    given: dict[str, Any] = {"image": Image.fromarray(pictures.over(pictures.resize(start, shape)))}
+    given |= {name: size for name, size in sizes.items() if name in taken}
     if "strength" in taken:
         given["strength"] = options.strength
     for mask in pictures_in(request, "mask")[-1:]:
-        given |= {"mask_image": Image.fromarray(pictures.over(pictures.resize(mask, (width, height)))).convert("L")}
-        given |= {name: value for name, value in (("width", width), ("height", height)) if name in taken}
+        given["mask_image"] = Image.fromarray(pictures.over(pictures.resize(mask, shape))).convert("L")
     return given
 
 
@@ -114,11 +144,12 @@ def _call(
     for name in ("negative_prompt", "image", "mask_image"):
         if name in given:
             given[name] = [given[name]] * count
-    every = -(-options.steps // PREVIEWS)
 
     def on_step(_: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        shown = options.previews and (step + 1) % every == 0 and step + 1 < options.steps
-        report(Step(step + 1, preview(pipeline, values["latents"]) if shown else None))
+        total = int(getattr(pipeline, "num_timesteps", options.steps))  # Heun takes two passes a step, a start picture leaves some out
+        shown = options.previews and (step + 1) % -(-total // PREVIEWS) == 0 and step + 1 < total
+        size = (int(given.get("width", 0)), int(given.get("height", 0)))
+        report(Step(step + 1, total, preview(pipeline, values["latents"], size) if shown else None))
         return values
 
     if "callback_on_step_end" in taken:
@@ -133,10 +164,18 @@ def generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def preview(pipeline: Any, latents: torch.Tensor) -> Unit | None:
-    """What the latents look like now; None where they are packed or there is no decoder of one's own."""
+def preview(pipeline: Any, latents: torch.Tensor, size: tuple[int, int] = (0, 0)) -> Unit | None:
+    """What the latents of pictures of that width and height (0 is the pipeline's own) look like now; None where nothing decodes them."""
     decoder = getattr(pipeline, "vae", None)
-    if decoder is None or latents.ndim != 4 or latents.shape[1] != decoder.config.latent_channels:
+    if decoder is None:
+        return None
+    if latents.ndim == 3 and hasattr(pipeline, "_unpack_latents"):  # Flux packs two by two latents into one of a row
+        side = getattr(pipeline, "default_sample_size", 0) * pipeline.vae_scale_factor
+        width, height = (length or side for length in size)
+        if latents.shape[1] != (width // step_of(pipeline)) * (height // step_of(pipeline)):
+            return None
+        latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
+    if latents.ndim != 4 or latents.shape[1] != decoder.config.latent_channels:
         return None
     shift = getattr(decoder.config, "shift_factor", None) or 0.0
     decoded = decoder.decode((latents / decoder.config.scaling_factor + shift).to(decoder.dtype)).sample

@@ -28,7 +28,7 @@ class Options(Schema):
     guidance: float | None = Field(None, ge=0, le=50)
     """How strongly the prompt pulls: 1 is as learned, 3 to 6 usual."""
     sampler: str = Field("auto", max_length=64)
-    """The scheduler: ddpm, ddim, pndm, euler, euler-ancestral, heun, dpmpp-2m, dpmpp-sde, unipc, lms (a wrong one lists the fitting)."""
+    """The scheduler: ddim, euler, euler-ancestral, heun, dpmpp-2m …, of flows flow-euler, flow-heun … (a wrong one lists the fitting)."""
     width: int = Field(0, ge=0, le=8192)
     """Of the picture in pixels; 0 is the start picture's, or what the pipeline was trained at."""
     height: int = Field(0, ge=0, le=8192)
