@@ -26,6 +26,7 @@ VERBS = {
     "show": "show what a file, model, dataset, run or recipe is",
     "verify": "check a label, or the files of a model",
     "replay": "make a labelled content again, byte for byte",
+    "render": "make a film of a timeline",
     "models": "list the models and families that are here",
     "export": "write a model for the light runtime (ONNX)",
     "completion": "print the completion script of a shell",

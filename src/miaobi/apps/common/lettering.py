@@ -1,7 +1,7 @@
 """Words as pixels: lines broken as Chinese and English printers break them, letters with an outline, rows or columns.
 
-A line of Chinese may end after any character, unless what follows must not begin a line (。，」) or what stands there must not end one (「《);
-English breaks at spaces. Columns run from right to left, with the upright forms of brackets and stops where the font has them.
+A line of Chinese may end after any character, unless what follows must not begin a line (。，」) or what stands there must not end
+one (「《); English breaks at spaces. Columns run from right to left, with the upright forms of brackets and stops where the font has them.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class Pen:
         image = Image.new("RGBA", (max(1, width), height), (*self._dark, 0))
         canvas, place = ImageDraw.Draw(image), float(self.edge + 1)
         for font, run in self._runs(text):
-            canvas.text((place, self._baseline), run, font=font, fill=self._light, anchor="ls", stroke_width=self.edge, stroke_fill=self._dark)
+            canvas.text(
+                (place, self._baseline), run, font=font, fill=self._light, anchor="ls", stroke_width=self.edge, stroke_fill=self._dark
+            )
             place += font.getlength(run)
         return np.asarray(image)
 

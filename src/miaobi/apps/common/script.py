@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from miaobi.apps.common.timeline import Timeline
-from miaobi.core.errors import DataError, UsageError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.language import tr
 from miaobi.core.recipe import read_yaml
 from miaobi.core.schema import validate
-from miaobi.core.types import NOTHING
 
 Step = int | str
 Place = tuple[Step, ...]  # a field's path: ("scenes", 2, "picture")
@@ -31,7 +30,7 @@ class Script:
     folder: Path
     name: str = ""
     text: str = field(default="", repr=False)  # as it was written
-    lines: Mapping[Place, int] = field(default_factory=lambda: NOTHING, repr=False)  # type: ignore[assignment]
+    lines: Mapping[Place, int] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, path: Path) -> Script:
@@ -63,18 +62,16 @@ class Script:
         """
         path = self.folder / file
         if not path.is_file():
-            raise self.wrong(place, "there is no file at {path}", path=path)
+            raise self.at(place, UsageError("there is no file at {path}", path=path))
         return path
 
-    def wrong(self, place: Place, template: str, /, **values: object) -> UsageError:
-        """The error for what a field says."""
-        return UsageError("{where}: {problem}", where=self._where(place), problem=tr(template, **values))
+    def at(self, place: Place, error: MiaobiError) -> MiaobiError:
+        """The error, told with the line and the field that it is about."""
+        kind = UsageError if type(error) in (MiaobiError, UsageError) else type(error)
+        return kind("{where}: {problem}", where=self.where(place), problem=error)
 
-    def damaged(self, place: Place, problem: object) -> DataError:
-        """The error for a file, named by a field, that cannot be read."""
-        return DataError("{where}: {problem}", where=self._where(place), problem=problem)
-
-    def _where(self, place: Place) -> str:
+    def where(self, place: Place) -> str:
+        """File, line and field, as messages begin."""
         dotted = ".".join(map(str, place))
         return f"{self.name}: {_line_of(self.lines, place)}'{dotted}'"
 
@@ -120,7 +117,9 @@ def _lines(text: str, path: Path) -> dict[Place, int]:
 
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):  # a few lines can stand for a billion scenes
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 0
             raise UsageError("{path}: line {line}: aliases (*{name}) are not read in a timeline", path=path, line=line, name=event.anchor)
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None, "an empty file is no mapping"
+    walk(root, ())
     return found

@@ -31,6 +31,7 @@ LONGEST = 3600.0  # seconds of one scene
 Where = Literal["top", "middle", "bottom"]
 Side = Literal["left", "right", "up", "down"]
 
+
 def _short(key: str) -> BeforeValidator:
     """A bare value stands for a mapping with this key."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str | int | float) and not isinstance(value, bool) else value)
@@ -259,7 +260,7 @@ class Subtitles(Schema):
 
     burn: bool = True
     """Whether they are part of the pictures."""
-    files: list[Literal["srt", "vtt"]] = Field(default_factory=lambda: ["srt", "vtt"])
+    files: tuple[Literal["srt", "vtt"], ...] = ("srt", "vtt")
     """Which files are written beside the film."""
     size: float = Field(0.052, gt=0.01, le=0.2)
     """Height of the letters as a share of the frame's shorter side."""
@@ -328,4 +329,3 @@ class Timeline(Schema):
         if self.ending.kind not in ("cut", "fade"):
             raise ValueError(tr("`ending` is `cut` or `fade`, for there is no scene after the last"))
         return self
-

@@ -20,7 +20,18 @@ from miaobi.core.errors import UsageError, unknown
 
 OWN = Path(__file__).with_name("wenkai.woff2")
 SUFFIXES = frozenset({".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"})
-FIRST = ("notosanscjk", "sourcehansans", "notosanssc", "pingfang", "msyh", "wqy-microhei", "wqy-zenhei", "simhei", "hiragino", "dejavusans.")
+FIRST = (
+    "notosanscjk",
+    "sourcehansans",
+    "notosanssc",
+    "pingfang",
+    "msyh",
+    "wqy-microhei",
+    "wqy-zenhei",
+    "simhei",
+    "hiragino",
+    "dejavusans.",
+)
 MOST = 400  # fonts that are looked through for a letter
 ABSENT = "\U0010fffd"  # a letter that no font has: it shows what a font draws in place of one
 
