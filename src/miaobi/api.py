@@ -166,9 +166,9 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
     if runtime == "onnx" and not (graph and kind.runtime):
         raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
     _check_device(device)
-    light = kind.runtime_class() if runtime != "torch" and graph and device == "cpu" else None
+    light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
     loaded: Model = _load(light or kind.model_class(), artifact, device, threads)
-    computes = "onnx" if light else "torch" if "torch" in kind.packages else ""
+    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else ""
     loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
     return Loaded(loaded, kind, artifact)
 

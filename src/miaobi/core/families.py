@@ -27,9 +27,10 @@ class Family:
     """What a kind of model is, does and needs.
 
     `model` and `runtime` are `"module:Class"`, imported on first use; `runtime`, where present, generates from an exported graph without
-    torch. `schemas` returns the pydantic types of the configuration and of the options. `tiny` is a configuration that trains in
-    seconds; it drives the contract test. `extra` is the pip extra that training (or, without a runtime, any use) needs. `inputs` are the
-    media that a request may bring beside its prompt: "image" (to start from, to describe) and "mask" (what to paint anew).
+    torch; `graphless` says that it computes `model.safetensors` itself, so that nothing has to be exported. `schemas` returns the pydantic
+    types of the configuration and of the options. `tiny` is a configuration that trains in seconds; it drives the contract test. `extra` is
+    the pip extra that training (or, without a runtime, any use) needs. `inputs` are the media that a request may bring beside its prompt:
+    "image" (to start from, to describe), "mask" (what to paint anew) and "sound" (to say again).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     model: str
     schemas: Callable[[], tuple[type[Schema], type[Schema]]]
     runtime: str = ""
+    graphless: bool = False
     tiny: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     metrics: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # metric name -> "module:function", see engine.metrics
     inputs: frozenset[str] = frozenset()

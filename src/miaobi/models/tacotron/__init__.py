@@ -1,0 +1,1 @@
+"""Family `tacotron`: text to speech by attention."""

@@ -1,0 +1,1 @@
+"""Family `wavenet`: sounds, sample by sample."""
