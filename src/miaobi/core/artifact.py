@@ -23,7 +23,11 @@ from miaobi.core.types import canonical_json
 MANIFEST = "miaobi.json"
 FORMAT = 1
 _IGNORED = frozenset({"__pycache__", ".git", ".cache"})
-PLAIN = {"model_index.json": "hf_diffusers"}  # Hugging Face's own layouts by their index, and the family that loads them
+PLAIN = {  # folders that nobody sealed, by the file that tells them, and the family that loads them
+    "model_index.json": "hf_diffusers",  # Hugging Face's own layout
+    "grammar.yaml": "rules",
+    "grammar.json": "rules",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The family `rules`: texts from a grammar that a person writes."""
