@@ -182,6 +182,35 @@ def test_an_autoencoder_is_measured_by_its_copies_and_its_bits() -> None:
     assert figures["bits_per_dimension"].value > 1
 
 
+def test_an_autoencoder_without_classes_is_measured_by_what_it_draws() -> None:
+    """There is nothing to ask it for, so pictures are drawn from its prior."""
+    from miaobi.models.vae.family import FAMILY
+    from miaobi.models.vae.model import VAE
+
+    found = measure(VAE.create(FAMILY.tiny, TRAINING, seed=0), HELD_OUT, Evaluate(samples=6, records=8), training=TRAINING)
+    assert len(found.evidence.samples[""]) == 6
+    assert len({one.content.parts[0].data for one in found.evidence.samples[""] if isinstance(one.content.parts[0], Media)}) == 6
+    assert {"frechet", "recall", "diversity", "reconstruction_mse", "bits_per_dimension"} <= found.figures.keys()
+
+
+def test_a_codec_is_measured_by_its_copies_alone_and_says_why() -> None:
+    from miaobi.models.vae.family import FAMILY
+    from miaobi.models.vae.model import VAE
+
+    model = VAE.create({**FAMILY.tiny, "kind": "plain", "vector": False, "likelihood": "none"}, TRAINING, seed=0)
+    found = measure(model, HELD_OUT, Evaluate(samples=5, records=8), training=TRAINING)
+    assert found.figures.keys() == {f"reconstruction_{name}" for name in ("mse", "psnr", "ssim", "perceptual")}
+    assert "no prior to draw from" in found.skipped["frechet"]
+    assert found.skipped.keys() >= {"kernel", "recall", "diversity", "nearest", "class", "style"}
+    assert "no likelihoods" in found.skipped["bits_per_dimension"]
+    page = evaluation_page(found.to_dict(), shown=exhibits(found.evidence.pictures)) if found.evidence.pictures else ""
+    assert "Reconstructions" in page
+    assert "What it drew" not in page
+    for name, reason in (("frechet", "no prior to draw from"), ("bits_per_dimension", "no likelihoods")):
+        with pytest.raises(UsageError, match=f"the metric {name} cannot be computed: .*{reason}"):
+            measure(model, HELD_OUT, Evaluate(metrics=[name], samples=5, records=8))
+
+
 # ---------------------------------------------------------------- folders and rivals
 
 

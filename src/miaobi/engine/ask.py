@@ -53,6 +53,15 @@ class Reconstructor(Protocol):
         ...
 
 
+@runtime_checkable
+class Abstainer(Protocol):
+    """A model of a kind that makes things, which may have been made so that it cannot: the latent codec of another model."""
+
+    def abstains(self) -> str:
+        """Why it makes nothing of its own; empty where it does."""
+        ...
+
+
 def draw(records: Sequence[Record], count: int, *, seed: int) -> list[Record]:
     """At most `count` records, drawn at random and kept in their order.
 

@@ -22,10 +22,10 @@ from miaobi.core.families import families
 from miaobi.core.language import tr
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.recipe import Evaluate, Generate
-from miaobi.core.types import Card, Modality, Options, Record
+from miaobi.core.types import Card, Modality, Options, Record, Verb
 from miaobi.data.dataset import Dataset
 from miaobi.engine import baselines
-from miaobi.engine.ask import Prompter, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.ask import Abstainer, Prompter, Reader, Reconstructor, as_record, draw, requests_for, sample
 from miaobi.engine.metrics import (
     Evidence,
     Figure,
@@ -212,7 +212,9 @@ class _Have:
     def obstacle(self, metric: Metric) -> str:
         """Why the metric cannot be computed; nothing when it can."""
         family = self.card.family
-        if Need.SCORES in metric.needs and not isinstance(self.scorer, Scorer):
+        if Need.SAMPLES in metric.needs and (reason := _abstains(self.model)):
+            return reason
+        if Need.SCORES in metric.needs and not _scores_records(self.scorer):
             return (
                 tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
             )
@@ -223,6 +225,16 @@ class _Have:
         if Need.JUDGE in metric.needs and not self.judge:
             return tr("the recipe names no judge of pictures and captions (evaluate.scorer)")
         return ""
+
+
+def _abstains(model: Model | None) -> str:
+    """Why the model makes nothing of its own; empty where it does."""
+    return model.abstains() if isinstance(model, Abstainer) else ""
+
+
+def _scores_records(model: Model | None) -> bool:
+    """Whether it gives likelihoods; a model's card may say that it does not although its family does."""
+    return isinstance(model, Scorer) and Verb.SCORE in model.card.verbs
 
 
 def choose_metrics(have: _Have, section: Evaluate, *, strict: bool) -> tuple[list[Metric], dict[str, str]]:

@@ -112,7 +112,9 @@ def step_of(pipeline: Any) -> int:
     processor, network = getattr(pipeline, "image_processor", None), getattr(pipeline, "transformer", None)
     latent = int(getattr(pipeline, "vae_scale_factor", 1))
     patch = network.config.get("patch_size", 1) if network is not None else 1
-    packed = processor.config.get("vae_scale_factor", 1) if hasattr(processor, "config") else 1  # Flux's knows its packets
+    packed = (
+        processor.config.get("vae_scale_factor", 1) if processor is not None and hasattr(processor, "config") else 1
+    )  # Flux's knows its packets
     at_least = 8 if getattr(pipeline, "unet", None) is not None and latent > 1 else 1  # written so in the pipelines of UNets
     return max(latent * patch if isinstance(patch, int) else latent, int(packed), at_least)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
 from miaobi.core.types import Chunk, Done, Media, Piece, Request, Usage
 from miaobi.data.pictures import fit
 from miaobi.engine.sampling.options import Sampling
@@ -42,6 +43,15 @@ class Artist(Protocol):
     def embed(self, codes: Sequence[int], /) -> Floats:
         """The latents (L, H, W) of the codes of one picture."""
         ...
+
+
+def abstains(config: Config) -> str:
+    """Why a model of that configuration draws nothing of its own; empty where it has a prior to draw from."""
+    return (
+        tr("this autoencoder has no prior to draw from; only what it makes of other pictures can be measured")
+        if config.kind == "plain"
+        else ""
+    )
 
 
 def draw(model: Artist, request: Request) -> Iterator[Chunk]:
@@ -88,7 +98,7 @@ def _sample(model: Artist, options: Options, label: int | None, rng: Generator) 
     Raises:
         UsageError: plain latents have none.
     """
-    if model.config.kind == "plain":
+    if abstains(model.config):
         raise UsageError(
             "this autoencoder draws nothing of its own: it has no prior. Give it a picture, or train a diffusion on its latents"
         )

@@ -30,7 +30,7 @@ from miaobi.models.common.language import export_graphs, load_network, new_netwo
 from miaobi.models.common.picture_codec import Floats, PictureCodec, Pixels, class_names
 from miaobi.models.common.record_request import request_of
 from miaobi.models.common.transformer import TorchStepper, Transformer
-from miaobi.models.vae.draw import draw, reconstruct
+from miaobi.models.vae.draw import abstains, draw, reconstruct
 from miaobi.models.vae.family import FAMILY
 from miaobi.models.vae.likelihood import READINGS, distance, divergence, nats, num_outputs
 from miaobi.models.vae.schema import Config
@@ -197,6 +197,10 @@ class VAE:
     def request_for(self, record: Record, /) -> Request | None:
         """What a person would have asked for the record: its class, where the model has classes."""
         return request_of(record, classes=self.classes)
+
+    def abstains(self) -> str:
+        """Why it draws nothing of its own: a latent codec has no prior."""
+        return abstains(self.config)
 
     def reconstruct(self, pictures: Sequence[Pixels], /) -> list[Pixels]:
         """Pictures through encoder and decoder, at the model's size."""

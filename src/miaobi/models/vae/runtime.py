@@ -18,7 +18,7 @@ from miaobi.models.common.decoder_runtime import OnnxStepper
 from miaobi.models.common.picture_codec import Floats, Pixels
 from miaobi.models.common.record_request import request_of
 from miaobi.models.common.traced_graph import Session, open_graph
-from miaobi.models.vae.draw import draw, reconstruct
+from miaobi.models.vae.draw import abstains, draw, reconstruct
 from miaobi.models.vae.family import FAMILY
 from miaobi.models.vae.stored import PRIOR, read
 
@@ -60,6 +60,10 @@ class VAERuntime:
     def request_for(self, record: Record, /) -> Request | None:
         """What a person would have asked for the record: its class, where the model has classes."""
         return request_of(record, classes=self.classes)
+
+    def abstains(self) -> str:
+        """Why it draws nothing of its own: a latent codec has no prior."""
+        return abstains(self.config)
 
     def reconstruct(self, pictures: Sequence[Pixels], /) -> list[Pixels]:
         """Pictures through encoder and decoder, at the model's size."""
