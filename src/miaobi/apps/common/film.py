@@ -16,8 +16,7 @@ import numpy as np
 
 from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
-from miaobi.apps.common.made import label_of_film
-from miaobi.apps.common.materials import Materials, gather, make_effect
+from miaobi.apps.common.materials import Gathering, Materials, gather
 from miaobi.apps.common.mixing import mix
 from miaobi.apps.common.painters import APPEAR, Painter, Stage, painter, words
 from miaobi.apps.common.plan import Noise, Plan, plan, repeats
@@ -27,11 +26,13 @@ from miaobi.apps.common.transitions import between
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import DataError, unknown
-from miaobi.core.types import Content
+from miaobi.core.types import Content, Media, Modality, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, colour, rgba
 from miaobi.data.sounds import Sound
 from miaobi.data.video_writer import CONTAINERS
+from miaobi.engine import generate
+from miaobi.trust import label, mark
 
 DISSOLVE = Transition(kind="dissolve")
 
@@ -50,8 +51,8 @@ class Film:
     starts: tuple[float, ...]  # of the scenes, in seconds
 
 
-def render(script: Script, out: Path, desk: Desk, *, created: str = "") -> Film:
-    """Make the film of a timeline at `out` (.mp4 or .webm), and its subtitles beside it.
+def render(script: Script, out: Path, desk: Desk, *, app: str = "film", created: str = "") -> Film:
+    """Make the film of a timeline at `out` (.mp4 or .webm), and its subtitles beside it. `app` is who its label says made it.
 
     Raises:
         UsageError: something in the timeline that cannot be, by line and field.
@@ -70,7 +71,8 @@ def render(script: Script, out: Path, desk: Desk, *, created: str = "") -> Film:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
             bare = Path(folder) / f"film{out.suffix.lower()}"
             _write(script, materials, planned, Stage(script.timeline.size, planned.fps, fonts), sound, bare, desk)
-            content = label_of_film(script, materials.used, bare.read_bytes(), videos.MIMES[out.suffix.lower()], out, created=created)
+            content = _labelled(script, materials, planned, bare.read_bytes(), out, app=app, created=created)
+            label.write(content, out)
     return Film(
         path=out,
         content=content,
@@ -81,6 +83,15 @@ def render(script: Script, out: Path, desk: Desk, *, created: str = "") -> Film:
         subtitles=_subtitles(script, planned, out),
         starts=tuple(span.start / planned.fps for span in planned.spans),
     )
+
+
+def _labelled(script: Script, materials: Materials, planned: Plan, data: bytes, out: Path, *, app: str, created: str) -> Content:
+    """The film with a label that holds the timeline and the hashes of everything that went into it."""
+    media = Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data, name=out.name)
+    request = Request.of(script.text, files=dict(sorted(materials.used.items())))
+    language = mark_language(script, planned)
+    words = mark.describe(language, script.timeline.mark.corner) if language else ""
+    return generate.assembled((media,), materials.made, app=app, request=request, created=created, mark=words)
 
 
 def check_target(out: Path) -> None:
@@ -172,8 +183,6 @@ class _Overlays:
             if index is not None:
                 self._subtitle(index).onto(frame)
         if self.mark and number < timeline.mark.seconds * self.planned.fps:
-            from miaobi.trust import mark
-
             frame = mark.draw(rgba(frame), self.mark, corner=timeline.mark.corner)[..., :3]
         return frame
 
@@ -186,11 +195,9 @@ class _Overlays:
 
 def mark_language(script: Script, planned: Plan | None = None) -> str:
     """The language of the visible mark: Chinese for a film with Chinese words; empty for none."""
-    from miaobi.trust.label import visible_language
-
     wanted = script.timeline.mark.language
     if wanted == "auto":
-        return visible_language(" ".join(_texts(script, planned)))
+        return label.visible_language(" ".join(_texts(script, planned)))
     return "" if wanted == "none" else wanted
 
 
@@ -231,7 +238,7 @@ def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk) -> S
         elif noise.place in materials.sounds:
             noises.append((noise, materials.sounds[noise.place]))
         else:
-            noises.append((noise, make_effect(script, desk, noise.place, noise.effect, noise.seconds, materials)))
+            noises.append((noise, Gathering(script, desk, materials).effect(noise.place, noise.effect, noise.seconds)))
     music = script.timeline.music
     desk.tick("mixing", 0, 1)
     mixed = mix(planned, noises, music=(music, materials.sounds["music",]) if music else None, lufs=script.timeline.loudness)
@@ -252,10 +259,10 @@ def _write(script: Script, materials: Materials, planned: Plan, stage: Stage, so
 
 def _subtitles(script: Script, planned: Plan, out: Path) -> tuple[Path, ...]:
     """The words as .srt and .vtt files beside the film."""
+    if not planned.cues or not script.timeline.subtitles.files:
+        return ()
     from miaobi.data import subtitles
 
-    if not planned.cues:
-        return ()
     paths = [out.with_suffix(f".{kind}") for kind in script.timeline.subtitles.files]
     for path in paths:
         subtitles.write(path, [subtitles.Cue(start=cue.start, end=cue.end, text=cue.text) for cue in planned.cues])

@@ -5,7 +5,7 @@ A thing that cannot be read, is missing or of the wrong kind is told by the line
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Thing
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import file_sha256
-from miaobi.core.errors import DataError, MiaobiError, MissingExtra, UsageError
-from miaobi.core.types import NOTHING, Content, Media, Modality
+from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
+from miaobi.core.types import Content, Media, Modality
 from miaobi.data import pictures, sounds, videos
 from miaobi.data.pictures import Pixels
 from miaobi.data.sounds import Sound
@@ -42,29 +42,110 @@ class Speech:
 
 @dataclass(slots=True)
 class Materials:
-    """Everything by the place in the timeline that asks for it; `used` holds the SHA-256 of every file and the label of what was made."""
+    """Everything by the place in the timeline that asks for it; `used` holds the SHA-256 of every file, `made` what models made."""
 
     pictures: dict[Place, Pixels] = field(default_factory=dict)
     clips: dict[Place, ClipFile] = field(default_factory=dict)
     speech: dict[Place, Speech] = field(default_factory=dict)
     sounds: dict[Place, Sound] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
+    made: list[Content] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """Fills the materials of one timeline; models come from the desk."""
+
+    script: Script
+    desk: Desk
+    found: Materials
+
+    def take(self, place: Place, thing: Thing) -> None:
+        """Put one thing where it belongs."""
+        kind = next(step for step in reversed(place) if isinstance(step, str))
+        if isinstance(thing, Narration):
+            self.found.speech[place] = self._speech(place, thing)
+        elif kind == "picture":
+            source = self._source(place, thing)
+            with self._told(place):
+                self.found.pictures[place] = pictures.decode(source.data if isinstance(source, Media) else source.read_bytes())
+        elif kind == "clip":
+            source = self._source(place, thing)
+            with self._told(place):
+                file = source.data if isinstance(source, Media) else source
+                self.found.clips[place] = ClipFile(file, videos.probe(file))
+        else:
+            self.found.sounds[place] = self._sound(place, self._source(place, thing))
+
+    def effect(self, place: Place, effect: Effect, seconds: float) -> Sound:
+        """An effect of this length, made by a model."""
+        content = self._content(place, effect, effect.prompt or effect.effect, {"seconds": seconds, **effect.options})
+        return self._sound(place, self._medium(place, content))
+
+    def _source(self, place: Place, thing: Thing) -> Media | Path:
+        """The file, or the medium that a model makes."""
+        if not thing.file:
+            return self._medium(place, self._content(place, thing, thing.prompt, thing.options))
+        path = self.script.path(thing.file, place)
+        self.found.used[thing.file] = file_sha256(path)
+        return path
+
+    def _content(self, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any]) -> Content:
+        with self._told(place):
+            return self.desk.load(thing.model or thing.usual_model()).generate(prompt, seed=thing.seed, **options)[0]
+
+    def _medium(self, place: Place, content: Content) -> Media:
+        """The first part that is no text."""
+        media = next((part for part in content.parts if isinstance(part, Media)), None)
+        if media is None:
+            raise self.script.at(place, UsageError("the model {model} made text, which cannot be used here", model=content.label.model))
+        self.found.made.append(content)
+        return media
+
+    def _sound(self, place: Place, source: Media | Path) -> Sound:
+        """A sound; a score is played by the instruments that come along."""
+        data = source.data if isinstance(source, Media) else source.read_bytes()
+        score = source.modality is Modality.MUSIC if isinstance(source, Media) else source.suffix.lower() in MIDI
+        with self._told(place):
+            if not score:
+                return sounds.decode(data)
+            from miaobi.engine import synth
+
+            return synth.render(data)
+
+    def _speech(self, place: Place, voice: Narration) -> Speech:
+        """A recording, or the words read by a model."""
+        if voice.file:
+            return Speech(self._sound(place, self._source(place, voice)))
+        options = {**({"voice": voice.voice} if voice.voice else {}), "speed": voice.speed, **voice.options}
+        content = self._content(place, voice, voice.text, options)
+        return Speech(self._sound(place, self._medium(place, content)), _times(content.label.notes))
+
+    @contextlib.contextmanager
+    def _told(self, place: Place) -> Iterator[None]:
+        """What goes wrong inside is told by line and field; a missing package stays what it is."""
+        try:
+            yield
+        except MissingExtra:
+            raise
+        except MiaobiError as error:
+            raise self.script.at(place, error) from None
 
 
 def gather(script: Script, desk: Desk) -> Materials:
-    """Read and make everything but the effects whose length depends on their scene; see `make_effect`.
+    """Read and make everything but the effects whose length depends on their scene; see `Gathering.effect`.
 
     Raises:
         UsageError: a file is missing, a model is unknown or makes something else.
         DataError: a file cannot be read.
     """
-    found = Materials()
+    gathering = Gathering(script, desk, Materials())
     wanted = list(things(script))
     for number, (place, thing) in enumerate(wanted):
-        desk.tick("gathering", number, len(wanted), thing.file or thing.prompt[:20])
-        _take(script, desk, place, thing, found)
+        desk.tick("gathering", number, len(wanted), thing.file or thing.model)
+        gathering.take(place, thing)
     desk.tick("gathering", len(wanted), len(wanted))
-    return found
+    return gathering.found
 
 
 def things(script: Script) -> Iterator[tuple[Place, Thing]]:
@@ -83,97 +164,6 @@ def things(script: Script) -> Iterator[tuple[Place, Thing]]:
         yield ("music",), timeline.music
 
 
-def make_effect(script: Script, desk: Desk, place: Place, effect: Effect, seconds: float, found: Materials) -> Sound:
-    """An effect of this length, made by a model."""
-    options = {"seconds": seconds, **effect.options}
-    return _decoded_sound(script, place, _made(script, desk, place, effect, effect.prompt or effect.effect, options, found))
-
-
-def _take(script: Script, desk: Desk, place: Place, thing: Thing, found: Materials) -> None:
-    """Put one thing where it belongs."""
-    kind = "music" if place == ("music",) else str(place[-1]) if isinstance(place[-1], str) else str(place[-2])
-    if kind in ("narration", "voices"):
-        assert isinstance(thing, Narration)
-        found.speech[place] = _speech(script, desk, place, thing, found)
-    elif kind == "picture":
-        found.pictures[place] = _picture(script, place, _source(script, desk, place, thing, found))
-    elif kind == "clip":
-        source = _source(script, desk, place, thing, found)
-        try:
-            about = videos.probe(source.data if isinstance(source, Media) else source)
-        except DataError as error:
-            raise script.at(place, error) from None
-        found.clips[place] = ClipFile(source.data if isinstance(source, Media) else source, about)
-    else:
-        found.sounds[place] = _decoded_sound(script, place, _source(script, desk, place, thing, found))
-
-
-def _source(script: Script, desk: Desk, place: Place, thing: Thing, found: Materials) -> Media | Path:
-    """The file, or the medium that a model made."""
-    if thing.file:
-        path = script.path(thing.file, place)
-        found.used[thing.file] = file_sha256(path)
-        return path
-    return _made(script, desk, place, thing, thing.prompt, thing.options, found)
-
-
-def _made(script: Script, desk: Desk, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any], found: Materials) -> Media:
-    """What a model makes: its first part that is no text."""
-    content = _content(script, desk, place, thing, prompt, options)
-    media = next((part for part in content.parts if isinstance(part, Media)), None)
-    if media is None:
-        raise script.at(place, UsageError("the model {model} made text, which cannot be used here", model=content.label.model))
-    found.used[f"{content.label.model}: {prompt}"] = hashlib.sha256(media.data).hexdigest()
-    return media
-
-
-def _content(script: Script, desk: Desk, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any]) -> Content:
-    name = thing.model or thing._default_model()
-    try:
-        contents = desk.load(name).generate(prompt, seed=thing.seed, **options)
-    except MissingExtra:
-        raise
-    except MiaobiError as error:
-        raise script.at(place, error) from None
-    return contents[0]
-
-
-def _picture(script: Script, place: Place, source: Media | Path) -> Pixels:
-    try:
-        return pictures.decode(source.data if isinstance(source, Media) else source.read_bytes())
-    except DataError as error:
-        raise script.at(place, error) from None
-
-
-def _decoded_sound(script: Script, place: Place, source: Media | Path) -> Sound:
-    """A sound; a score is played by the instruments that come along."""
-    data = source.data if isinstance(source, Media) else source.read_bytes()
-    score = source.modality is Modality.MUSIC if isinstance(source, Media) else source.suffix.lower() in MIDI
-    try:
-        if score:
-            from miaobi.engine import synth
-
-            return synth.render(data)
-        return sounds.decode(data)
-    except DataError as error:
-        raise script.at(place, error) from None
-
-
-def _speech(script: Script, desk: Desk, place: Place, voice: Narration, found: Materials) -> Speech:
-    """A recording, or the words read by a model."""
-    if voice.file:
-        return Speech(_decoded_sound(script, place, _source(script, desk, place, voice, found)))
-    if not voice.text.strip():
-        raise script.at(place, UsageError("the narration has no words"))
-    options = {**({"voice": voice.voice} if voice.voice else {}), "speed": voice.speed, **voice.options}
-    content = _content(script, desk, place, voice, voice.text, options)
-    media = next((part for part in content.parts if isinstance(part, Media)), None)
-    if media is None:
-        raise script.at(place, UsageError("the model {model} made text, which cannot be used here", model=content.label.model))
-    found.used[f"{content.label.model}: {voice.text}"] = hashlib.sha256(media.data).hexdigest()
-    return Speech(_decoded_sound(script, place, media), _times(content.label.notes))
-
-
-def _times(notes: Mapping[str, Any] = NOTHING) -> tuple[tuple[str, float, float], ...]:
+def _times(notes: Mapping[str, Any]) -> tuple[tuple[str, float, float], ...]:
     """Word times as the narrator's label tells them."""
     return tuple((str(word), float(start), float(end)) for word, start, end in notes.get("words", ()))

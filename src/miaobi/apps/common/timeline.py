@@ -71,13 +71,13 @@ class Thing(Schema):
 
     @model_validator(mode="after")
     def _one(self) -> Thing:
-        if bool(self.file) == bool(self.model or self._default_model()):
+        if bool(self.file) == bool(self.model or self.usual_model()):
             raise ValueError(tr("one of `file` and `model` is wanted"))
         if self.file and (self.prompt or self.options or self.seed):
             raise ValueError(tr("`prompt`, `seed` and `options` go with `model`, not with `file`"))
         return self
 
-    def _default_model(self) -> str:
+    def usual_model(self) -> str:
         """The model that is meant when none is named."""
         return ""
 
@@ -144,7 +144,8 @@ class Narration(Thing):
     subtitle: str | None = None
     """Other words to show than `text`; empty for none."""
 
-    def _default_model(self) -> str:
+    def usual_model(self) -> str:
+        """See `Thing`."""
         return "narrator" if self.text and not self.file else ""
 
     @property
@@ -182,7 +183,8 @@ class Effect(Thing):
     fade: float = Field(0.4, ge=0, le=30)
     """Seconds at its start and at its end."""
 
-    def _default_model(self) -> str:
+    def usual_model(self) -> str:
+        """See `Thing`."""
         return "effects" if self.effect else ""
 
 
