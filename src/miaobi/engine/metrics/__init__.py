@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from miaobi.engine.films import Films
     from miaobi.engine.gallery import Gallery
     from miaobi.engine.metrics.retrieval import ImageText
 
@@ -57,7 +58,14 @@ OF_PICTURES: Mapping[str, str] = {
     "retrieval": "miaobi.engine.metrics.pictures:retrieval",
     "reconstruction": "miaobi.engine.metrics.pictures:reconstruction",
 }
-BUILTIN: Mapping[str, str] = {**OF_TEXTS, **OF_PICTURES}
+OF_FILMS: Mapping[str, str] = {
+    "frechet_frames": "miaobi.engine.metrics.video:frechet_frames",
+    "frechet_clips": "miaobi.engine.metrics.video:frechet_clips",
+    "consistency": "miaobi.engine.metrics.video:consistency",
+    "movement": "miaobi.engine.metrics.video:movement",
+    "film_text": "miaobi.engine.metrics.video:film_text",
+}
+BUILTIN: Mapping[str, str] = {**OF_TEXTS, **OF_PICTURES, **OF_FILMS}
 
 
 class Unmeasurable(MiaobiError):
@@ -138,7 +146,15 @@ class Evidence:
     training: Sequence[Record] = ()
     text_of: Callable[[Record], str] = lambda record: record.text
     pictures: Pictures | None = None
+    judge: ImageText | None = None
     seed: int = 0
+
+    @functools.cached_property
+    def films(self) -> Films:
+        """The films of the plain variant, beside those that they were asked for like."""
+        from miaobi.engine.films import Films
+
+        return Films(self.samples.get("", ()))
 
     @property
     def texts(self) -> list[str]:
@@ -243,7 +259,8 @@ def fitting_metrics(outputs: frozenset[Modality], family: Family | None = None) 
     """The metrics that have something to say of what a model makes, and the family's own."""
     pictures = OF_PICTURES if Modality.IMAGE in outputs else {}
     texts = OF_TEXTS if Modality.TEXT in outputs else {}
-    return {**texts, **pictures, **(family.metrics if family else {})}
+    films = OF_FILMS if Modality.VIDEO in outputs else {}
+    return {**texts, **pictures, **films, **(family.metrics if family else {})}
 
 
 def find_metric(name: str, family: Family | None = None) -> Metric:

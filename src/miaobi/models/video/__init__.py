@@ -1,0 +1,1 @@
+"""The family `video`: diffusion over short clips."""
