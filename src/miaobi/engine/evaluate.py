@@ -158,6 +158,7 @@ def measure(
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
         training=training,
         text_of=model.text_of if isinstance(model, Reader) else lambda record: record.text,
+        judge=judge,
         seed=seed,
     )
     if Modality.IMAGE in model.card.outputs:
