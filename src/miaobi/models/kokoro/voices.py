@@ -53,7 +53,7 @@ class Voices:
         return np.sum(parts, axis=0, dtype=np.float32)
 
     def mix(self, text: str, language: str) -> dict[str, float]:
-        """What `zf_xiaobei`, `zf_xiaobei,zm_yunxi` or `zf_xiaobei:0.7,zm_yunxi:0.3` says, weights summing to 1; empty is the language's own.
+        """What `zf_xiaobei`, `zf_xiaobei,zm_yunxi` or `zf_xiaobei:0.7,zm_yunxi:0.3` says, weights summing to 1; empty takes the language's.
 
         Raises:
             UsageError: an unknown voice, with the list of the known ones, or a weight that is none.

@@ -55,7 +55,7 @@ UNITS = {
 }
 MONEY = {"¥": "元", "￥": "元", "$": "美元", "€": "欧元", "£": "英镑", "₩": "韩元", "HK$": "港元", "US$": "美元"}
 MEASURES = (
-    "千万亿个只位名本张条件块头匹座朵棵首把间层辆艘架台部颗粒群双对套盒杯瓶碗斤公两吨米年天小分秒周星月岁次遍种类门句页章段场家所国省人元"
+    "千万亿个只位名本张条件块头匹座朵棵首把间层辆艘架台部颗粒群双对套盒杯瓶碗斤公两吨米年天小分秒周岁次遍种类门句页章段场家所国省人元"
 )
 SYMBOLS = {"+": "加", "−": "减", "×": "乘", "÷": "除以", "=": "等于", ">": "大于", "<": "小于", "≥": "大于等于", "≤": "小于等于"}
 SIGNS = {
@@ -97,12 +97,14 @@ def _day(found: Match[str]) -> str:
 
 def _time(found: Match[str]) -> str:
     hour, minute, second = int(found["hour"]), int(found["minute"]), found["second"]
-    if hour > 24 or minute > 59:
-        return f"{number(found['hour'])}比{number(found['minute'])}"
     said = ("两" if hour == 2 else cardinal(hour)) + "点"
     if minute or second:
         said += ("零" if 0 < minute < 10 else "") + cardinal(minute) + "分"
     return said + (cardinal(int(second)) + "秒" if second else "")
+
+
+def _against(found: Match[str]) -> str:
+    return f"{number(found['low'])}比{number(found['high'])}"
 
 
 def _between(found: Match[str]) -> str:
@@ -158,10 +160,7 @@ RULES: tuple[Rule, ...] = (
     (r"(?<!\d)(?P<year>\d{4})\s*[-–—~～至到]\s*(?P<last>\d{4})\s*年", lambda found: f"{digits(found['year'])}到{digits(found['last'])}年"),
     (r"(?<!\d)(?P<year>\d{4}|(?<=[’'])\d{2}|[09]\d)\s*年(?!代|级|后[^来])", _year),
     (r"(?<!\d)(?P<hour>[01]?\d|2[0-4])[:：](?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d))?(?!\d)", _time),
-    (
-        r"(?<![\d.])(?P<hour>\d{1,3})[:：](?P<minute>\d{1,3})(?P<second>)(?![\d.])",
-        lambda found: f"{number(found['hour'])}比{number(found['minute'])}",
-    ),
+    (r"(?<![\d.])(?P<low>\d{1,3})[:：](?P<high>\d{1,3})(?![\d.])", _against),
     (rf"(?P<sign>{_MONEY})\s*(?P<amount>{N})\s*(?P<many>[十百千]?[万亿]|[十百千])?", _money),
     (rf"(?:(?P<low>{SIGNED})[%％]?{TO})?(?P<value>{SIGNED}|(?<=[-–—~～至到]){N})\s*(?P<sign>[%％‰])", _share),
     (r"(?<![\d-])(?:\+?86[-\s]?)?1[3-9]\d(?:[-\s]?\d{4}){2}(?!\d)", _telephone),
