@@ -21,6 +21,7 @@ from miaobi.core.families import Family, families
 from miaobi.core.protocols import Exporter, Fitter, Learner, Model, Scorer
 from miaobi.core.schema import validate
 from miaobi.core.types import Content, Done, Media, Modality, Part, Piece, Record, Request, Verb
+from miaobi.data import videos
 from miaobi.data.pictures import decode, encode
 from miaobi.engine.generate import collect
 
@@ -68,6 +69,20 @@ PICTURES = [
     for shape in SHAPES
     for style in ("flat", "line")
 ]
+
+
+def moving(picture: Media, down: bool) -> Media:
+    """A loop of four frames in which the picture goes a pixel or two to and fro."""
+    frame = decode(picture.data)
+    frames = np.stack([np.roll(frame, step, axis=0 if down else 1) for step in (0, 1, 2, 1)])
+    return Media(modality=Modality.VIDEO, mime="image/webp", data=videos.encode(videos.Clip(frames, 6.0), "image/webp"))
+
+
+FILMS = [
+    dataclasses.replace(record, parts=(moving(record.parts[0], record.meta["class"] == "disc"),))
+    for record in PICTURES
+    if isinstance(record.parts[0], Media)
+]
 READS_PICTURES = {"caption", "scorer"}  # they write texts about pictures
 GIVEN: dict[str, tuple[Part, ...]] = {  # what a family is asked with, where it is not the prompt 春
     "gan": (),
@@ -75,6 +90,7 @@ GIVEN: dict[str, tuple[Part, ...]] = {  # what a family is asked with, where it 
     "caption": PICTURES[0].parts,
     "scorer": ("a red disc\n一个绿色的方块", *PICTURES[0].parts),
     "style": PICTURES[0].parts,
+    "video": ("红色的圆", *PICTURES[0].parts),
 }
 PROTOCOLS: dict[Verb, type[Any]] = {Verb.FIT: Fitter, Verb.TRAIN: Learner, Verb.SCORE: Scorer, Verb.EXPORT: Exporter}
 
@@ -94,6 +110,8 @@ def family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture(scope="module")
 def records(family: Family) -> list[Record]:
     """What the family learns from."""
+    if Modality.VIDEO in family.outputs:
+        return FILMS
     return PICTURES if Modality.IMAGE in family.outputs or family.name in READS_PICTURES else TEXTS
 
 
@@ -151,11 +169,14 @@ def whole(family: Family, request: Request) -> Request:
     return dataclasses.replace(request, options=options)
 
 
+def pixels(media: Media) -> Any:
+    """What is to be seen: a picture, or all frames of a film."""
+    return videos.decode(media.data).frames if media.modality is Modality.VIDEO else decode(media.data)
+
+
 def seen(contents: list[Content]) -> list[list[Any]]:
-    """Texts, and of pictures the pixels: their bytes hold the label, and so the time."""
-    return [
-        [(part.mime, decode(part.data).tolist()) if isinstance(part, Media) else part for part in content.parts] for content in contents
-    ]
+    """Texts, and of pictures and films the pixels: their bytes hold the label, and so the time."""
+    return [[(part.mime, pixels(part).tolist()) if isinstance(part, Media) else part for part in content.parts] for content in contents]
 
 
 def assert_alike(found: list[Content], expected: list[Content]) -> None:
@@ -167,7 +188,7 @@ def assert_alike(found: list[Content], expected: list[Content]) -> None:
     for ours, theirs in pairs:
         if isinstance(ours, Media) and isinstance(theirs, Media):
             assert (ours.mime, ours.name) == (theirs.mime, theirs.name)
-            difference = np.abs(decode(ours.data).astype(int) - decode(theirs.data))
+            difference = np.abs(pixels(ours).astype(int) - pixels(theirs))
             assert difference.mean() < 1
             assert difference.max() <= 8
         else:
