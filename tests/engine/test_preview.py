@@ -157,3 +157,20 @@ def test_a_family_that_looks_at_pictures_is_shown_those_of_records() -> None:
     assert [part.name for part in found.turns[0].parts if isinstance(part, Media)] == ["image"]
     assert found.prompt == ""
     assert [request.turns[0].parts for request in requests(Painter(), Generate(prompts=["x"]), records, inputs={"image"})] == [("x",)]
+
+
+class Codec(Prompted):
+    """Draws nothing of its own."""
+
+    def abstains(self) -> str:
+        return "it has no prior"
+
+
+def test_a_model_that_draws_nothing_of_its_own_is_shown_pictures_or_left_alone(journal: Journal) -> None:
+    media = Media(modality=Modality.IMAGE, mime="image/png", data=encode(np.zeros((8, 8, 4), np.uint8)))
+    records = [Record(id="0", parts=("words", media), meta=NOTHING)]
+    (found,) = requests(Codec(), Generate(prompts=["x", "y"]), records, inputs={"image"})
+    assert (found.prompt, len(found.turns[0].parts)) == ("", 2)
+    assert requests(Codec(), Generate(prompts=["x"]), [], inputs={"image"}) == []
+    preview(Codec(), Generate(prompts=["x"]), [], journal, 3)
+    assert not (journal.folder / "samples.jsonl").exists()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from miaobi.core.protocols import Model
 from miaobi.core.types import Media, Modality, Piece, Record, Request
-from miaobi.engine.ask import Prompter
+from miaobi.engine.ask import Abstainer, Prompter
 
 if TYPE_CHECKING:
     from miaobi.core.recipe import Generate
@@ -26,6 +26,8 @@ def preview(
     `inputs` are what the model's family takes beside a prompt.
     """
     asked = requests(model, section, records, inputs=inputs)
+    if not asked:
+        return
     if Modality.IMAGE in model.card.outputs:
         _pictures(model, asked, journal, step)
         return
@@ -35,16 +37,20 @@ def preview(
 
 
 def requests(model: Model, section: Generate, records: Sequence[Record], *, inputs: Container[str] = frozenset()) -> list[Request]:
-    """What is asked: the prompts; without any, what the first held-out records would have answered, or their pictures to look at."""
-    asked = [Request.of(prompt) for prompt in section.prompts]
+    """What is asked: the prompts; without any, what the first held-out records would have answered, or their pictures to look at.
+
+    A model that draws nothing of its own is shown pictures, whatever the prompts are, or asked nothing.
+    """
+    abstains = isinstance(model, Abstainer) and bool(model.abstains())
+    asked = [] if abstains else [Request.of(prompt) for prompt in section.prompts]
     shown = records[:MOST_RECORDS]
-    if not asked and isinstance(model, Prompter):
+    if not asked and not abstains and isinstance(model, Prompter):
         asked = [request for request in map(model.request_for, shown) if request is not None]
     elif not asked and "image" in inputs:
         asked = [Request.of(("", replace(part, name="image"))) for record in shown for part in record.parts if isinstance(part, Media)]
     return [
         replace(request, seed=section.seed + number, options=MappingProxyType({**request.options, **section.options}))
-        for number, request in enumerate(asked or [Request.of("")])
+        for number, request in enumerate(asked or ([] if abstains else [Request.of("")]))
     ]
 
 
