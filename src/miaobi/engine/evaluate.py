@@ -216,6 +216,8 @@ class _Have:
         if Need.SAMPLES in metric.needs and (reason := _abstains(self.model)):
             return reason
         if Need.SCORES in metric.needs and not _scores_records(self.scorer):
+            if isinstance(self.scorer, Scorer):
+                return tr("the model {name} was trained without a likelihood", name=self.card.name)
             return (
                 tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
             )
