@@ -43,8 +43,7 @@ def estimated_key(score: Score) -> Key:
         weights[note.pitch % 12] += note.duration
     last = max(note.end for note in tuned)
     final = min((note for note in tuned if note.end == last), key=lambda note: note.pitch).pitch % 12
-    found = max(_fits(weights, final), key=lambda fit: fit[0])[1]
-    return found
+    return max(_fits(weights, final), key=lambda fit: fit[0])[1]
 
 
 def _fits(weights: NDArray[np.float64], final: int) -> list[tuple[float, Key]]:
@@ -159,7 +158,7 @@ def _best_path(emissions: NDArray[np.float64], transitions: NDArray[np.float64])
 
 def folded(score: Score, mode: str) -> Score:
     """The melody's tones moved to the nearest ones of a pentatonic mode on the same tonic; of two equally near, the one ahead."""
-    assert score.key is not None and mode in PENTATONIC
+    assert score.key is not None, "a step before this one finds the key"
     tonic, scale = score.key.tonic, SCALES[mode]
     parts = []
     for part in score.parts:

@@ -9,6 +9,7 @@ of a score are the runs of its melody.
 from __future__ import annotations
 
 import base64
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def examine(record: Record) -> Seen | Dropped:
 def heard(score: Score) -> str:
     """The marks of a melody as text: every eight notes in a row by their steps and lengths, so that a tune is known in any key."""
     notes = score.on_grid().parts[0].notes
-    steps = [f"{after.pitch - note.pitch}:{after.start - note.start}" for note, after in zip(notes, notes[1:])]
+    steps = [f"{after.pitch - note.pitch}:{after.start - note.start}" for note, after in itertools.pairwise(notes)]
     runs = {",".join(steps[place : place + MELODY]) for place in range(max(1, len(steps) - MELODY + 1))}
     return HEARD + " ".join(sorted(run for run in runs if run))
 

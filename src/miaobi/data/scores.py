@@ -235,6 +235,28 @@ def read_midi(data: bytes) -> Score:
     return score
 
 
+def read(data: bytes, mime: str = "") -> Score:
+    """A score in MIDI, MusicXML (plain or zipped) or ABC (the first tune), by what it begins with; `mime` names ABC.
+
+    Raises:
+        DataError: none of them, or damaged.
+    """
+    if data.startswith(b"MThd"):
+        return read_midi(data)
+    if data.startswith(b"PK") or b"<score-partwise" in data[:4096]:
+        from miaobi.data import musicxml
+
+        return musicxml.read(data)
+    if "abc" in mime or data.lstrip()[:2] == b"X:":
+        from miaobi.data import abc
+
+        for _, tune in abc.tunes(data.decode("utf-8", "replace")):
+            if isinstance(tune, DataError):
+                raise tune
+            return tune
+    raise DataError("this is no score: MIDI, MusicXML and ABC are read")
+
+
 def _part(track: Any) -> Part:
     notes = sorted(
         (Note(int(note.time), max(1, int(note.duration)), int(note.pitch), max(1, int(note.velocity))) for note in track.notes),

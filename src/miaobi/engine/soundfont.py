@@ -7,7 +7,6 @@ loop is blended into what stands before its beginning, so that going round is no
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.artifact import open_artifact
-from miaobi.core.errors import ArtifactError, MissingExtra
+from miaobi.core.errors import ArtifactError
+from miaobi.data.sounds import decode
 
 Wave = NDArray[np.float32]
 FOLDER = Path(__file__).parent.parent / "builtin" / "instruments"
@@ -72,21 +72,14 @@ def nearest(found: Sequence[Zone], pitch: int) -> Zone:
 @functools.lru_cache(maxsize=128)
 def _decoded(zone: Zone) -> Wave:
     """A zone's samples, the end of its loop blended."""
-    try:
-        import soundfile
-    except ImportError:
-        raise MissingExtra("music", "music", "soundfile") from None
     with (FOLDER / "samples.bin").open("rb") as file:
         file.seek(zone.start)
         data = file.read(zone.num_bytes)
-    try:
-        wave: Wave = soundfile.read(io.BytesIO(data), dtype="float32")[0]
-    except soundfile.LibsndfileError as error:
-        raise ArtifactError("the instruments in {folder} cannot be read: {error}", folder=FOLDER, error=error) from None
+    wave: Wave = decode(data).samples[:, 0]
     if zone.loop is None:
         return wave
     begin, end = zone.loop
-    wave = wave[:end].copy()
+    wave = np.pad(wave[:end], (0, max(0, end - len(wave))))
     seam = min(int(SEAM_SECONDS * zone.rate), (end - begin) // 2, begin)
     if seam > 1:
         blend = np.linspace(0, 1, seam, dtype=np.float32)

@@ -35,7 +35,7 @@ def render(midi: bytes, *, rate: int = 44100, lufs: float = -16.0, on_progress: 
     Raises:
         DataError: no MIDI, or music of more than half an hour.
         ArtifactError: the instruments are damaged.
-        MissingExtra: symusic or soundfile is not installed.
+        MissingExtra: symusic or PyAV is not installed.
     """
     return play(read_midi(midi), rate=rate, lufs=lufs, on_progress=on_progress)
 

@@ -1,6 +1,6 @@
 """Instruments that the soundfont lacks, made from sines: plucked, bowed and blown Chinese ones, and a few drums.
 
-Harmonics are powers of one turning pointer, exp(i k phase), summed by Horner's rule: one complex product a harmonic whatever the pitch does.
+Harmonics are powers of one turning pointer, exp(i k phase), summed by Horner's rule: one complex product each, whatever the pitch does.
 A plucked string's harmonics stand in proportion to sin(k pi p) / k for a pluck at the place p, and die the faster the higher they are
 (Fletcher & Rossing, The Physics of Musical Instruments, chapter 2). Bowed and blown tones have vibrato that comes late, as players do it.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wave = NDArray[np.float32]
+FIRST_STROKE = 0.4  # seconds that the first pluck of a tremolo rings
 _SEED = 1  # of breath and bow noise: the same every time
 
 
@@ -33,13 +34,13 @@ class Timbre:
     noise: float = 0.0
     attack: float = 0.003
     release: float = 0.12
-    tremolo: float = 0.0  # plucks a second of what is held longer than half a second
+    tremolo: float = 0.0  # plucks a second of what is held long
 
 
 TIMBRES = {
     "guzheng": Timbre(
-        harmonics=24, place=0.13, slope=0.85, life=5.0, vibrato=14, vibrato_rate=5.2, vibrato_after=0.45, noise=0.02, attack=0.002, release=0.5,
-        formants=((220, 160, 1.0), (900, 700, 0.8), (2600, 1500, 0.5)),
+        harmonics=24, place=0.13, slope=0.85, life=5.0, vibrato=14, vibrato_rate=5.2, vibrato_after=0.45, noise=0.02,
+        attack=0.002, release=0.5, formants=((220, 160, 1.0), (900, 700, 0.8), (2600, 1500, 0.5)),
     ),
     "pipa": Timbre(
         harmonics=28, place=0.09, slope=0.7, life=2.2, noise=0.05, attack=0.0015, release=0.12, tremolo=11.0,
@@ -50,8 +51,8 @@ TIMBRES = {
         formants=((550, 260, 1.0), (1150, 350, 0.55), (2700, 900, 0.4)),
     ),
     "dizi": Timbre(
-        harmonics=14, slope=1.15, even=1.2, vibrato=10, vibrato_rate=5.0, vibrato_after=0.35, scoop=15, noise=0.03, attack=0.03, release=0.08,
-        formants=((1000, 900, 0.7), (3600, 1400, 0.9)),
+        harmonics=14, slope=1.15, even=1.2, vibrato=10, vibrato_rate=5.0, vibrato_after=0.35, scoop=15,
+        noise=0.02, attack=0.03, release=0.08, formants=((1000, 900, 0.7), (3600, 1400, 0.9)),
     ),
     "xiao": Timbre(
         harmonics=7, slope=1.9, even=0.6, vibrato=13, vibrato_rate=4.6, vibrato_after=0.4, scoop=20, noise=0.045, attack=0.07, release=0.16,
@@ -70,7 +71,7 @@ def tone(name: str, pitch: int, seconds: float, rate: int) -> Wave:
     phase = 2 * np.pi * np.cumsum(frequency * 2 ** (cents / 1200)) / rate
     wave = _strings(timbre, frequency, times, phase, rate) if timbre.life else _kept_up(timbre, frequency, phase, rate)
     wave += timbre.noise * _noise(num, frequency, rate) * (np.exp(-times / 0.012) * 8 if timbre.life else 1.0)
-    if timbre.tremolo and seconds > 0.5:
+    if timbre.tremolo and seconds > FIRST_STROKE + 0.3:
         wave = _tremolo(wave, timbre, rate)
     rise = np.sin(np.pi / 2 * np.minimum(1, times / timbre.attack)) ** 2
     return np.asarray(wave * rise / max(1e-9, np.sqrt(np.mean(wave[: rate // 2] ** 2))) * 0.12, np.float32)
@@ -121,19 +122,32 @@ def _noise(num: int, frequency: float, rate: int) -> NDArray[np.float64]:
 
 def _tremolo(wave: NDArray[np.float64], timbre: Timbre, rate: int) -> NDArray[np.float64]:
     """The same string plucked again and again (lunzhi), each pluck cut off by the next."""
-    period = int(rate / timbre.tremolo)
-    strokes = -(-len(wave) // period)
+    period, first = int(rate / timbre.tremolo), int(FIRST_STROKE * rate)
+    strokes = -(-(len(wave) - first) // period)
     fade = int(0.004 * rate)
     stroke = wave[:period].copy()
     stroke[-fade:] *= np.linspace(1, 0, fade)
-    loudness = 0.75 + 0.25 * np.random.default_rng(_SEED).random(strokes)
-    loudness[0] = 1.0
-    return np.asarray(np.concatenate([stroke * share for share in loudness])[: len(wave)])
+    opening = wave[:first].copy()
+    opening[-fade:] *= np.linspace(1, 0, fade)
+    loudness = 0.7 + 0.2 * np.random.default_rng(_SEED).random(strokes)
+    return np.asarray(np.concatenate([opening, *(stroke * share for share in loudness)])[: len(wave)])
 
 
 def drum(pitch: int, rate: int) -> Wave:
     """A stroke by General MIDI's map: drums of skin, wood blocks, cymbals and gongs, in a few kinds."""
-    kinds = {35: "bass", 36: "bass", 37: "wood", 38: "snare", 39: "wood", 40: "snare", 42: "hat", 44: "hat", 46: "cymbal", 76: "wood", 77: "wood"}
+    kinds = {
+        35: "bass",
+        36: "bass",
+        37: "wood",
+        38: "snare",
+        39: "wood",
+        40: "snare",
+        42: "hat",
+        44: "hat",
+        46: "cymbal",
+        76: "wood",
+        77: "wood",
+    }
     kind = kinds.get(pitch, "cymbal" if 49 <= pitch <= 59 else "wood" if 75 <= pitch <= 81 else "skin")
     length, start, end, noise = {
         "bass": (0.5, 110, 45, 0.05), "snare": (0.25, 220, 170, 0.9), "skin": (0.45, 190 - 1.5 * pitch, 90, 0.08),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from miaobi.core.errors import DataError
 from miaobi.core.schema import Schema
-from miaobi.core.types import Media, Modality, Record
+from miaobi.core.types import Modality, Record
 from miaobi.data.harmony import estimated_key
 from miaobi.data.records import Dropped, media_of
 from miaobi.data.scores import Note, Part, Score, read_midi, write_midi
@@ -84,7 +85,7 @@ def off_grid(part: Part, bar: int, pickup: int) -> bool:
     last = max(ends, default=0)
     places = sorted(ends | {0} | set(range(pickup, last + bar, bar)))
     inside = [(place - pickup) % bar for place in places]
-    return any(place % 3 and place % 4 for place in inside) or any(b - a in (1, 2, 5) for a, b in zip(places, places[1:]))
+    return any(place % 3 and place % 4 for place in inside) or any(b - a in (1, 2, 5) for a, b in itertools.pairwise(places))
 
 
 def _described(score: Score, record: Record) -> Score:

@@ -1,0 +1,295 @@
+"""What may follow in a score, as an automaton for decoding: every bar is filled to its end, every pitch is in range and in the mode.
+
+Beyond the form that the vocabulary gives (see `layout`): a triplet is finished before anything else begins and short notes do not run over
+the beat; voices of a choir do not cross; the last note is the tonic, and long enough to be an end. A melody that is given is forced, note by
+note; everything around it is free.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miaobi.data.harmony import PARENTS, PENTATONIC, SCALES, chords_per_bar
+from miaobi.data.scores import GRID
+from miaobi.models.music.codec import END
+from miaobi.models.music.layout import Event
+from miaobi.models.music.vocabulary import HIGHEST, LONGEST, LOWEST, MOST_BARS, PLACES, id_of, words
+
+Mask = NDArray[np.bool_]
+REST, HOLD = -1, -2  # what is sounding or chosen, where it is no pitch
+_TRIAD = (0, 3, 4, 7)
+LEAP = 12  # semitones from one note to the next, at most
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a score stands. `untils` and `pitches` are of each part; `melody` is what the first part does in this bar."""
+
+    want: str  # bar, from, chord, what, until, part, end
+    left: int  # bars to come behind this one
+    upbeat: bool = False
+    number: int = -1  # of the bar, from 0
+    untils: tuple[int, ...] = ()
+    pitches: tuple[int, ...] = ()
+    chords: int = 0  # still to be named in this bar
+    part: int = 0
+    what: int = REST
+    offset: int = 0
+    melody: tuple[tuple[int, int], ...] = ()  # (until, pitch)
+    place: int = 0  # of the next event of a given melody
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a request asks. `ranges` are relative pitches, lowest and highest of each part."""
+
+    mode: str
+    metre: tuple[int, int]
+    bars: int
+    ranges: tuple[tuple[int, int], ...]
+    upbeat: int | None = None  # ticks; None leaves it to the model
+    strict: bool = True  # no tone outside of the mode
+    given: tuple[tuple[Event, ...], ...] | None = None  # the first part, bar by bar
+
+    @property
+    def length(self) -> int:
+        """Ticks of a bar."""
+        return 4 * GRID * self.metre[0] // self.metre[1]
+
+
+class ScoreGrammar:
+    """A `Constraint` over the tokens behind a header. `told` are tokens that stand in the prompt already."""
+
+    def __init__(self, rules: Rules, *, told: Sequence[int] = ()) -> None:
+        self.rules = rules
+        self.size = len(words())
+        scale = set(SCALES[rules.mode]) | ({9, 11} if rules.mode == "minor" else set())
+        self.scale = frozenset(range(12)) if not rules.strict else frozenset(scale)
+        last = [event.pitch for bar in (rules.given or ())[-1:] for event in bar if event.pitch is not None]
+        self.open_end = bool(last) and last[-1] % 12 not in _TRIAD  # a given melody that does not come home
+        self.first = State(want="bar", left=rules.bars, pitches=(REST,) * len(rules.ranges))
+        for token in told:
+            self.first = self.advance(self.first, token)
+
+    def start(self) -> State:
+        """Behind the prompt."""
+        return self.first
+
+    def allowed(self, state: State) -> Mask:
+        """The tokens that may come, (V,)."""
+        mask: Mask = getattr(self, f"_{state.want}")(state)
+        return mask
+
+    def advance(self, state: State, token: int) -> State:
+        """The state behind a token."""
+        name, _, value = words()[token].partition(" ")
+        if name == "bar":
+            return self._begun(state, int(value))
+        if name == "from":
+            start = int(value)
+            return replace(state, want="what", offset=start, untils=(start,) * len(state.pitches))
+        if name == "chord":
+            state = replace(state, chords=state.chords - 1)
+            return state if state.chords else self._next(state)
+        if name == "part":
+            return replace(state, want="what", part=int(value) - 1)
+        if name in ("pitch", "rest", "hold"):
+            return replace(state, want="until", what={"rest": REST, "hold": HOLD}.get(name) or int(value))
+        if name == "until":
+            return self._sounded(state, int(value))
+        return replace(state, want="end")
+
+    # ------------------------------------------------------------------ states
+
+    def _begun(self, state: State, number: int) -> State:
+        upbeat = number == 0
+        left = state.left if upbeat else state.left - 1
+        chords = 0 if upbeat else chords_per_bar(self.rules.metre)
+        fresh = replace(
+            state, left=left, upbeat=upbeat, number=state.number + 1, untils=(0,) * len(state.pitches), chords=chords, part=0, offset=0,
+            melody=(), place=0,
+        )  # fmt: skip
+        if upbeat:
+            return replace(fresh, want="from")
+        return replace(fresh, want="chord" if len(state.pitches) == 1 else "what")
+
+    def _sounded(self, state: State, until: int) -> State:
+        part = state.part
+        pitch = state.pitches[part] if state.what == HOLD else state.what
+        untils = tuple(until if number == part else old for number, old in enumerate(state.untils))
+        pitches = tuple(pitch if number == part else old for number, old in enumerate(state.pitches))
+        melody = (*state.melody, (until, pitch)) if part == 0 else state.melody
+        return self._next(replace(state, untils=untils, pitches=pitches, melody=melody, place=state.place + (part == 0)))
+
+    def _next(self, state: State) -> State:
+        """What comes when an event or the last chord is complete."""
+        length = self.rules.length
+        if state.untils[0] < length:
+            return replace(state, want="what", part=0)
+        if len(state.untils) > 1:
+            if state.chords:
+                return replace(state, want="chord")
+            until, part = min((until, part) for part, until in enumerate(state.untils) if part)
+            if until < length:
+                return replace(state, want="part", part=part)
+        return replace(state, want="bar" if state.left else "end")
+
+    # ------------------------------------------------------------------ masks
+
+    def _bar(self, state: State) -> Mask:
+        full = id_of("bar", min(MOST_BARS, state.left))
+        if state.number >= 0 or self.rules.upbeat == 0:
+            return _only(self.size, full)
+        if self.rules.upbeat:
+            return _only(self.size, id_of("bar", 0))
+        return _only(self.size, full, id_of("bar", 0))
+
+    def _from(self, state: State) -> Mask:
+        length = self.rules.length
+        if self.rules.upbeat:
+            return _only(self.size, id_of("from", length - self.rules.upbeat))
+        return _only(self.size, *(id_of("from", tick) for tick in PLACES if length // 2 <= tick < length and tick % 6 == 0))
+
+    def _chord(self, state: State) -> Mask:
+        return chord_mask(self.rules.mode, self.rules.strict)
+
+    def _part(self, state: State) -> Mask:
+        return _only(self.size, id_of("part", state.part + 1))
+
+    def _end(self, state: State) -> Mask:
+        return _only(self.size, END)
+
+    def _what(self, state: State) -> Mask:
+        if state.part == 0 and (event := self._forced(state)) is not None:
+            held, pitch = event.held, event.pitch
+            return _only(self.size, id_of("hold") if held else id_of("rest") if pitch is None else id_of("pitch", pitch))
+        start, before = state.untils[state.part], state.pitches[state.part]
+        low, high = self._bounds(state)
+        pitches = [pitch for pitch in range(low, high + 1) if pitch % 12 in self.scale and (before < 0 or abs(pitch - before) <= LEAP)]
+        pitches = pitches or [pitch for pitch in range(low, high + 1) if pitch % 12 in self.scale] or [(low + high) // 2]
+        ends = self._ends(state)
+        mask = _only(self.size, *(id_of("pitch", pitch) for pitch in pitches if ends or self._final(pitch, state.part)))
+        if self._may_rest(state) and (ends or self._final(before, state.part)):
+            mask[id_of("rest")] = True
+        if start == 0 and before >= 0 and state.number > 0 and low <= before <= high and (ends or self._final(before, state.part)):
+            mask[id_of("hold")] = True
+        if not mask.any():  # the tonic is out of reach: then it may leap, or cross
+            low, high = self.rules.ranges[state.part]
+            mask |= _only(self.size, *(id_of("pitch", pitch) for pitch in range(low, high + 1) if self._final(pitch, state.part)))
+        return mask
+
+    def _until(self, state: State) -> Mask:
+        if state.part == 0 and (event := self._forced(state)) is not None:
+            return _only(self.size, id_of("until", event.until))
+        ends = list(self._ends(state))
+        pitch = state.pitches[state.part] if state.what in (REST, HOLD) else state.what
+        if not ends or state.left or state.upbeat or self._final(pitch, state.part):
+            ends.append(self.rules.length)
+        return _only(self.size, *(id_of("until", tick) for tick in ends))
+
+    # ------------------------------------------------------------------ music
+
+    def _forced(self, state: State) -> Event | None:
+        if self.rules.given is None:
+            return None
+        return self.rules.given[state.number][state.place]
+
+    def _ends(self, state: State) -> tuple[int, ...]:
+        """Where an event that begins now may end, the end of the bar aside; in the last bar a beat before it at the latest."""
+        length = self.rules.length
+        start = state.untils[state.part]
+        last = length if state.left or state.upbeat else length - min(GRID, length // 2)
+        return tuple(tick for tick in ends_from(start, length) if tick < length and tick <= last)
+
+    def _final(self, pitch: int, part: int) -> bool:
+        """Whether a piece may end on this: the tonic; within a choir any tone of its chord."""
+        if pitch < 0:
+            return False
+        if self.open_end:
+            return True
+        if part == 0 and len(self.rules.ranges) == 1:
+            return pitch % 12 == 0
+        if part == len(self.rules.ranges) - 1:
+            return pitch % 12 == 0
+        return pitch % 12 in _TRIAD
+
+    def _may_rest(self, state: State) -> bool:
+        """One rest a bar at most, none on the first beat of a melody, and only where a choir rests as well."""
+        if len(state.untils) > 1 and state.part > 0:
+            return _at(state.melody, state.untils[state.part]) == REST
+        return state.untils[0] >= GRID and not any(pitch == REST for _, pitch in state.melody) and bool(state.melody)
+
+    def _bounds(self, state: State) -> tuple[int, int]:
+        """The range of the part now: its own, and between the voices above and below that are sounding."""
+        low, high = self.rules.ranges[state.part]
+        start = state.untils[state.part]
+        if len(state.untils) > 1 and state.part > 0:
+            above = _at(state.melody, start) if state.part == 1 else state.pitches[state.part - 1]
+            below = next((part for part in range(state.part + 1, len(state.untils)) if state.untils[part] > start), None)
+            if above >= 0:
+                high = min(high, above)
+            if below is not None and state.pitches[below] >= 0:
+                low = max(low, state.pitches[below])
+        return (low, high) if low <= high else self.rules.ranges[state.part]
+
+
+def _only(size: int, *ids: int) -> Mask:
+    mask = np.zeros(size, dtype=bool)
+    mask[list(ids)] = True
+    return mask
+
+
+def _at(melody: Sequence[tuple[int, int]], tick: int) -> int:
+    """What the first part sounds at a tick of the bar."""
+    return next((pitch for until, pitch in melody if until > tick), REST)
+
+
+@functools.cache
+def ends_from(start: int, length: int) -> tuple[int, ...]:
+    """Where a note that begins at `start` may end within a bar: triplets are completed, and short notes stay within their beat."""
+    found = []
+    for tick in PLACES:
+        if start < tick <= min(length, LONGEST) and _flows(start, tick):
+            found.append(tick)
+    return tuple(found)
+
+
+def _flows(start: int, tick: int) -> bool:
+    ticks = tick - start
+    if start % 3:  # inside of a triplet
+        return ticks in (4, 8, 16) and start % GRID + ticks <= GRID
+    if tick % 3:  # into one
+        return (ticks == 4 and start % 12 == 0) or (ticks in (8, 16) and start % GRID == 0)
+    if start % 6:  # behind an odd thirty-second note
+        return tick <= start - start % 12 + 12
+    if start % 12:  # behind an odd sixteenth
+        return tick <= start - start % GRID + GRID
+    return tick % 6 == 0 or ticks in (3, 9)
+
+
+@functools.cache
+def chord_mask(mode: str, strict: bool) -> Mask:
+    """Chords of the mode (of a pentatonic one: of the mode that it comes from), or all."""
+    size = len(words())
+    names = [word for word in words() if word.startswith("chord ")]
+    if not strict:
+        return _only(size, *(id_of(name) for name in names))
+    scale = set(SCALES[PARENTS[mode][0] if mode in PENTATONIC else mode]) | ({11} if mode == "minor" else set())
+    tones = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10)}
+    fitting = []
+    for name in names:
+        root, _, quality = name.removeprefix("chord ").partition(":")
+        if all((int(root) + tone) % 12 in scale for tone in tones[quality]):
+            fitting.append(id_of(name))
+    return _only(size, *fitting)
+
+
+def relative_range(low: int, high: int, shift: int) -> tuple[int, int]:
+    """An instrument's range among relative pitches, at least an octave of it."""
+    first, last = max(LOWEST, low + shift), min(HIGHEST, high + shift)
+    return (first, last) if last - first >= 12 else (min(first, HIGHEST - 12), max(last, LOWEST + 12))
