@@ -9,7 +9,7 @@ import argparse
 import importlib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from miaobi.cli.parser import Parser
 from miaobi.core.errors import UsageError, unknown
 from miaobi.core.language import tr
+from miaobi.core.types import NOTHING
 
 if TYPE_CHECKING:
     from miaobi.core.schema import Schema
@@ -48,15 +49,17 @@ def options_of(schema: type[Schema]) -> Iterator[Option]:
             name=name,
             kind=_kind(field.annotation),
             choices=_named(str(extra["choices"])) if "choices" in extra else _choices(field.annotation),
-            default=field.get_default(call_default_factory=True),
+            default=None if field.is_required() else field.get_default(call_default_factory=True),
             text=" ".join((field.description or "").split()),
         )
 
 
-def add_options(parser: Parser, schema: type[Schema], title: str) -> None:
-    """Give `parser` an argument for every option of `schema`."""
+def add_options(parser: Parser, schema: type[Schema], title: str, *, skip: Collection[str] = ()) -> None:
+    """Give `parser` an argument for every option of `schema` but those of `skip`, which the verb itself asks for."""
     group = parser.add_argument_group(title)
     for option in options_of(schema):
+        if option.name in skip:
+            continue
         target: dict[str, Any] = {"dest": PREFIX + option.name, "default": argparse.SUPPRESS, "help": _help(option)}
         if option.kind is bool:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, **target)
@@ -69,8 +72,8 @@ def add_options(parser: Parser, schema: type[Schema], title: str) -> None:
             action.completions = tuple(filter(None, option.choices))  # type: ignore[attr-defined]  # read by the completion
 
 
-def given_options(arguments: argparse.Namespace, schema: type[Schema], where: str) -> dict[str, Any]:
-    """What was typed, as the values that the schema makes of it; what was not typed is left out.
+def given_options(arguments: argparse.Namespace, schema: type[Schema], where: str, *, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """What was typed, as the values that the schema makes of it; what was not typed is left out. `known` are values from elsewhere.
 
     Raises:
         UsageError: a value that the schema refuses.
@@ -83,7 +86,7 @@ def given_options(arguments: argparse.Namespace, schema: type[Schema], where: st
             typed[option.name] = dict(_pair(option, text) for text in typed[option.name])
         elif option.kind in (int, float) and option.name in typed:
             typed[option.name] = _number(typed[option.name], option.kind)
-    return validate(schema, typed, where).model_dump(mode="json", include=set(typed))
+    return validate(schema, {**typed, **known}, where).model_dump(mode="json", include=set(typed))
 
 
 class _Choice:

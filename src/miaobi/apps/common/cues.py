@@ -1,76 +1,59 @@
-"""When which words are shown: a narration cut into phrases, each for as long as it is heard."""
+"""Which words are shown when: those of a narration, and those of .srt and .vtt files."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-from miaobi.apps.common.timeline import Cue
+from miaobi.core.artifact import write_text
+from miaobi.core.errors import DataError, UsageError, unknown
+from miaobi.data import subtitles
+from miaobi.data.readers.encoding import encoding_of
+from miaobi.data.subtitles import Cue
 
-LONGEST = 20  # letters of a Chinese phrase, about four words of English count as many; more would fill the frame
-_SENTENCE = re.compile(r"[^。！？；…\n.!?;]*(?:[。！？；…\n]|[.!?;](?=\s|$)|$)[”’」』）)\"']*")
-_CLAUSE = re.compile(r"[^，、：,:—]*(?:[，、：—]|[,:](?=\s|$)|$)[”’」』）)\"']*")
-
-
-def phrases(text: str, *, longest: float = LONGEST) -> list[str]:
-    """The text in sentences, and long sentences at their commas.
-
-    >>> phrases("海上生明月，天涯共此时。情人怨遥夜，竟夕起相思。")
-    ['海上生明月，天涯共此时。', '情人怨遥夜，竟夕起相思。']
-    """
-    found: list[str] = []
-    for sentence in _SENTENCE.findall(text):
-        line = ""
-        for clause in _CLAUSE.findall(sentence):
-            if line and weight(line + clause) > longest:
-                found.append(line)
-                line = ""
-            line += clause
-        found.append(line)
-    return [phrase for phrase in map(str.strip, found) if phrase]
+LARGEST = 16 << 20  # bytes of a file of subtitles
 
 
-def weight(text: str) -> float:
-    """How long a text takes to read, in Chinese characters; a Latin letter is a third of one, a stop a pause."""
-    return sum(1.0 if ord(letter) > 0x2E7F else 0.0 if letter.isspace() else 0.35 for letter in text)
-
-
-def timed(text: str, *, start: float, seconds: float, times: Sequence[tuple[str, float, float]] = ()) -> list[Cue]:
-    """A cue for each phrase of a narration that is heard from `start` on.
-
-    With the times of its words a phrase begins with its first word; without them every phrase gets time in proportion to its length.
-    """
-    lines = phrases(text)
-    if not lines:
+def of_narration(text: str, notes: Mapping[str, Any], *, start: float, seconds: float, columns: int) -> list[Cue]:
+    """The cues of what is said from `start` on: by the times in the notes of the voice's label, else spread over its time evenly."""
+    if not text.strip():
         return []
-    starts = _by_words(text, lines, times) or _by_length(lines, seconds)
-    ends = [*starts[1:], seconds]
-    return [
-        Cue(start=round(start + begin, 3), end=round(start + end, 3), text=line)
-        for line, begin, end in zip(lines, starts, ends)
-        if end - begin > 0.02
-    ]
+    if not notes.get("sentences"):
+        notes = {"sentences": [(" ".join(text.split()), 0.0, seconds)]}
+    return [Cue(start + cue.start, start + cue.end, cue.text) for cue in subtitles.of_notes(notes, columns=columns)]
 
 
-def _by_length(lines: Sequence[str], seconds: float) -> list[float]:
-    weights = [weight(line) + 0.5 for line in lines]
-    return [seconds * sum(weights[:number]) / sum(weights) for number in range(len(lines))]
+def columns_for(width: int, letters: float, text: str) -> int:
+    """Half-width columns of a line in a room of `width` pixels, of `letters` pixels high; never more than are read at a glance."""
+    usual = subtitles.COLUMNS["zh" if subtitles.width_of(text) > len(text) else "en"]
+    return max(4, min(usual, int(width / (letters / 2))))
 
 
-def _by_words(text: str, lines: Sequence[str], times: Sequence[tuple[str, float, float]]) -> list[float]:
-    """The start of the word that each line begins with: words and lines are both walked through the text's letters."""
-    places, at = [], 0
-    for word, begin, _ in times:
-        found = text.find(word, at)
-        if found < 0:
-            continue
-        places.append((found, begin))
-        at = found + len(word)
-    if not places:
-        return []
-    starts, at = [], 0
-    for line in lines:
-        at = text.find(line, at)
-        starts.append(next((begin for place, begin in places if place >= at), places[-1][1]))
-        at += len(line)
-    return [0.0, *starts[1:]]
+def read(path: Path) -> list[Cue]:
+    """The cues of a .srt or .vtt file.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it holds no cues, is damaged or too large.
+    """
+    if not path.is_file():
+        raise UsageError("there is no file at {path}", path=path)
+    if path.stat().st_size > LARGEST:
+        raise DataError("{path} has more than {most} bytes, which no subtitles have", path=path, most=LARGEST)
+    text = path.read_bytes().decode(encoding_of(path), "replace")  # many Chinese subtitles are GB 18030
+    try:
+        return subtitles.parse(text)
+    except DataError as error:
+        raise DataError("{path}: {problem}", path=path, problem=error) from None
+
+
+def write(path: Path, cues: Iterable[Cue]) -> None:
+    """A .srt or .vtt file.
+
+    Raises:
+        UsageError: another ending.
+    """
+    if path.suffix.lower() not in subtitles.SUFFIXES:
+        raise unknown("file ending", path.suffix, subtitles.SUFFIXES)
+    write_text(path, subtitles.to_vtt(cues) if path.suffix.lower() == ".vtt" else subtitles.to_srt(cues))

@@ -6,14 +6,16 @@ final name when it is whole and its label has been read back; whatever happens b
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from miaobi.apps.common import cues
 from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
 from miaobi.apps.common.materials import Gathering, Materials, gather
@@ -21,15 +23,16 @@ from miaobi.apps.common.mixing import mix
 from miaobi.apps.common.painters import APPEAR, Painter, Stage, painter, words
 from miaobi.apps.common.plan import Noise, Plan, plan, repeats
 from miaobi.apps.common.script import Script
-from miaobi.apps.common.timeline import Cue, Transition
+from miaobi.apps.common.timeline import Transition
 from miaobi.apps.common.transitions import between
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import DataError, unknown
-from miaobi.core.types import Content, Media, Modality, Request
+from miaobi.core.types import NOTHING, Content, Media, Modality, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, colour, rgba
 from miaobi.data.sounds import Sound
+from miaobi.data.subtitles import Cue
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
 from miaobi.trust import label, mark
@@ -51,8 +54,10 @@ class Film:
     starts: tuple[float, ...]  # of the scenes, in seconds
 
 
-def render(script: Script, out: Path, desk: Desk, *, app: str = "film", created: str = "") -> Film:
-    """Make the film of a timeline at `out` (.mp4 or .webm), and its subtitles beside it. `app` is who its label says made it.
+def render(script: Script, out: Path, desk: Desk, *, app: str = "film", options: Mapping[str, Any] = NOTHING, created: str = "") -> Film:
+    """Make the film of a timeline at `out` (.mp4 or .webm), and its subtitles beside it.
+
+    `app` and `options` go into its label: who made it, and how.
 
     Raises:
         UsageError: something in the timeline that cannot be, by line and field.
@@ -71,7 +76,7 @@ def render(script: Script, out: Path, desk: Desk, *, app: str = "film", created:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
             bare = Path(folder) / f"film{out.suffix.lower()}"
             _write(script, materials, planned, Stage(script.timeline.size, planned.fps, fonts), sound, bare, desk)
-            content = _labelled(script, materials, planned, bare.read_bytes(), out, app=app, created=created)
+            content = _labelled(script, materials, planned, bare.read_bytes(), out, app=app, options=options, created=created)
             label.write(content, out)
     return Film(
         path=out,
@@ -85,10 +90,12 @@ def render(script: Script, out: Path, desk: Desk, *, app: str = "film", created:
     )
 
 
-def _labelled(script: Script, materials: Materials, planned: Plan, data: bytes, out: Path, *, app: str, created: str) -> Content:
+def _labelled(
+    script: Script, materials: Materials, planned: Plan, data: bytes, out: Path, *, app: str, options: Mapping[str, Any], created: str
+) -> Content:
     """The film with a label that holds the timeline and the hashes of everything that went into it."""
     media = Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data, name=out.name)
-    request = Request.of(script.text, files=dict(sorted(materials.used.items())))
+    request = Request.of(script.text, files=dict(sorted(materials.used.items())), **options)
     language = mark_language(script, planned)
     words = mark.describe(language, script.timeline.mark.corner) if language else ""
     return generate.assembled((media,), materials.made, app=app, request=request, created=created, mark=words)
@@ -259,14 +266,10 @@ def _write(script: Script, materials: Materials, planned: Plan, stage: Stage, so
 
 def _subtitles(script: Script, planned: Plan, out: Path) -> tuple[Path, ...]:
     """The words as .srt and .vtt files beside the film."""
-    if not planned.cues or not script.timeline.subtitles.files:
-        return ()
-    from miaobi.data import subtitles
-
-    paths = [out.with_suffix(f".{kind}") for kind in script.timeline.subtitles.files]
+    paths = tuple(out.with_suffix(f".{kind}") for kind in script.timeline.subtitles.files) if planned.cues else ()
     for path in paths:
-        subtitles.write(path, [subtitles.Cue(start=cue.start, end=cue.end, text=cue.text) for cue in planned.cues])
-    return tuple(paths)
+        cues.write(path, planned.cues)
+    return paths
 
 
 def to_dict(film: Film) -> dict[str, Any]:
@@ -278,5 +281,5 @@ def to_dict(film: Film) -> dict[str, Any]:
         "size": list(film.size),
         "subtitles": [str(path) for path in film.subtitles],
         "scenes": [round(start, 3) for start in film.starts],
-        "cues": [cue.model_dump() for cue in film.cues],
+        "cues": [dataclasses.asdict(cue) for cue in film.cues],
     }

@@ -1,14 +1,15 @@
-"""Words as pixels: lines broken as Chinese and English printers break them, letters with an outline, rows or columns.
+"""Words as pixels: letters with an outline, in rows or in columns, as large as fits.
 
-A line of Chinese may end after any character, unless what follows must not begin a line (。，」) or what stands there must not end
-one (「《); English breaks at spaces. Columns run from right to left, with the upright forms of brackets and stops where the font has them.
+Lines are broken by `miaobi.data.subtitles`. Columns run from right to left, with the upright forms of brackets and stops where the font
+has them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from miaobi.apps.common.fonts import Fonts
 from miaobi.data.pictures import Pixels, colour
+from miaobi.data.subtitles import break_lines
 
-NOT_FIRST = frozenset("，。、；：？！）】》〉」』〕〗’”…—·～,.;:?!)]}%℃")
-NOT_LAST = frozenset("（【《〈「『〔〖‘“([{￥$")
 UPRIGHT = str.maketrans("，、。：；！？（）【】《》〈〉「」『』", "︐︑︒︓︔︕︖︵︶︻︼︽︾︿﹀﹁﹂﹃﹄")
 LEADING = 1.45  # from line to line, in heights of letters
 SMALLEST = 8  # pixels; letters that would have to be smaller are cut off
@@ -56,71 +56,6 @@ class Overlay:
         share = round(256 * max(0.0, opacity))
         kept = 255 - (255 - self.left_over) * share // 256
         place[:] = np.minimum(255, self.ink * share // 256 + (place * kept + 127) // 255)
-
-
-def break_lines(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
-    """Lines that are at most `width` wide where that is possible; a line break in the text stays one.
-
-    >>> break_lines("春眠不觉晓，处处闻啼鸟。", 6, len)
-    ['春眠不觉晓，', '处处闻啼鸟。']
-    """
-    return [line for paragraph in text.splitlines() or [""] for line in _broken(paragraph, width, measure)]
-
-
-def balanced(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
-    """As few lines as `break_lines` needs, but of more equal length."""
-    lines = break_lines(text, width, measure)
-    low, high = max(width / 2, 1.0), float(width)
-    for _ in range(8):
-        middle = (low + high) / 2
-        fits = len(break_lines(text, middle, measure)) == len(lines)
-        low, high = (low, middle) if fits else (middle, high)
-    return break_lines(text, high, measure)
-
-
-def _broken(text: str, width: float, measure: Callable[[str], float]) -> Iterator[str]:
-    line = ""
-    for piece in _pieces(text):
-        if line and measure((line + piece).rstrip()) > width:
-            yield line.rstrip()
-            line = ""
-        line += piece
-        while measure(line.rstrip()) > width and len(line) > 1 and " " not in line.rstrip() and len(_pieces_of(line)) == 1:
-            cut = max(1, next((n for n in range(len(line), 0, -1) if measure(line[:n]) <= width), 1))
-            if cut >= len(line):
-                break
-            yield line[:cut]  # one word that is wider than the frame
-            line = line[cut:]
-    if line.strip() or not text.strip():
-        yield line.rstrip()
-
-
-def _pieces_of(text: str) -> list[str]:
-    return list(_pieces(text))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """What is never broken: an English word with its space, a Chinese character with the marks that cling to it."""
-    piece = ""
-    for letter in text:
-        if piece and _may_break(piece, letter):
-            yield piece
-            piece = ""
-        piece += letter
-    if piece:
-        yield piece
-
-
-def _may_break(before: str, letter: str) -> bool:
-    if letter in NOT_FIRST or letter.isspace() or before.strip()[-1:] in NOT_LAST:
-        return False
-    return before[-1].isspace() or is_wide(letter) or is_wide(before[-1])
-
-
-def is_wide(letter: str) -> bool:
-    """Whether it stands in a square of its own: Chinese characters and their punctuation."""
-    code = ord(letter)
-    return 0x2E80 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0xFE10 <= code <= 0xFE6F or 0xFF00 <= code <= 0xFFEF or code >= 0x20000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +145,17 @@ def paragraph(lines: Sequence[str], pen: Pen, *, align: Align = "middle", leadin
     return image
 
 
+def broken(text: str, pen: Pen, width: int) -> list[str]:
+    """Lines that are at most `width` pixels wide where that is possible; a line break in the text stays one."""
+    lines: list[str] = []
+    for part in text.splitlines() or [""]:
+        columns = max(2, int(width / (pen.size / 2)))
+        while columns > 2 and any(pen.measure(line) > width for line in break_lines(part, columns=columns)):
+            columns -= 1  # capitals are wider than half a square
+        lines += break_lines(part, columns=columns) or [""]
+    return lines
+
+
 def fitted(text: str, pen: Pen, width: int, height: int) -> tuple[list[str], Pen]:
     """Lines, and the pen made smaller until they fit into a box.
 
@@ -217,11 +163,11 @@ def fitted(text: str, pen: Pen, width: int, height: int) -> tuple[list[str], Pen
     """
     size = pen.size
     while True:
-        smaller = Pen(fonts=pen.fonts, size=size, ink=pen.ink, edge=pen.edge)
-        lines = balanced(text, width - 2 * smaller.edge - 2, smaller.measure)
-        room = 1 + max(0, int((height - smaller.height) / (size * LEADING)))
-        if len(lines) <= room and all(smaller.measure(line) <= width for line in lines):
-            return lines, smaller
+        pen = dataclasses.replace(pen, size=size)
+        lines = broken(text, pen, width - 2 * pen.edge - 2)
+        room = 1 + max(0, int((height - pen.height) / (size * LEADING)))
+        if len(lines) <= room and all(pen.measure(line) <= width for line in lines):
+            return lines, pen
         if size <= SMALLEST:
-            return [*lines[: room - 1], lines[room - 1][:-1] + "…"] if len(lines) > room else lines, smaller
+            return [*lines[: room - 1], lines[room - 1][:-1] + "…"] if len(lines) > room else lines, pen
         size = max(SMALLEST, int(size * 0.92))

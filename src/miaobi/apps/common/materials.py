@@ -34,10 +34,10 @@ class ClipFile:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """What somebody says; `times` are the words and when each is heard (seconds), where a model tells that."""
+    """What somebody says; `notes` are those of its label, with the times of sentences and words where a model tells them."""
 
     sound: Sound
-    times: tuple[tuple[str, float, float], ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class Gathering:
             return Speech(self._sound(place, self._source(place, voice)))
         options = {**({"voice": voice.voice} if voice.voice else {}), "speed": voice.speed, **voice.options}
         content = self._content(place, voice, voice.text, options)
-        return Speech(self._sound(place, self._medium(place, content)), _times(content.label.notes))
+        return Speech(self._sound(place, self._medium(place, content)), content.label.notes)
 
     @contextlib.contextmanager
     def _told(self, place: Place) -> Iterator[None]:
@@ -162,8 +162,3 @@ def things(script: Script) -> Iterator[tuple[Place, Thing]]:
     yield from ((("effects", index), effect) for index, effect in enumerate(timeline.effects) if effect.file)
     if timeline.music is not None:
         yield ("music",), timeline.music
-
-
-def _times(notes: Mapping[str, Any]) -> tuple[tuple[str, float, float], ...]:
-    """Word times as the narrator's label tells them."""
-    return tuple((str(word), float(start), float(end)) for word, start, end in notes.get("words", ()))

@@ -7,7 +7,7 @@ a hundred values a second: down before the first word, up again after the last, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def mix(plan: Plan, noises: Sequence[tuple[Noise, Sound]], *, music: tuple[Music
         part = _noise(noise, sound)
         if noise.effect is None and plan.voices:
             part = part * _at(ducking(speech, CLIP_DUCK), noise.start, len(part))[:, None]
-        _add(whole, part, noise.start)
+        add(whole, part, noise.start)
     if music is not None:
         whole += _music(*music, length, ducking(speech, music[0].duck))
     return loudness.normalise(Sound(whole, RATE), lufs)
@@ -48,7 +48,7 @@ def voices_track(voices: Sequence[Voice], length: int) -> Samples:
     """All narrations at their times (length, 2)."""
     track = np.zeros((length, 2), np.float32)
     for voice in voices:
-        _add(track, _levelled(voice.speech.sound, VOICE + voice.narration.volume), voice.start)
+        add(track, levelled(voice.speech.sound, VOICE + voice.narration.volume), voice.start)
     return track
 
 
@@ -80,7 +80,7 @@ def _by_step(values: NDArray[np.float32], step: int) -> NDArray[np.float64]:
 
 def _music(music: Music, sound: Sound, length: int, gain: NDArray[np.float32]) -> Samples:
     """Music for the whole film, fading at both ends, under the gain."""
-    samples = _levelled(sound, MUSIC + music.volume)
+    samples = levelled(sound, MUSIC + music.volume)
     track = _repeated(samples, length) if music.repeat else np.pad(samples[:length], ((0, max(0, length - len(samples))), (0, 0)))
     return _faded(track, music.fade_in, music.fade_out) * gain[:, None]
 
@@ -96,18 +96,18 @@ def _repeated(samples: Samples, length: int) -> Samples:
         piece = samples.copy()
         piece[:over] *= rise if number else 1
         piece[len(piece) - over :] *= rise[::-1]
-        _add(track, piece, start / RATE)
+        add(track, piece, start / RATE)
     return track
 
 
 def _noise(noise: Noise, sound: Sound) -> Samples:
     """An effect, or a clip's sound, as long and as loud as it should be."""
     level = (EFFECT if noise.effect else CLIP) + noise.volume
-    samples = _levelled(sound, level)[: round(noise.seconds * RATE)]
+    samples = levelled(sound, level)[: round(noise.seconds * RATE)]
     return _faded(samples, noise.fade, noise.fade)
 
 
-def _levelled(sound: Sound, lufs: float) -> Samples:
+def levelled(sound: Sound, lufs: float) -> Samples:
     """In stereo, at the mixing rate and at a loudness; a part is not limited, the whole is."""
     sound = sound.resampled(RATE)
     short = lufs - loudness.integrated(sound)
@@ -129,7 +129,7 @@ def _faded(samples: Samples, first: float, last: float) -> Samples:
     return faded
 
 
-def _add(track: Samples, samples: Samples, start: float) -> None:
+def add(track: Samples, samples: Samples, start: float) -> None:
     """Add samples to a track from `start` seconds on, as far as it goes."""
     begin = round(start * RATE)
     room = track[begin : begin + len(samples)]
@@ -140,9 +140,3 @@ def _at(gain: NDArray[np.float32], start: float, count: int) -> NDArray[np.float
     """`count` values from `start` seconds on; the last goes on."""
     begin = round(start * RATE)
     return np.pad(gain[begin : begin + count], (0, max(0, count - len(gain[begin : begin + count]))), mode="edge")
-
-
-def parts(samples: Samples, *, size: int = RATE * 10) -> Iterator[Samples]:
-    """A long sound in pieces."""
-    for start in range(0, len(samples), size):
-        yield samples[start : start + size]

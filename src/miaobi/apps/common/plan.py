@@ -9,18 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from miaobi.apps.common.cues import timed
+from miaobi.apps.common.cues import columns_for, of_narration, read
 from miaobi.apps.common.materials import ClipFile, Materials, Speech
 from miaobi.apps.common.script import Place, Script
-from miaobi.apps.common.timeline import Cue, Effect, Narration, Scene
-from miaobi.core.errors import DataError, UsageError
+from miaobi.apps.common.timeline import Effect, Narration, Scene
+from miaobi.core.errors import UsageError
+from miaobi.data.subtitles import LINGER, Cue
 from miaobi.data.videos import LOOPS
 
 USUAL = 4.0  # seconds of a scene that nothing sets
 AFTER = 0.6  # seconds that a scene stays when its narration has ended
 LONGEST = 3 * 3600  # seconds of a film
+WIDE = 0.86  # the share of the frame's width that subtitles take
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,40 +214,49 @@ def _noise(script: Script, place: Place, effect: Effect, start: float, seconds: 
 
 def _cues(script: Script, made: Plan) -> tuple[Cue, ...]:
     """The words of all voices and those given by hand, in order; no two at a time."""
-    found = [
-        (cue, voice.place)
-        for voice in made.voices
-        for cue in timed(
-            voice.narration.words,
-            start=voice.start,
-            seconds=voice.speech.sound.seconds,
-            times=voice.speech.times if voice.narration.subtitle is None else (),
-        )
-    ]
+    found = [(cue, voice.place) for voice in made.voices for cue in _of_voice(script, voice)]
+    found += _given(script)
+    found.sort(key=lambda pair: pair[0].start)
+    shown = list[Cue]()
+    for number, (cue, place) in enumerate(found):
+        end = min(cue.end, made.seconds)
+        if cue.start >= made.seconds:
+            raise script.at(place, UsageError("these words begin at {start:.2f} s, after the film's end", start=cue.start))
+        if number + 1 < len(found) and found[number + 1][0].start < end:
+            after, other = found[number + 1]
+            if end - after.start > LINGER + 0.01:
+                raise script.at(other, UsageError("these words begin at {start:.2f} s, when others are still shown", start=after.start))
+            end = after.start
+        if end > cue.start:
+            shown.append(Cue(round(cue.start, 3), round(end, 3), cue.text))
+    return tuple(shown)
+
+
+def _of_voice(script: Script, voice: Voice) -> list[Cue]:
+    """What is shown while somebody speaks."""
+    words, style = voice.narration.words, script.timeline.subtitles
+    columns = columns_for(round(script.timeline.size[0] * WIDE), style.size * min(script.timeline.size), words)
+    notes = voice.speech.notes if voice.narration.subtitle is None else {}
+    return of_narration(words, notes, start=voice.start, seconds=voice.speech.sound.seconds, columns=columns)
+
+
+def _given(script: Script) -> list[tuple[Cue, Place]]:
+    """The cues that the timeline holds itself, or those of a file.
+
+    Raises:
+        UsageError: two of them overlap, or one ends before it begins.
+    """
     place: Place = ("subtitles", "cues")
     given = script.timeline.subtitles.cues
     if isinstance(given, str):
-        found += [(cue, place) for cue in cues_of_file(script.path(given, place), script, place)] if given else []
-    else:
-        found += [(cue, (*place, index)) for index, cue in enumerate(given)]
-    found.sort(key=lambda pair: pair[0].start)
+        return [(cue, place) for cue in read(script.path(given, place))]
     end = 0.0
-    for cue, where in found:
-        if cue.end <= cue.start:
-            raise script.at(where, UsageError("these words end at {end:.2f} s, before they begin", end=cue.end))
-        if cue.start < end - 0.01:
-            raise script.at(where, UsageError("these words begin at {start:.2f} s, when others are still shown", start=cue.start))
-        if cue.start >= made.seconds:
-            raise script.at(where, UsageError("these words begin at {start:.2f} s, after the film's end", start=cue.start))
-        end = cue.end
-    return tuple(cue if cue.end <= made.seconds else cue.model_copy(update={"end": made.seconds}) for cue, _ in found)
-
-
-def cues_of_file(path: Path, script: Script, place: Place) -> list[Cue]:
-    """The cues of a .srt or .vtt file."""
-    from miaobi.data import subtitles
-
-    try:
-        return [Cue(start=cue.start, end=cue.end, text=cue.text) for cue in subtitles.read(path)]
-    except DataError as error:
-        raise script.at(place, error) from None
+    for index, each in enumerate(given):
+        if each.end <= each.start:
+            raise script.at((*place, index), UsageError("these words end at {end:.2f} s, before they begin", end=each.end))
+        if each.start < end - 0.01:
+            raise script.at(
+                (*place, index), UsageError("these words begin at {start:.2f} s, when others are still shown", start=each.start)
+            )
+        end = each.end
+    return [(Cue(each.start, each.end, each.text), (*place, index)) for index, each in enumerate(given)]

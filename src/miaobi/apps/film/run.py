@@ -19,7 +19,9 @@ def run(inputs: Inputs, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     """The film at `out`; raises as `render` does."""
     check_target(out)
     script = Script.load(Path(inputs.timeline))
-    return to_dict(render(draft(script) if inputs.draft else script, out, desk))
+    if inputs.draft:
+        return to_dict(render(draft(script), out, desk, options={"draft": True}))
+    return to_dict(render(script, out, desk))
 
 
 def draft(script: Script) -> Script:

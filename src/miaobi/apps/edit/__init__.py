@@ -1,0 +1,1 @@
+"""Films and sounds that exist already, cut, shortened, dubbed, subtitled and described."""

@@ -1,0 +1,50 @@
+"""`edit describe`: the middle picture of every shot, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from miaobi.apps.common import cues
+from miaobi.apps.edit.pieces import existing
+from miaobi.apps.edit.schema import Describe
+from miaobi.apps.edit.shots import shots
+from miaobi.core.apps import Desk
+from miaobi.core.artifact import write_text
+from miaobi.core.errors import UsageError, unknown
+from miaobi.data import videos
+from miaobi.data.subtitles import Cue
+
+SUFFIXES = (".json", ".srt", ".vtt")
+
+
+def run(inputs: Describe, out: Path, desk: Desk, /) -> Mapping[str, Any]:
+    """Start, end and caption of every shot, at `out`: as JSON, or as subtitles.
+
+    Raises:
+        UsageError: no model is named, or one that takes no pictures.
+    """
+    path = existing(inputs.file)
+    if out.suffix.lower() not in SUFFIXES:
+        raise unknown("file ending", out.suffix, SUFFIXES)
+    if not inputs.model:
+        raise UsageError(
+            "name the model that describes pictures: --model NAME. It is one of the family caption; `miaobi models` lists them"
+        )
+    model, rows, source = desk.load(inputs.model), list[dict[str, Any]](), ""
+    found = shots(path, inputs, desk)
+    for number, shot in enumerate(found):
+        middle = (shot.start + shot.end) / 2
+        frame = next(frame for _, frame in videos.frames_of(path, start=middle, stop=shot.end + 1))
+        content = model.generate("", seed=inputs.seed, image=frame, language=inputs.language)[0]
+        rows.append({"start": round(shot.start, 3), "end": round(shot.end, 3), "caption": content.text.strip()})
+        source = content.label.source
+        desk.tick("describing", number + 1, len(found))
+    value = {"file": str(path), "model": model.card.name, "source": source, "shots": rows}
+    if out.suffix.lower() == ".json":
+        write_text(out, json.dumps({"ai_generated": True, **value}, ensure_ascii=False, indent=2) + "\n")
+    else:
+        cues.write(out, [Cue(row["start"], row["end"], row["caption"]) for row in rows])
+    return {"out": str(out), **value}

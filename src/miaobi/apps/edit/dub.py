@@ -1,0 +1,130 @@
+"""`edit dub`: a transcript, in whatever language, read aloud over a film at the times that it tells.
+
+Each cue is read once at the voice's own pace; where that takes longer than there is time until the next cue, it is read again faster, up to
+a limit, and what still is too long pushes the next one back. The film's own sound steps back under the new voice; its pictures are copied
+as they are, not encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaobi.apps.common import mixing
+from miaobi.apps.edit import transcript
+from miaobi.apps.edit.pieces import about, check_film, existing, length_of, sound_of, write_film
+from miaobi.apps.edit.remux import with_sound
+from miaobi.apps.edit.schema import Dub
+from miaobi.core.apps import Desk
+from miaobi.core.errors import DataError, UsageError
+from miaobi.core.types import Content, Media
+from miaobi.data import loudness, sounds
+from miaobi.data.sounds import Sound
+from miaobi.data.subtitles import Cue
+
+PAUSE = 0.12  # seconds between two cues that are read without a break
+SILENT = -99.0  # decibels: below, the film's own sound is gone altogether
+LOUDNESS = -16.0  # LUFS of the whole
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One cue as it is read: when it begins, how fast it was read."""
+
+    cue: Cue
+    start: float
+    speed: float
+    sound: Sound
+
+    @property
+    def end(self) -> float:
+        """When it is over."""
+        return self.start + self.sound.seconds
+
+
+def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
+    """The dubbed film at `out`.
+
+    Raises:
+        DataError: the transcript cannot be read or goes on after the film's end.
+        UsageError: the model makes no sound.
+    """
+    path = existing(inputs.file)
+    check_film(out)
+    info, cues = about(path), transcript.read(inputs.transcript)
+    seconds = length_of(path, info)
+    if cues[-1].start >= seconds:
+        raise DataError(
+            "{transcript} goes on after the film's end ({start:.1f} s of {seconds:.1f} s)",
+            transcript=inputs.transcript,
+            start=cues[-1].start,
+            seconds=seconds,
+        )
+    lines, made = _read(cues, seconds, inputs, desk)
+    sound = _mixed(lines, sound_of(path), seconds, inputs.original)
+    options = inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "dub"}
+    write_film(out, lambda bare: with_sound(path, sound, bare), source=path, options=options, made=made)
+    rows = [
+        {
+            "start": round(line.start, 3),
+            "end": round(line.end, 3),
+            "speed": round(line.speed, 3),
+            "late": round(line.start - line.cue.start, 3),
+        }
+        for line in lines
+    ]
+    late = max((row["late"] for row in rows), default=0.0)
+    if late > 0.5:
+        desk.news(
+            "the voice is up to {late:.1f} s late: the words are too many for their time. Shorten them, or raise --fastest", late=late
+        )
+    return {"out": str(out), "seconds": round(seconds, 3), "lines": rows}
+
+
+def _read(cues: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tuple[list[Line], list[Content]]:
+    """Every cue read aloud, in time."""
+    lines, made, free = list[Line](), list[Content](), 0.0
+    for number, cue in enumerate(cues):
+        start = max(cue.start, free)
+        room = (cues[number + 1].start if number + 1 < len(cues) else seconds) - start - PAUSE
+        content, sound, speed = _spoken(cue.text, room, inputs, desk)
+        lines.append(Line(cue, start, speed, sound))
+        made.append(content)
+        free = lines[-1].end + PAUSE
+        desk.tick("reading", number + 1, len(cues))
+    return lines, made
+
+
+def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Content, Sound, float]:
+    """One cue at the voice's own pace, or as much faster as it needs and may."""
+    content, sound = _said(text, 1.0, inputs, desk)
+    speed = min(inputs.fastest, sound.seconds / max(room, 0.2))
+    if speed <= 1.02:
+        return content, sound, 1.0
+    return *_said(text, round(speed, 2), inputs, desk), round(speed, 2)
+
+
+def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Content, Sound]:
+    options: dict[str, Any] = {"speed": speed} | ({"voice": inputs.voice} if inputs.voice else {})
+    content = desk.load(inputs.model).generate(text, seed=inputs.seed, **options)[0]
+    media = next((part for part in content.parts if isinstance(part, Media)), None)
+    if media is None:
+        raise UsageError("the model {model} made text, which cannot be used here", model=inputs.model)
+    return content, sounds.decode(media.data)
+
+
+def _mixed(lines: Sequence[Line], own: Sound | None, seconds: float, original: float) -> Sound:
+    """The new voice over the film's own sound, which steps back where somebody speaks."""
+    length = round(seconds * mixing.RATE)
+    speech = np.zeros((length, 2), np.float32)
+    for line in lines:
+        mixing.add(speech, mixing.levelled(line.sound, mixing.VOICE), line.start)
+    if own is not None and original > SILENT:
+        behind = np.zeros((length, 2), np.float32)
+        mixing.add(behind, mixing.levelled(own, mixing.CLIP), 0.0)
+        speech = speech + behind * mixing.ducking(speech, -original)[:, None]
+    return loudness.normalise(Sound(speech, mixing.RATE), LOUDNESS)

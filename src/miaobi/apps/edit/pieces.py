@@ -1,0 +1,198 @@
+"""Stretches of a film or a sound put after each other, and the files that come of it.
+
+What an editor makes of a film is not generated, so it gets a label only where there was one before, or where a model's voice was put in:
+the mark of an input is never lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miaobi.core.apps import Desk
+from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes
+from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
+from miaobi.core.types import Content, Media, Modality, Request
+from miaobi.data import sounds, videos
+from miaobi.data.pictures import Pixels
+from miaobi.data.sounds import Sound
+from miaobi.data.video_writer import CONTAINERS
+from miaobi.engine import generate
+from miaobi.trust import label
+
+EDGE = 0.006  # seconds over which a sound rises and falls where it was cut, so that nothing clicks
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From `start` to before `end`, in seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long."""
+        return self.end - self.start
+
+
+def existing(file: str) -> Path:
+    """The file that a person names.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError("there is no file at {path}", path=path)
+    return path
+
+
+def is_film(path: Path) -> bool:
+    """Whether the file holds moving pictures (an MP4 may hold sound alone).
+
+    Raises:
+        DataError: neither film nor sound.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not videos.mime_of(head):
+        if not sounds.mime_of(head):
+            raise DataError("{path} is neither a film nor a sound that can be read", path=path)
+        return False
+    try:
+        videos.probe(path)
+    except DataError:
+        if sounds.mime_of(head):
+            return False
+        raise
+    return True
+
+
+def about(path: Path) -> videos.About:
+    """The film's size, rate and length; the path is named when it is none."""
+    with told(path):
+        return videos.probe(path)
+
+
+def sound_of(path: Path) -> Sound | None:
+    """The sound of a film (None where it has none), or of a sound."""
+    with told(path):
+        if is_film(path) and not videos.probe(path).has_sound:
+            return None
+        return sounds.decode(path.read_bytes())
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """What cannot be read is told with its path."""
+    try:
+        yield
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError("{path}: {problem}", path=path, problem=error) from None
+
+
+def length_of(path: Path, info: videos.About) -> float:
+    """How long a film is; counted where its header does not say."""
+    if info.seconds:
+        return info.seconds
+    return sum(1 for _ in videos.frames_of(path)) / info.fps
+
+
+def in_frames(stretches: Sequence[Stretch], fps: float) -> list[Stretch]:
+    """The stretches at the edges of frames, so that pictures and sound are cut at the same moments; empty ones fall out."""
+    cut = [Stretch(round(each.start * fps) / fps, round(each.end * fps) / fps) for each in stretches]
+    return [each for each in cut if each.seconds > 0.5 / fps]
+
+
+def frames_in(path: Path, stretches: Sequence[Stretch], fps: float) -> Iterator[Pixels]:
+    """The frames of the stretches, which are in order; nothing before the first or after the last is decoded."""
+    number = 0
+    for time, frame in videos.frames_of(path, start=stretches[0].start, stop=stretches[-1].end, fps=fps):
+        middle = time + 0.5 / fps
+        while number < len(stretches) and middle >= stretches[number].end:
+            number += 1
+        if number == len(stretches):
+            return
+        if middle >= stretches[number].start:
+            yield frame
+
+
+def sound_in(sound: Sound, stretches: Sequence[Stretch]) -> Sound:
+    """The sound of the stretches, each rising and falling in a few milliseconds."""
+    parts = []
+    for each in stretches:
+        first, last = round(each.start * sound.rate), round(each.end * sound.rate)
+        part = np.pad(sound.samples[first:last], ((0, max(0, last - max(first, len(sound.samples)))), (0, 0)))
+        part = part[: last - first].copy()
+        count = min(round(EDGE * sound.rate), len(part) // 2)
+        ramp = np.linspace(0, 1, count, dtype=np.float32)[:, None]
+        if count:
+            part[:count] *= ramp
+            part[-count:] *= ramp[::-1]
+        parts.append(part)
+    return Sound(np.concatenate(parts), sound.rate)
+
+
+def check_film(out: Path) -> None:
+    """Refuse a file ending that no film has before anything takes its time."""
+    known = [suffix for suffix, mime in videos.MIMES.items() if mime in CONTAINERS]
+    if out.suffix.lower() not in known:
+        raise unknown("film format", out.suffix, known)
+
+
+def write_film(
+    out: Path, write: Callable[[Path], object], *, source: Path, options: Mapping[str, Any], made: Sequence[Content] = ()
+) -> None:
+    """What `write` leaves at the path that it is given becomes the film at `out`, labelled where it has to be."""
+    with explain_os_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
+            bare = Path(folder) / f"film{out.suffix.lower()}"
+            write(bare)
+            data = bare.read_bytes()
+    deliver(
+        out, Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data), source=source, options=options, made=made
+    )
+
+
+def deliver(out: Path, media: Media, *, source: Path, options: Mapping[str, Any], made: Sequence[Content] = ()) -> None:
+    """Write the medium; with a label when the source had one or a model took part."""
+    if not made and not labelled(source):
+        write_bytes(out, media.data)
+        return
+    request = Request.of("", file=f"{source.name}:{file_sha256(source)}", **options)
+    label.write(generate.assembled((media,), made, app="edit", request=request), out)
+
+
+def labelled(source: Path) -> bool:
+    """Whether a file says that it was generated."""
+    try:
+        marked = label.read_marked(source)
+    except MiaobiError:
+        return False
+    return bool(marked.implicit or marked.label)
+
+
+def ticking(frames: Iterator[Pixels], desk: Desk, total: int) -> Iterator[Pixels]:
+    """The frames, the desk told of each."""
+    for number, frame in enumerate(frames, 1):
+        yield frame
+        desk.tick("rendering", number, max(total, number))
+
+
+def film_of(path: Path, frames: Iterator[Pixels], *, info: videos.About, sound: Sound | None, quality: int | None = None) -> None:
+    """Frames and sound as a film of the source's size and rate."""
+    with videos.Writer(path, size=(info.width, info.height), fps=info.fps, quality=quality, odd="pad") as writer:
+        for frame in frames:
+            writer.add(frame)
+        if sound is not None:
+            writer.add_sound(sound)
