@@ -21,13 +21,13 @@ from miaobi.core.families import Family, families
 from miaobi.core.protocols import Exporter, Fitter, Learner, Model, Scorer
 from miaobi.core.schema import validate
 from miaobi.core.types import Content, Done, Media, Modality, Part, Piece, Record, Request, Verb
-from miaobi.data import videos
+from miaobi.data import abc, scores, videos
 from miaobi.data.pictures import decode, encode
 from miaobi.engine.generate import collect
 
 SMALL = {"max_tokens": 40, "n": 2, "steps": 3}
 # what a family needs to be asked when it has learned seven poems: 七绝 would want rhymes that their few characters lack
-OPTIONS: dict[str, dict[str, Any]] = {"verse": {"form": "古体"}}
+OPTIONS: dict[str, dict[str, Any]] = {"music": {"bars": 2, "max_tokens": 400}, "verse": {"form": "古体"}}
 POEMS = [
     ("静夜思", "李白", "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。"),
     ("登鹳雀楼", "王之涣", "白日依山尽，黄河入海流。\n欲穷千里目，更上一层楼。"),
@@ -83,6 +83,16 @@ FILMS = [
     for record in PICTURES
     if isinstance(record.parts[0], Media)
 ]
+TUNES = ("CE GE|DF AF|EG cG|FD C2|", "GE CE|AF DF|BG DG|c2 C2|", "C2 E2|D2 F2|E2 G2|C4|", "cG EC|dA FD|eB GE|c4|")
+
+
+def tunes() -> list[Record]:
+    """Four little tunes as MIDI."""
+    read = [abc.read_tune(f"X:1\nM:2/4\nL:1/8\nK:C\n{tune}") for tune in TUNES]
+    media = [Media(modality=Modality.MUSIC, mime=scores.MIME, data=scores.write_midi(score)) for score in read]
+    return [Record(id=str(number), parts=(tune,)) for number, tune in enumerate(media)]
+
+
 READS_PICTURES = {"caption", "scorer"}  # they write texts about pictures
 GIVEN: dict[str, tuple[Part, ...]] = {  # what a family is asked with, where it is not the prompt 春
     "gan": (),
@@ -112,6 +122,8 @@ def records(family: Family) -> list[Record]:
     """What the family learns from."""
     if Modality.VIDEO in family.outputs:
         return FILMS
+    if Modality.MUSIC in family.outputs:
+        return tunes()
     return PICTURES if Modality.IMAGE in family.outputs or family.name in READS_PICTURES else TEXTS
 
 
@@ -170,7 +182,10 @@ def whole(family: Family, request: Request) -> Request:
 
 
 def pixels(media: Media) -> Any:
-    """What is to be seen: a picture, or all frames of a film."""
+    """What is to be seen: a picture, or all frames of a film; of music the start, length, pitch and loudness of every note."""
+    if media.modality is Modality.MUSIC:
+        parts = scores.read_midi(media.data).parts
+        return np.array([dataclasses.astuple(note) for part in parts for note in part.notes])
     return videos.decode(media.data).frames if media.modality is Modality.VIDEO else decode(media.data)
 
 

@@ -399,11 +399,20 @@ def _baseline(name: str, model: Model, evidence: Evidence, report: OnProgress) -
     check_same_text(evidence.scores, scores, name)
     theirs = Evidence(records=evidence.records, scores=scores, seed=evidence.seed)
     figures, differences = {}, {}
-    for metric in map(find_metric, LIKELIHOOD):
+    for metric in _comparable(model, evidence.scores):
         figures.update(metric.figures(theirs))
         ours = metric.figures(evidence)[metric.name]
         differences[metric.name] = difference(ours, figures[metric.name], seed=evidence.seed)
     return Baseline(figures=figures, differences=differences, seconds=time.perf_counter() - start)
+
+
+def _comparable(model: Model, scores: Sequence[Score]) -> list[Metric]:
+    """The likelihoods of texts; of what has no characters those of the family, such as bits per event."""
+    if any(score.characters for score in scores):
+        return [find_metric(name) for name in LIKELIHOOD]
+    family = families().get(model.card.family)
+    names = [name for name in (family.metrics if family else ()) if name.startswith("bits_per_")]
+    return [find_metric(name, family) for name in names or ("bits_per_dimension",)]
 
 
 def check_same_text(ours: Sequence[Score], theirs: Sequence[Score], name: str) -> None:

@@ -150,7 +150,7 @@ def _varied(sheet: Sheet, rng: Generator) -> Sheet:
 
 
 def parse(tokens: Sequence[int], sheet: Sheet) -> Iterator[Bar]:
-    """The bars that tokens behind a header tell; `sheet` says the metre and how many parts there are. A bar that is cut off is left out."""
+    """The bars that tokens behind a header tell; `sheet` says the metre and how many parts there are. A bar that is not full is left out."""
     groups: list[list[str]] = []
     for token in tokens:
         word = words()[token]
@@ -161,8 +161,13 @@ def parse(tokens: Sequence[int], sheet: Sheet) -> Iterator[Bar]:
     last: list[int | None] = [None] * len(sheet.instruments)
     for group in groups:
         bar = _bar(group, len(sheet.instruments), last)
-        if all(part and part[-1].until == sheet.bar_ticks for part in bar.parts):
+        if all(_is_full(part, sheet.bar_ticks) for part in bar.parts):
             yield bar
+
+
+def _is_full(part: Sequence[Event], length: int) -> bool:
+    """Whether a part goes forward through its bar to the end."""
+    return bool(part) and part[-1].until == length and all(event.until > event.at for event in part)
 
 
 def _bar(group: Sequence[str], num_parts: int, last: list[int | None]) -> Bar:
@@ -174,13 +179,13 @@ def _bar(group: Sequence[str], num_parts: int, last: list[int | None]) -> Bar:
         if name == "from":
             offset = int(value)
         elif name == "part":
-            part = int(value) - 1
+            part = min(num_parts, int(value)) - 1
         elif name == "chord":
             root, _, quality = value.partition(":")
             chords.append((int(root), quality))
         elif name == "until":
             held = what == "hold"
-            pitch = last[part] if held else int(what.removeprefix("pitch ")) if what.startswith("pitch") else None
+            pitch = last[part] if held else int(what.removeprefix("pitch ")) if what.startswith("pitch ") else None
             at = parts[part][-1].until if parts[part] else offset
             parts[part].append(Event(at, int(value), pitch, held and pitch is not None))
             last[part] = pitch

@@ -67,6 +67,8 @@ class Options(Sampling):
     """Whether it begins before the first full bar."""
     accidentals: Literal["auto", "none", "free"] = "auto"
     """Tones outside of the mode: none in a melody, free in a choir."""
+    free: bool = False
+    """No rule at all: the model alone decides on bars and tones. It shows what the model has learned."""
     candidates: int = Field(3, ge=1, le=16)
     """So many pieces are written for each that is returned; the best by likelihood, variety and originality is kept."""
     title: str = Field("", max_length=120)

@@ -24,7 +24,7 @@ from miaobi.models.music.grammar import ScoreGrammar
 from miaobi.models.music.layout import score_of, sheet_of
 from miaobi.models.music.plan import Plan, described, planned
 from miaobi.models.music.schema import Options
-from miaobi.models.music.vocabulary import words
+from miaobi.models.music.vocabulary import MOST_BARS, words
 from miaobi.trust.originality import LineFilter
 
 SPANS = "spans.bloom"  # the filter of the training melodies beside the weights
@@ -40,6 +40,7 @@ class _Row:
     tokens: list[int]
     logprob: float = 0.0
     generated: int = 0
+    full: int = 0  # bars that are filled to their end
     done: bool = False
     reason: str = "stop"
     score: Score | None = field(default=None, repr=False)
@@ -62,7 +63,14 @@ def write_music(stepper: Stepper, codec: MusicCodec, request: Request, *, known:
         score = rows[best].score
         assert score is not None
         yield Piece(part=Media(modality=Modality.MUSIC, mime=MIME, data=write_midi(score), name="music.mid"), index=index)
-        notes = {**described(plan), "notes": score.num_notes, "copied_spans": copied[best], "candidates_refused": sum(map(bool, copied))}
+        told_bars = {"bars_told": _bars_in(rows[best].tokens), "bars_full": rows[best].full}
+        notes = {
+            **described(plan),
+            **told_bars,
+            "notes": score.num_notes,
+            "copied_spans": copied[best],
+            "candidates_refused": sum(map(bool, copied)),
+        }
         usage = Usage(prompt=len(header) + len(told), generated=rows[best].generated)
         yield Done(reason=rows[best].reason, index=index, usage=usage, notes=notes)
 
@@ -77,7 +85,7 @@ def _written(
         room = codec.context - max(map(len, prompts))
         left = [options.max_tokens - row.generated for row in waiting]
         sampling = options.model_copy(update={"n": 1, "max_tokens": max(1, min(room, *left)), "min_tokens": 0})
-        grammars = [ScoreGrammar(plan.rules, told=row.tokens) for row in waiting]
+        grammars = [None if options.free else ScoreGrammar(plan.rules, told=row.tokens) for row in waiting]
         seeds = [row.seed + rounds for row in waiting]
         made: list[list[int]] = [[] for _ in waiting]
         for event in decode(stepper, prompts, sampling, end_tokens=[END], seeds=seeds, constraints=grammars):
@@ -86,11 +94,11 @@ def _written(
                 if event.row == 0 and len(made[0]) % REPORT_EVERY == 0:
                     yield Progress(step=_bars_in(waiting[0].tokens) + _bars_in(made[0]), total=plan.rules.bars, index=index)
             elif isinstance(event, Finished):
-                _take(waiting[event.row], event, options)
+                _take(waiting[event.row], event, options, plan)
         rounds += 1
 
 
-def _take(row: _Row, event: Finished, options: Options) -> None:
+def _take(row: _Row, event: Finished, options: Options, plan: Plan) -> None:
     """What a stretch added; one that ran full keeps its whole bars only, unless that would be none."""
     row.logprob += event.logprob
     row.generated += len(event.tokens)
@@ -98,9 +106,11 @@ def _take(row: _Row, event: Finished, options: Options) -> None:
     row.tokens = [*row.tokens, *event.tokens]
     if row.generated >= options.max_tokens and not row.done:
         row.done, row.reason = True, "length"
+    elif not row.done and _bars_in(row.tokens) > 2 * MOST_BARS + plan.rules.bars:
+        row.done, row.reason = True, "length"  # without the grammar a piece may have no end
     elif not row.done:
         starts = [place for place, token in enumerate(row.tokens) if words()[token].startswith("bar ")]
-        row.tokens = row.tokens[: starts[-1]]
+        row.tokens = row.tokens[: starts[-1]] if starts else []
 
 
 def _recent(tokens: Sequence[int], most: int) -> list[int]:
@@ -118,6 +128,7 @@ def _bars_in(tokens: Sequence[int]) -> int:
 def _finished(row: _Row, plan: Plan) -> Score:
     """The tokens as a score that can be played."""
     sheet = replace(plan.sheet, bars=tuple(parse(row.tokens, plan.sheet)))
+    row.full = len(sheet.bars)
     programs = [INSTRUMENTS[name].program for name in plan.names]
     score = shaped(score_of(sheet, key=plan.key, tempo=plan.tempo, programs=programs, names=plan.names, title=plan.title))
     if plan.companion and score.chords:
