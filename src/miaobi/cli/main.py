@@ -21,6 +21,7 @@ VERBS = {
     "prepare": "turn files into a dataset: read, clean, drop doubles, split",
     "train": "train the model of a recipe",
     "generate": "write something with a model",
+    "create": "make a poem, pictures, music, a voice, a film and a page from one brief",
     "evaluate": "measure a model on held-out data",
     "compare": "set several models side by side",
     "transcribe": "write down what a sound says, with times",

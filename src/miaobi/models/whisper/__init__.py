@@ -1,0 +1,1 @@
+"""Whisper: sound to text with times."""
