@@ -268,7 +268,7 @@ class Library:
         _check(by, LONGEST_NAME, "a name", empty=True)
         with self.database.writing() as session:
             row = self._row(session, id)  # held: a row that nothing holds is forgotten with what it was given
-            row.ratings.append(RatingRow(value=value, by=by, at=_now()))
+            row.ratings.append(RatingRow(value=value, by=by, at=now()))
 
     def choose(self, chosen: str, rejected: str, *, by: str = "") -> None:
         """Say which of two answers to one question is better.
@@ -284,7 +284,7 @@ class Library:
             if (better.prompt, better.modality) != (worse.prompt, worse.modality):
                 raise UsageError("{chosen} and {rejected} answer different prompts, so one is not the better answer",
                                  chosen=better.id, rejected=worse.id)  # fmt: skip
-            session.add(ChoiceRow(chosen=better.number, rejected=worse.number, by=by, at=_now()))
+            session.add(ChoiceRow(chosen=better.number, rejected=worse.number, by=by, at=now()))
 
     def edit(self, id: str, after: str, *, by: str = "") -> None:
         """Keep what a person made of a text; the content itself stays as it was.
@@ -301,7 +301,7 @@ class Library:
                 raise UsageError("{id} has no text that could be edited", id=row.id)
             if after == (row.edits[-1].after if row.edits else before):
                 raise UsageError("the text of {id} is the same as before", id=row.id)
-            row.edits.append(EditRow(after=after, by=by, at=_now()))
+            row.edits.append(EditRow(after=after, by=by, at=now()))
 
     def comment(self, id: str, text: str, *, by: str = "") -> None:
         """Say something about a content."""
@@ -309,7 +309,7 @@ class Library:
         _check(by, LONGEST_NAME, "a name", empty=True)
         with self.database.writing() as session:
             row = self._row(session, id)
-            row.comments.append(CommentRow(text=text, by=by, at=_now()))
+            row.comments.append(CommentRow(text=text, by=by, at=now()))
 
     def tag(self, id: str, add: Sequence[str] = (), *, remove: Sequence[str] = ()) -> None:
         """Give and take words."""
@@ -354,7 +354,8 @@ class Library:
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as text that sorts: ISO 8601 in UTC, with microseconds."""
     return datetime.now(UTC).strftime(_TIME)
 
 
@@ -378,7 +379,7 @@ def _new_row(session: Session, id: str, content: Content, values: dict[str, Any]
         content_sha256=label.content_sha256,
         label=values,
         origin=origin,
-        kept=_now(),
+        kept=now(),
         parts=parts,
     )
     session.add(row)

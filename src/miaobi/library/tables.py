@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMING = {
@@ -146,3 +146,37 @@ class VectorRow(Base):
     content: Mapped[int] = mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=True)
     space: Mapped[str] = mapped_column(String(200), primary_key=True)
     values: Mapped[bytes] = mapped_column(LargeBinary)  # float16, unit length
+
+
+class JobRow(Base):
+    """Work that is done in its turn; see `queue`."""
+
+    __tablename__ = "jobs"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True)
+    id: Mapped[str] = mapped_column(String(12), unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(200))
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    priority: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer)
+    worker: Mapped[str] = mapped_column(String(200))
+    beat: Mapped[float] = mapped_column(Float(53))  # seconds since 1970 by the database's clock
+    wanted: Mapped[str] = mapped_column(String(16))  # of a running job: pause, cancel
+    progress: Mapped[dict[str, Any]] = mapped_column(JSON)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    error: Mapped[str] = mapped_column(Text)
+    created: Mapped[str] = mapped_column(String(32))
+    started: Mapped[str] = mapped_column(String(32))
+    ended: Mapped[str] = mapped_column(String(32))
+
+
+class JobItemRow(Base):
+    """One finished piece of a job: its key says that it is done once."""
+
+    __tablename__ = "job_items"
+
+    job: Mapped[int] = mapped_column(Number, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)

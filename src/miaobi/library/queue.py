@@ -1,0 +1,321 @@
+"""`Queue`: work that outlives the process that does it, in the library's database.
+
+A worker claims a job, and as long as its heart beats the job is its own; a job whose worker has been silent for `SILENT_SECONDS` is lost
+and goes to the next that asks. What a worker reports counts only while the job is its own, so one that was taken for dead and comes back
+changes nothing any more. The pieces of a job are rows with a key of their own: each is there once, whoever did it.
+
+    queued -> running -> done | failed | cancelled | paused
+    running, silent = lost -> running (another worker), or failed after `MOST_ATTEMPTS`
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.language import tr
+from miaobi.library.database import Database
+from miaobi.library.store import now
+from miaobi.library.tables import JobItemRow, JobRow
+
+SILENT_SECONDS = 30.0
+BEAT_SECONDS = 2.0
+MOST_ATTEMPTS = 3
+LOWEST, HIGHEST = -100, 100  # of priorities; the higher goes first
+
+
+class State(StrEnum):
+    """Where a job stands. `LOST` is never written: it is a running job whose worker is silent."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    LOST = "lost"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.QUEUED, State.RUNNING, State.LOST, State.PAUSED)
+_ASKED = {  # what a person may ask for: of which states, and what it leads to
+    "pause": ({State.QUEUED, State.RUNNING, State.LOST}, State.PAUSED),
+    "cancel": ({State.QUEUED, State.RUNNING, State.LOST, State.PAUSED}, State.CANCELLED),
+    "resume": ({State.PAUSED}, State.QUEUED),
+    "retry": ({State.FAILED, State.CANCELLED}, State.QUEUED),
+}
+
+
+class NotOurs(MiaobiError):
+    """The job went to another worker, or was removed; what this one did of it does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it stands."""
+
+    id: str
+    kind: str
+    name: str
+    spec: Mapping[str, Any]
+    state: State
+    priority: int
+    attempts: int
+    worker: str
+    progress: Mapping[str, Any]
+    result: Mapping[str, Any]
+    error: str
+    created: str
+    started: str
+    ended: str
+    items: int
+
+
+class Queue:
+    """The jobs of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # ------------------------------------------------------------------ for people
+
+    def add(self, kind: str, spec: Mapping[str, Any], *, name: str = "", priority: int = 0) -> str:
+        """Put a job at the end of its priority's line; returns its id.
+
+        Raises:
+            UsageError: a priority out of range.
+        """
+        if not LOWEST <= priority <= HIGHEST:
+            raise UsageError("a priority is a whole number from {low} to {high}, not {value}", low=LOWEST, high=HIGHEST, value=priority)
+        row = JobRow(
+            id=secrets.token_hex(6),
+            kind=kind,
+            name=name,
+            spec=dict(spec),
+            state=State.QUEUED,
+            priority=priority,
+            attempts=0,
+            worker="",
+            beat=0.0,
+            wanted="",
+            progress={},
+            result={},
+            error="",
+            created=now(),
+            started="",
+            ended="",
+        )
+        with self.database.writing() as session:
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def get(self, id: str) -> Job:
+        """The job of that id, or of the only one that begins so.
+
+        Raises:
+            UsageError: there is none, or several.
+        """
+        with self.database.reading() as session:
+            return self._job(session, self._row(session, id))
+
+    def list(self, states: Sequence[State] = (), *, limit: int = 100) -> list[Job]:
+        """Jobs, the newest first; of the given states when there are any."""
+        with self.database.reading() as session:
+            rows = session.scalars(sa.select(JobRow).order_by(JobRow.number.desc()).limit(limit if not states else None))
+            found = [self._job(session, row) for row in rows]
+        return [job for job in found if not states or job.state in states][:limit]
+
+    def ask(self, id: str, what: str) -> Job:
+        """Pause, resume, cancel or retry a job. A running one stops at its next beat; see `beat`.
+
+        Raises:
+            UsageError: the job is not in a state for that.
+        """
+        possible, leads_to = _ASKED[what]
+        with self.database.writing() as session:
+            row = self._row(session, id)
+            state = self._state(session, row)
+            if state not in possible:
+                raise UsageError("the job {id} is {state}; what can be asked of it now: {possible}",
+                                 id=row.id, state=tr(state), possible=", ".join(_possible(state)) or "–")  # fmt: skip
+            if state is State.RUNNING:
+                row.wanted = what
+            else:
+                row.state, row.wanted, row.worker = leads_to, "", ""
+                row.ended = now() if leads_to is State.CANCELLED else ""
+                row.error = "" if leads_to is State.QUEUED else row.error
+                row.attempts = 0
+            return self._job(session, row)
+
+    def prioritise(self, id: str, priority: int) -> Job:
+        """Move a job in the line; one that runs already keeps running.
+
+        Raises:
+            UsageError: a priority out of range.
+        """
+        if not LOWEST <= priority <= HIGHEST:
+            raise UsageError("a priority is a whole number from {low} to {high}, not {value}", low=LOWEST, high=HIGHEST, value=priority)
+        with self.database.writing() as session:
+            row = self._row(session, id)
+            row.priority = priority
+            return self._job(session, row)
+
+    def remove(self, id: str) -> None:
+        """Forget a job that is over.
+
+        Raises:
+            UsageError: it is not.
+        """
+        with self.database.writing() as session:
+            row = self._row(session, id)
+            if (state := self._state(session, row)) in OPEN:
+                raise UsageError("the job {id} is {state}; cancel it first", id=row.id, state=tr(state))
+            session.delete(row)
+
+    # ------------------------------------------------------------------ for workers
+
+    def claim(self, worker: str, *, kinds: Sequence[str] = (), only: str = "") -> Job | None:
+        """The next job, now the worker's own: the highest priority first, then the oldest; lost ones stand in the same line.
+
+        Args:
+            kinds: which kinds the worker can do; all when empty.
+            only: the id of the one job that is wanted.
+        """
+        with self.database.writing() as session:
+            lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self._clock(session) - SILENT_SECONDS)
+            wanted = sa.select(JobRow).where(sa.or_(JobRow.state == State.QUEUED, lost))
+            if kinds:
+                wanted = wanted.where(JobRow.kind.in_(kinds))
+            if only:
+                wanted = wanted.where(JobRow.id == only)
+            line = wanted.order_by(JobRow.priority.desc(), JobRow.number).with_for_update(skip_locked=True)  # SQLite has but one writer
+            for row in session.scalars(line):
+                if self._ended_in_silence(row):
+                    continue
+                row.state, row.worker, row.beat, row.wanted = State.RUNNING, worker, self._clock(session), ""
+                row.attempts += 1
+                row.started = row.started or now()
+                row.ended = row.error = ""
+                session.flush()
+                return self._job(session, row)
+        return None
+
+    def _ended_in_silence(self, row: JobRow) -> bool:
+        """A lost job that was to stop, or that was lost too often, is over."""
+        if row.state != State.RUNNING:
+            return False
+        if row.wanted:
+            row.state = _ASKED[row.wanted][1]
+        elif row.attempts >= MOST_ATTEMPTS:
+            row.state = State.FAILED
+            row.error = tr("its worker died {count} times", count=row.attempts)
+        else:
+            return False
+        row.worker, row.wanted, row.ended = "", "", now()
+        return True
+
+    def beat(self, id: str, worker: str, *, progress: Mapping[str, Any] | None = None) -> str:
+        """Say that the worker lives and how far it is; returns what a person wants: `pause`, `cancel`, or nothing.
+
+        Raises:
+            NotOurs: the job is another's.
+        """
+        with self.database.writing() as session:
+            row = self._own(session, id, worker)
+            row.beat = self._clock(session)
+            if progress is not None:
+                row.progress = dict(progress)
+            return row.wanted
+
+    def record(self, id: str, worker: str, position: int, result: Mapping[str, Any]) -> None:
+        """One piece is done. It stays done, whatever happens to the worker.
+
+        Raises:
+            NotOurs: the job is another's; the piece was not written.
+        """
+        with self.database.writing() as session:
+            row = self._own(session, id, worker)
+            row.beat = self._clock(session)
+            session.add(JobItemRow(job=row.number, position=position, result=dict(result)))
+
+    def items(self, id: str) -> dict[int, dict[str, Any]]:
+        """The pieces that are done, by position."""
+        with self.database.reading() as session:
+            row = self._row(session, id)
+            rows = session.execute(
+                sa.select(JobItemRow.position, JobItemRow.result).where(JobItemRow.job == row.number).order_by(JobItemRow.position)
+            )
+            return dict(rows.tuples())
+
+    def finish(self, id: str, worker: str, state: State, *, result: Mapping[str, Any] | None = None, error: str = "") -> None:
+        """The job is over, or paused.
+
+        Raises:
+            NotOurs: the job is another's.
+        """
+        assert state in (State.DONE, State.FAILED, State.CANCELLED, State.PAUSED)
+        with self.database.writing() as session:
+            row = self._own(session, id, worker)
+            row.state, row.wanted, row.worker, row.error = state, "", "", error
+            row.result = dict(result or {})
+            row.ended = "" if state is State.PAUSED else now()
+
+    # ------------------------------------------------------------------ the inside
+
+    def _own(self, session: Session, id: str, worker: str) -> JobRow:
+        row = session.scalar(sa.select(JobRow).where(JobRow.id == id).with_for_update())
+        if row is None or row.state != State.RUNNING or row.worker != worker:
+            raise NotOurs("the job {id} is no longer this worker's", id=id)
+        return row
+
+    def _row(self, session: Session, id: str) -> JobRow:
+        found: list[JobRow] = []
+        if id.isalnum():
+            found = list(session.scalars(sa.select(JobRow).where(JobRow.id.startswith(id.lower())).limit(9)))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError("several jobs begin with '{id}': {ids}", id=id, ids=", ".join(row.id for row in found))
+        raise UsageError("there is no job '{id}'. `miaobi jobs` lists them", id=id)
+
+    def _job(self, session: Session, row: JobRow) -> Job:
+        count = session.scalar(sa.select(sa.func.count()).where(JobItemRow.job == row.number)) or 0
+        fields = (
+            "id",
+            "kind",
+            "name",
+            "spec",
+            "priority",
+            "attempts",
+            "worker",
+            "progress",
+            "result",
+            "error",
+            "created",
+            "started",
+            "ended",
+        )
+        return Job(state=self._state(session, row), items=count, **{name: getattr(row, name) for name in fields})
+
+    def _state(self, session: Session, row: JobRow) -> State:
+        state = State(row.state)
+        silent = state is State.RUNNING and row.beat < self._clock(session) - SILENT_SECONDS
+        return State.LOST if silent else state
+
+    def _clock(self, session: Session) -> float:
+        """Seconds since 1970, of the database's machine where workers are on several."""
+        if self.database.dialect == "postgresql":
+            return float(session.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
+        return time.time()
+
+
+def _possible(state: State) -> list[str]:
+    return [what for what, (states, _) in _ASKED.items() if state in states]
