@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.recipe import Recipe
     from miaobi.data.dataset import Dataset
-    from miaobi.engine.inputs import Picture
+    from miaobi.engine.inputs import Given, Picture
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
     from miaobi.trust.marking import Marking
@@ -69,9 +69,10 @@ class Loaded:
 
         Args:
             image: a picture to start from, for families that take one: a path, bytes, `Media`, a Pillow image or a uint8 array.
-            mask: which of its pixels are painted anew: those that are white. Further pictures that the family takes go by their names.
-            mark: visible words in a corner of a picture: `zh`, `en`, `auto` (the language of messages) or `none`.
-            watermark: `image` puts an invisible mark into a picture, `none` does not; by default as the model's recipe says.
+            mask: its white pixels are painted anew. What else the family takes (`sound`, `music`) goes by its name.
+            mark: words in a corner of a picture or in the opening of a film: `zh`, `en`, `auto` (the language of messages) or `none`; a
+                sound gets the rhythm ·– ·· before it, whichever is chosen.
+            watermark: `image` or `sound` puts a mark in that nobody notices, `none` does not; by default as the model's recipe says.
 
         Raises:
             UsageError: an unknown or impossible option, or a picture that the family does not take.
@@ -106,9 +107,9 @@ class Loaded:
     def _marking(self, mark: str, watermark: str | None) -> Marking:
         from miaobi.trust.marking import Marking
 
-        if Modality.IMAGE not in self.card.outputs:
+        if not self.card.outputs & {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO}:
             if (mark or "none") != "none" or (watermark or "none") != "none":
-                raise UsageError("{model} makes no pictures to mark", model=self.card.name)
+                raise UsageError("{model} makes nothing that can be marked: no pictures, sounds or films", model=self.card.name)
             return Marking()
         recipe = self.artifact.folder / "recipe.yaml"
         if watermark is None and recipe.is_file():
@@ -117,7 +118,7 @@ class Loaded:
 
 
 def _request(kind: Family, prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) -> Request:
-    """What is asked; pictures among the options become parts of the user's turn."""
+    """What is asked; pictures, sounds and the like among the options become parts of the user's turn."""
     if seed is None:
         import secrets
 
@@ -203,6 +204,19 @@ def _load(maker: type[Model], artifact: Artifact, device: str, threads: int | No
 def generate(model: str | Path, prompt: str = "", **arguments: Any) -> list[Content]:
     """`load(model).generate(prompt, …)` in one call."""
     return load(model).generate(prompt, **arguments)
+
+
+def write(content: Content, path: str | Path) -> None:
+    """Write a content with its labels into a file whose suffix says what it becomes: a tune as .mid, .musicxml, .wav, .mp3, .flac or .ogg.
+
+    Raises:
+        UsageError: a suffix that no part of the content can become.
+        MiaobiError: the disk is full, no permission, or the file read back is not what was written.
+        MissingExtra: the format needs a package that is not installed.
+    """
+    from miaobi.engine.convert import write as write_file
+
+    write_file(content, Path(path))
 
 
 # ---------------------------------------------------------------- a recipe's life
@@ -446,13 +460,13 @@ def replay(
     model: str | Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
-    **given: Picture | Sequence[Picture] | None,
+    **given: Given | Sequence[Given] | None,
 ) -> Replay:
     """Make the content of a labelled file again: the same request to the model with the same hash; tells whether it is identical.
 
     Args:
         model: the model's name or folder; by default it is looked for by the hash in the label.
-        given: the very pictures that were given, by name (`image`, `mask`); their hashes are in the label, they themselves are not.
+        given: the very files that were given, by name (`image`, `mask`, `sound`); their hashes are in the label, they themselves are not.
 
     Raises:
         UsageError: the label does not hold the whole request.
@@ -461,9 +475,18 @@ def replay(
     from miaobi.engine.inputs import media
     from miaobi.engine.replay import replay as make_again
     from miaobi.trust import label as labels
+    from miaobi.trust.replay import APP
 
     path = Path(path)
     label = labels.read(path)
+    if label.family == APP:
+        raise UsageError(
+            "this was put together by the app '{app}' from {count} contents; make it again with: miaobi {app} '{prompt}' --seed {seed}",
+            app=label.model,
+            count=len(label.parents),
+            prompt=label.prompt,
+            seed=label.seed,
+        )
     folder = find(model) if model else find_by_hash(label.source, label.model)
     runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
     return make_again(

@@ -176,11 +176,12 @@ def test_the_mark_is_as_high_as_the_standard_asks(daub: Path, capsys: pytest.Cap
 def test_the_bar_counts_the_steps_of_everything_that_was_asked(daub: Path) -> None:
     import miaobi
     from miaobi.cli.draw import Order, _draw_prompt
-    from miaobi.cli.targets import Pictures
+    from miaobi.cli.targets import Files
+    from miaobi.trust.containers import SUFFIXES
 
     order = Order(prompts=["one", "two"], n=3, batched=False, seed=1, options={"steps": 4})
     ticks: list[tuple[str, int, int | None]] = []
-    targets = Pictures("out/", count=order.count, name="x")
+    targets = Files("out/", count=order.count, name="x", suffixes=SUFFIXES, contact=True)
     for number in range(2):
         _draw_prompt(
             miaobi.load("daub"), order, number, targets, [], lambda phase, done, total, detail="": ticks.append((phase, done, total))

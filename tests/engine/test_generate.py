@@ -212,7 +212,7 @@ def test_when_nothing_is_left_that_is_an_error() -> None:
 
 
 def test_media_stand_alone_between_stretches_of_text() -> None:
-    picture = Media(modality=Modality.AUDIO, mime="audio/wav", data=b"RIFF")
+    picture = Media(modality=Modality.MUSIC, mime="audio/midi", data=b"MThd")
     model = Dice()
     pieces = [Piece(part="a"), Piece(part="b"), Piece(part=picture), Piece(part="c"), Done(), Done(index=1)]
     model._pieces = lambda request: iter(pieces)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The half of `miaobi generate` that makes pictures: a bar while they are drawn, labelled files, a contact sheet, their paths printed."""
+"""The half of `miaobi generate` that makes files: a bar while pictures, sounds, films or scores are made, and their paths printed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miaobi.cli.targets import Pictures
+from miaobi.cli.targets import Files
 from miaobi.core.artifact import write_bytes
-from miaobi.core.types import Content, Progress
+from miaobi.core.types import Content, Media, Modality, Progress
 
 if TYPE_CHECKING:
     from miaobi.api import Loaded
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is drawn: `n` pictures for each prompt, `batched` when the model draws the pictures of a prompt together."""
+    """What is made: `n` contents for each prompt, `batched` when the model makes those of a prompt together."""
 
     prompts: Sequence[str]
     n: int
@@ -28,12 +28,12 @@ class Order:
 
     @property
     def count(self) -> int:
-        """All pictures."""
+        """All contents."""
         return len(self.prompts) * self.n
 
 
-def draw(loaded: Loaded, order: Order, targets: Pictures, output: Output) -> int:
-    """Write every picture as soon as it is finished, so that Ctrl-C keeps it, then the contact sheet; print the paths."""
+def draw(loaded: Loaded, order: Order, targets: Files, output: Output) -> int:
+    """Write everything as soon as it is finished, so that Ctrl-C keeps it, then the contact sheet; print the paths."""
     made: list[tuple[Content, Path]] = []
     try:
         with output.progress() as tick:
@@ -54,19 +54,20 @@ def draw(loaded: Loaded, order: Order, targets: Pictures, output: Output) -> int
     return 0
 
 
-def _draw_prompt(loaded: Loaded, order: Order, number: int, targets: Pictures, made: list[tuple[Content, Path]], tick: Tick) -> None:
-    """The pictures of prompt `number`. The bar counts the steps of all prompts together, so its time left is that of the whole order."""
-    from miaobi.trust import label
+def _draw_prompt(loaded: Loaded, order: Order, number: int, targets: Files, made: list[tuple[Content, Path]], tick: Tick) -> None:
+    """The contents of prompt `number`. The bar counts the steps of all prompts together, so its time left is that of the whole order."""
+    from miaobi import api
 
+    phase = "drawing" if Modality.IMAGE in loaded.card.outputs else "making"
     calls = 1 if order.batched else order.n
     for chunk in loaded.stream(order.prompts[number], n=order.n, seed=order.seed, **order.options):
         if isinstance(chunk, Progress):
             before = number * calls + (0 if order.batched else chunk.index)
-            tick("drawing", before * chunk.total + chunk.step, len(order.prompts) * calls * chunk.total)
+            tick(phase, before * chunk.total + chunk.step, len(order.prompts) * calls * chunk.total)
         elif isinstance(chunk, Content):
-            mime = next((part.mime for part in chunk.parts if label.is_picture(part)), "")
+            mime = next((part.mime for part in chunk.parts if isinstance(part, Media)), "")
             path = targets.path(number * order.n + chunk.label.index, mime)
-            label.write(chunk, path)
+            api.write(chunk, path)
             made.append((chunk, path))
 
 

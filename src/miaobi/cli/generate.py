@@ -1,4 +1,4 @@
-"""`miaobi generate MODEL PROMPT`: texts go to stdout as they come, or to labelled files; pictures always go to labelled files.
+"""`miaobi generate MODEL PROMPT`: texts go to stdout as they come, or to labelled files; pictures, sounds and films always to files.
 
 The model's own options are read off its schema.
 """
@@ -16,7 +16,7 @@ from miaobi.cli.draw import Order, draw
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
 from miaobi.cli.recipes import given_arguments, machine_arguments, seed_argument
-from miaobi.cli.targets import Pictures, Texts, picture_name
+from miaobi.cli.targets import Files, Texts, picture_name
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
@@ -33,6 +33,16 @@ GIVEN = {
     "image": "the picture to start from, or to look at (may be repeated, where a model takes several)",
     "mask": "a picture of the same size: what is white in it is painted anew",
     "style_image": "the picture whose style is wanted",
+    "sound": "the sound to start from",
+    "music": "the tune to start from: MIDI, MusicXML or ABC",
+    "video": "the film to start from",
+}
+
+
+MARKED = {
+    Modality.IMAGE: "put the words AI生成 or AI-generated in a corner",
+    Modality.AUDIO: "put a rhythm before the sound that says AI in Morse's code, ·– ··",
+    Modality.VIDEO: "put the words AI生成 or AI-generated into the opening",
 }
 
 
@@ -45,7 +55,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help=tr("the labelled file to write: .md .txt .json .html .png .jpg .webp; a folder ends with /"),
+        help=tr("the labelled file to write; its ending says what it becomes, such as .md, .png, .mp3 or .mp4; a folder ends with /"),
     )
     parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
     machine_arguments(parser)
@@ -53,21 +63,26 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
         parser.epilog = tr("Every model has options of its own: miaobi generate MODEL --help")
         return
     kind = _family(target)
-    _picture_arguments(parser, kind)
+    _media_arguments(parser, kind)
     schema = kind.schemas()[1]
     add_options(parser, schema, tr("options of {model}", model=target))
     if "n" not in schema.model_fields:
         parser.add_argument("--n", type=whole_number(1, 1024), default=1, metavar="N", help=tr("How many different contents."))
 
 
-def _picture_arguments(parser: Parser, kind: Family) -> None:
-    """What only families of pictures, or families that look at pictures, have."""
+def _media_arguments(parser: Parser, kind: Family) -> None:
+    """What only families of pictures, sounds and films, or families that take them, have."""
     given_arguments(parser, kind.inputs, GIVEN)
-    if Modality.IMAGE in kind.outputs:
-        from miaobi.trust.marking import MARKS, WATERMARKS
+    made = next((modality for modality in MARKED if modality in kind.outputs), None)
+    if made is None:
+        return
+    from miaobi.trust.marking import MARKS
 
-        parser.add_argument("--mark", choices=MARKS, default="none", help=tr("put the words AI生成 or AI-generated in a corner"))
-        parser.add_argument("--watermark", choices=WATERMARKS, help=tr("put an invisible mark into the pixels, or not"))
+    parser.add_argument("--mark", choices=MARKS, default="none", help=tr(MARKED[made]))
+    if made is not Modality.VIDEO:
+        kinds = ("none", "image" if made is Modality.IMAGE else "sound")
+        text = "put an invisible mark into the pixels, or not" if made is Modality.IMAGE else "put an inaudible mark into the sound, or not"
+        parser.add_argument("--watermark", choices=kinds, help=tr(text))
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -84,9 +99,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     seed = arguments.seed if arguments.seed is not None or recipe is None else recipe.generate.seed
     prompts = _prompts(arguments.prompt, recipe)
     machine = {"runtime": arguments.runtime, "device": arguments.device, "threads": arguments.threads}
-    if Modality.IMAGE in kind.outputs:
+    if Modality.TEXT not in kind.outputs:
         order = _order(prompts, kind, options, seed)
-        targets = Pictures(arguments.out, count=order.count, name=picture_name(prompts[0], Path(target).stem, order.seed))
+        name = picture_name(prompts[0], Path(target).stem, order.seed)
+        targets = Files(
+            arguments.out, count=order.count, name=name, suffixes=_suffixes(kind), contact=kind.outputs == frozenset({Modality.IMAGE})
+        )
         return draw(api.load(target, **machine), order, targets, output)
     texts = Texts(arguments.out)
     loaded = api.load(target, **machine)
@@ -103,6 +121,14 @@ def _order(prompts: Sequence[str], kind: Family, options: dict[str, Any], seed: 
     batch = kind.schemas()[1].model_fields.get("n")
     n = options.pop("n", batch.default if batch else 1)
     return Order(prompts=prompts, n=n, batched=batch is not None, seed=secrets.randbits(31) if seed is None else seed, options=options)
+
+
+def _suffixes(kind: Family) -> dict[str, str]:
+    """The file endings that the contents of a family can have, the usual one first."""
+    from miaobi.engine.convert import SUFFIXES
+
+    modalities = sorted(kind.outputs & SUFFIXES.keys(), key=list(SUFFIXES).index, reverse=True)  # a film before its pictures
+    return {suffix: mime for modality in modalities for suffix, mime in SUFFIXES[modality].items()}
 
 
 def _target(words: Sequence[str]) -> str:

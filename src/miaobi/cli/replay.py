@@ -1,6 +1,7 @@
 """`miaobi replay FILE`: makes the content of a labelled file again, from its label, and compares the two.
 
-A text is compared byte for byte, a picture pixel for pixel as its model made it: a lossy file's label holds the hash of what it was.
+A text is compared byte for byte, a picture pixel for pixel, a sound sample for sample, a score note for note, each as its model made it:
+the label of a file in another format holds the hash of what it was, and that format's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from miaobi.cli.parser import Parser
 from miaobi.cli.recipes import given_arguments, machine_arguments
 from miaobi.core.language import tr
+from miaobi.core.types import Media, Modality
 
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output
@@ -22,6 +24,18 @@ GIVEN = {
     "image": "the very picture that was given, when there was one (repeated, when there were several)",
     "mask": "the very mask that was given, when there was one",
     "style_image": "the very style picture that was given, when there was one",
+    "sound": "the very sound that was given, when there was one",
+    "music": "the very tune that was given, when there was one",
+    "video": "the very film that was given, when there was one",
+}
+
+
+SAME = {
+    Modality.TEXT: "The same, byte for byte.",
+    Modality.IMAGE: "The same, pixel for pixel.",
+    Modality.AUDIO: "The same, sample for sample.",
+    Modality.MUSIC: "The same, note for note.",
+    Modality.VIDEO: "The same, frame for frame.",
 }
 
 
@@ -35,7 +49,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Exit code 0 when every byte of the text, or every pixel, is the same, 1 when one is not."""
+    """Exit code 0 when every byte of the text, pixel or sample is the same, 1 when one is not."""
     from miaobi import api
     from miaobi.trust import label
 
@@ -47,12 +61,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         **{name: getattr(arguments, name) for name in GIVEN},
     )
     if arguments.out:
-        label.write(replayed.content, arguments.out)
+        api.write(replayed.content, arguments.out)
         output.news("written: {path}", path=arguments.out)
     content = replayed.content
-    picture = any(map(label.is_picture, content.parts))
+    medium = next((part for part in content.parts if isinstance(part, Media)), None)
     words = label.visible(label.visible_language(content.text))
-    same = tr("The same, pixel for pixel.") if picture else tr("The same, byte for byte.")
+    same = tr(SAME[medium.modality if medium else Modality.TEXT])
     verdict = same if replayed.identical else tr("NOT the same: {difference}", difference=replayed.difference)
     value = {
         "identical": replayed.identical,
@@ -60,5 +74,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "text": content.text,
         "label": label.to_dict(content.label),
     }
-    output.result(value, verdict if picture else f"{content.text}\n\n{words}\n{verdict}")
+    output.result(value, verdict if medium else f"{content.text}\n\n{words}\n{verdict}")
     return 0 if replayed.identical else 1

@@ -279,8 +279,8 @@ class Trust(Schema):
 
     licence: str = ""
     """The licence of the model, for its manifest and card."""
-    watermark: Literal["", "image"] = ""
-    """The watermark that outputs carry: `image`, an invisible mark in the pixels of pictures, or none."""
+    watermark: Literal["", "image", "sound"] = ""
+    """The watermark that outputs carry: `image`, an invisible mark in the pixels of pictures; `sound`, an inaudible one; or none."""
 
 
 class Scale(Schema):

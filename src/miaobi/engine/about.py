@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import Artifact, is_model, open_artifact
 from miaobi.core.families import family
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find
+
+if TYPE_CHECKING:
+    from miaobi.trust.media import MarkedMedia
 
 
 def about(thing: str | Path) -> dict[str, Any]:
@@ -34,15 +37,35 @@ def about(thing: str | Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """The label; of a picture its size too."""
+    """The label; of a picture its size too, of a sound or a film how long it is."""
     from miaobi.trust import label
     from miaobi.trust.formats import Marked
+    from miaobi.trust.media import MarkedMedia
 
     values, marked = label.to_dict(label.read(path)), label.read_marked(path)
     if isinstance(marked, Marked):
         return {"kind": "content", **values}
+    if isinstance(marked, MarkedMedia):
+        return {"kind": "content", str(marked.modality): _medium(marked), **values}
     height, width = marked.pixels.shape[:2]
     return {"kind": "content", "picture": f"{width} × {height} {marked.mime}", **values}
+
+
+def _medium(marked: MarkedMedia) -> str:
+    """`3.00 s, 44100 Hz, 2 channels audio/wav`; of a film its size and rate, of a score only its kind."""
+    from miaobi.core.types import Modality
+
+    if marked.modality is Modality.AUDIO:
+        from miaobi.data.sounds import decode
+
+        sound = decode(marked.data)
+        return f"{sound.seconds:.2f} s, {sound.rate} Hz, {sound.channels} channels {marked.mime}"
+    if marked.modality is Modality.VIDEO:
+        from miaobi.data.videos import probe
+
+        film = probe(marked.data)
+        return f"{film.seconds:.2f} s, {film.width} × {film.height}, {film.fps:g} frames a second {marked.mime}"
+    return marked.mime
 
 
 def _model(artifact: Artifact) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one door through which content leaves: options validated, words checked, pieces gathered, pictures marked, and the label put on.
+"""The one door through which content leaves: options validated, words checked, pieces gathered, media marked, and the label put on.
 
 `Content` and `Label` are built here and nowhere else (tests/house checks the source), so nothing can leave unlabelled.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -17,10 +17,11 @@ import miaobi
 from miaobi.core import families
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Chunk, Content, Done, Label, Media, Options, Part, Piece, Request, canonical_json
+from miaobi.core.types import NOTHING, Chunk, Content, Done, Label, Media, Options, Part, Piece, Request, canonical_json
 from miaobi.trust import label as labels
 from miaobi.trust import safety
 from miaobi.trust.marking import Marking
+from miaobi.trust.replay import APP
 
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
@@ -42,14 +43,14 @@ def run(
 ) -> Iterator[Chunk | Content]:
     """Stream chunks as the model makes them; after each `Done` comes its `Content`, labelled. Closing the iterator cancels.
 
-    An output with a blocked word ends in `Done(reason="rejected")` and gives no content. The pictures of a content carry their label in
+    An output with a blocked word ends in `Done(reason="rejected")` and gives no content. Pictures, sounds and films carry their label in
     their bytes.
 
     Args:
         schema: the options' type; by default that of the model's family.
         words: the word list of requests and outputs; by default `safety.load()`.
         created: the time in the labels (a replay gives the original's); by default now.
-        marking: what is put into the pixels of pictures; by default nothing.
+        marking: what is put into pictures, sounds and films; by default nothing.
 
     Raises:
         UsageError: at once, before anything is generated: an unknown or wrong option, a seed out of range, text that is not Unicode.
@@ -158,14 +159,16 @@ class _Run:
                 close()
 
     def _marked(self, piece: Piece) -> Piece:
-        """A picture with its marks; any other piece as it is."""
-        if not self.marking or not labels.is_picture(piece.part):
+        """A picture, sound or film with its marks; any other piece as it is."""
+        if not self.marking or isinstance(piece.part, str):
             return piece
+        from miaobi.engine import marks
         from miaobi.trust.watermark import payload_of
 
         payload = payload_of(self.model.card.source, self.request.sha256, piece.index)
-        part, mark, watermark = self.marking.apply(piece.part, payload)
-        self.marks[piece.index] = (mark, watermark)
+        part, mark, watermark = marks.apply(self.marking, piece.part, payload)
+        if mark or watermark:
+            self.marks[piece.index] = (mark, watermark)
         return dataclasses.replace(piece, part=part)
 
     def _finish(self, done: Done, parts: tuple[Part, ...]) -> Iterator[Chunk | Content]:
@@ -197,7 +200,49 @@ class _Run:
             notes=_plain(done.notes),
             parents=_parents(self.request),
         )
-        yield Content(parts=tuple(labels.embed(part, label) if labels.is_picture(part) else part for part in parts), label=label)
+        yield Content(parts=tuple(labels.embed(part, label) if labels.is_labelled_medium(part) else part for part in parts), label=label)
+
+
+def assembled(
+    parts: tuple[Part, ...],
+    made: Sequence[Content],
+    *,
+    app: str,
+    request: Request,
+    created: str = "",
+    mark: str = "",
+    notes: Options = NOTHING,
+    words: safety.WordList | None = None,
+) -> Content:
+    """What an app put together from other contents (a film of pictures, voice and music), with a label that names them all.
+
+    `request` is what the person asked the app for; `parents` of the label are `model:hash` of the contents. It is made again by the app and
+    not by a model, so the label has no `source`.
+
+    Raises:
+        Refused: a text among the parts has a blocked word.
+    """
+    words = words or safety.load()
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    if category := words.blocked("\n".join([_request_text(request), text])):
+        raise safety.Refused("the request was refused: it has words of the category '{category}'", category=category)
+    label = Label(
+        family=APP,
+        model=app,
+        source="",
+        seed=request.seed,
+        request_sha256=request.sha256,
+        prompt=request.prompt,
+        options=_plain(request.options),
+        created=created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        software=f"miaobi {miaobi.__version__}",
+        content_sha256=labels.content_sha256(parts),
+        mark=mark,
+        safety=words.verdict(text) if text else "",
+        notes=_plain(notes),
+        parents=(*_parents(request), *(f"{content.label.model}:{content.label.content_sha256}" for content in made)),
+    )
+    return Content(parts=tuple(labels.embed(part, label) if labels.is_labelled_medium(part) else part for part in parts), label=label)
 
 
 def _parents(request: Request) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The pictures that a person gives with a prompt: a start picture and a mask, from whatever they come in, as parts of the request."""
+"""What a person gives with a prompt: a picture and a mask, a sound, a tune, a film, from whatever they come in, as parts of the request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from miaobi.data.sounds import Sound
+
     Picture = str | Path | bytes | Media | Image | NDArray[Any]
+    Given = Picture | Sound
+
+MODALITIES = {"sound": Modality.AUDIO, "music": Modality.MUSIC, "video": Modality.VIDEO}  # what goes by these names; all else is a picture
+NAMES = ("image", "mask", "style_image", *MODALITIES)  # what families of ours take
 
 
-def media(kind: Family, given: Mapping[str, Picture | Sequence[Picture] | None]) -> tuple[Media, ...]:
-    """The given pictures as parts of those names, in a fixed order, checked for being pictures; None is not given, a list is several.
+def media(kind: Family, given: Mapping[str, Given | Sequence[Given] | None]) -> tuple[Media, ...]:
+    """What is given as parts of those names, in a fixed order, checked for being what it should; None is not given, a list is several.
 
-    Files and bytes stay as they are, so that their hash in the label is that of the file; arrays and Pillow's images become PNG.
+    Files and bytes stay as they are, so that their hash in the label is that of the file; arrays and Pillow's images become PNG, a `Sound`
+    becomes WAV.
 
     Raises:
         UsageError: the family takes no such part, a mask without a picture or of another size, no such file, or something else altogether.
-        DataError: a picture that cannot be read.
+        DataError: a picture, sound, score or film that cannot be read.
     """
     found: dict[str, list[Media]] = {}
     for name in sorted(name for name, value in given.items() if value is not None):
@@ -33,7 +40,10 @@ def media(kind: Family, given: Mapping[str, Picture | Sequence[Picture] | None])
             raise UsageError("family '{family}' takes no {name}. It takes: {taken}", family=kind.name, name=name, taken=taken)
         value: Any = given[name]
         found[name] = [_part(one, name) for one in (value if isinstance(value, list | tuple) else [value])]
-    sizes = {name: {_size(part) for part in parts} for name, parts in found.items()}
+    for name in MODALITIES.keys() & found.keys():
+        for part in found[name]:
+            _check(part)
+    sizes = {name: {_size(part) for part in parts} for name, parts in found.items() if name not in MODALITIES}
     if "mask" in sizes and "image" not in sizes:
         raise UsageError("a mask says what to paint anew in a picture; give the picture too")
     if "mask" in sizes and sizes["mask"] != sizes["image"]:
@@ -43,6 +53,21 @@ def media(kind: Family, given: Mapping[str, Picture | Sequence[Picture] | None])
             image=_listed(sizes["image"]),
         )
     return tuple(part for parts in found.values() for part in parts)
+
+
+def _check(part: Media) -> None:
+    """Decode a sound, or look at the first bytes of a score or a film: its model reads the rest."""
+    from miaobi.trust.media import modality_of
+
+    try:
+        if part.modality is Modality.AUDIO:
+            from miaobi.data.sounds import decode
+
+            decode(part.data)
+        elif not part.mime or (part.modality is Modality.VIDEO and modality_of(part.mime) is not Modality.VIDEO):
+            raise DataError("it is of no known kind")
+    except DataError as error:
+        raise DataError("the {name} cannot be read: {problem}", name=part.name, problem=error) from None
 
 
 def _size(part: Media) -> tuple[int, int]:
@@ -60,13 +85,30 @@ def _listed(sizes: Iterable[tuple[int, int]]) -> str:
     return ", ".join(f"{width} × {height}" for width, height in sorted(sizes))
 
 
-def _part(value: Picture, name: str) -> Media:
+def _other(value: Any, name: str) -> Media:
+    """A sound, a score or a film by what it begins with; a score in ABC by the name of its file."""
+    from miaobi.data.sounds import Sound, encode
+    from miaobi.trust import containers, media
+
+    if isinstance(value, Sound):
+        value = encode(value)
+    if not isinstance(value, str | Path | bytes):
+        raise UsageError("the {name} is {type}; wanted: a path or bytes", name=name, type=type(value).__name__)
+    data = value if isinstance(value, bytes) else _read(Path(value))
+    abc = not isinstance(value, bytes) and Path(value).suffix.lower() == ".abc"
+    mime = "text/vnd.abc" if abc else media.mime_of(data) or containers.mime_of(data)
+    return Media(modality=MODALITIES[name], mime=mime, data=data, name=name)
+
+
+def _part(value: Given, name: str) -> Media:
     import dataclasses
 
     from miaobi.data.pictures import mime_of
 
     if isinstance(value, Media):
         return dataclasses.replace(value, name=name)
+    if name in MODALITIES:
+        return _other(value, name)
     data = value if isinstance(value, bytes) else _read(Path(value)) if isinstance(value, str | Path) else _encode(value, name)
     return Media(modality=Modality.IMAGE, mime=mime_of(data), data=data, name=name)
 
@@ -77,7 +119,7 @@ def _read(path: Path) -> bytes:
     try:
         size, limit = path.stat().st_size, DEFAULT_LIMITS.num_bytes
         if size > limit:
-            raise DataError("{path} has {size:,} bytes; pictures up to {limit:,} are read", path=path, size=size, limit=limit)
+            raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read here", path=path, size=size, limit=limit)
         return path.read_bytes()
     except FileNotFoundError:
         raise UsageError("there is no file at {path}", path=path) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
 from miaobi.core.types import Label, Media
 from miaobi.engine import generate
 from miaobi.trust.marking import Marking
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.schema import Schema
     from miaobi.trust.formats import Marked
+    from miaobi.trust.media import MarkedMedia
     from miaobi.trust.pictures import MarkedPicture
     from miaobi.trust.safety import WordList
 
@@ -24,7 +27,7 @@ def replay(
     load: Callable[[str], Model],
     *,
     media: Sequence[Media] = (),
-    original: Marked | MarkedPicture | None = None,
+    original: Marked | MarkedPicture | MarkedMedia | None = None,
     schema: type[Schema] | None = None,
     words: WordList | None = None,
 ) -> Replay:
@@ -44,4 +47,22 @@ def replay(
     again = next((content for content in contents if content.label.index == label.index), None)
     if again is None:
         raise UsageError("this content cannot be made again: the present word list holds it back")
-    return compare(label, again, original=original)
+    from miaobi.trust.media import MarkedMedia
+
+    original_is_made = not label.encoded_sha256 or not isinstance(original, MarkedMedia)
+    found = compare(label, again, original=original if original_is_made else None)
+    return _converted(found, label, original.mime) if found.identical and isinstance(original, MarkedMedia) else found
+
+
+def _converted(replayed: Replay, label: Label, mime: str) -> Replay:
+    """The second stage: what the model made is the same; is the file that it was converted to?"""
+    if not label.encoded_sha256:
+        return replayed
+    from miaobi.engine.convert import fitting
+    from miaobi.trust.media import sha256, suffix_of
+
+    part = fitting(replayed.content, suffix_of(mime))
+    if part is not None and sha256(part.data, part.mime) == label.encoded_sha256:
+        return replayed
+    difference = tr("the model makes the same again, but its conversion to {mime} gives another file", mime=mime)
+    return dataclasses.replace(replayed, identical=False, difference=difference)

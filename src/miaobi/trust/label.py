@@ -22,6 +22,7 @@ from miaobi.trust import aigc, containers
 from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, encode_sidecar
 
 if TYPE_CHECKING:
+    from miaobi.trust.media import MarkedMedia
     from miaobi.trust.pictures import MarkedPicture
 
 SCHEMA = "miaobi.label/1"
@@ -43,23 +44,35 @@ def visible_language(text: str) -> str:
 def content_sha256(parts: Sequence[Part]) -> str:
     """SHA-256 of the only part's bytes (UTF-8 for text), as `sha256sum` gives; of several parts, over the list of their hashes.
 
-    A picture counts by its pixels (see `trust.pictures`), so that its label may lie in its bytes.
+    A picture counts by its pixels (see `trust.pictures`), a sound or a film by what is heard and seen (see `trust.media`), so that its
+    label may lie in its bytes.
     """
     hashes = [_part_sha256(part) for part in parts]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(canonical_json(hashes)).hexdigest()
 
 
 def _part_sha256(part: Part) -> str:
-    if is_picture(part):
+    if isinstance(part, str):
+        return hashlib.sha256(part.encode()).hexdigest()
+    if part.mime in containers.SUFFIXES.values():
         from miaobi.trust import pictures
 
         return pictures.sha256(part.data)
-    return hashlib.sha256(part.encode() if isinstance(part, str) else part.data).hexdigest()
+    from miaobi.trust import media
+
+    return media.sha256(part.data, part.mime) if media.is_medium(part.mime) else hashlib.sha256(part.data).hexdigest()
 
 
 def is_picture(part: Part) -> TypeGuard[Media]:
     """Whether the part is a picture of pixels, which can carry its label itself."""
     return isinstance(part, Media) and part.modality is Modality.IMAGE and part.mime in containers.SUFFIXES.values()
+
+
+def is_labelled_medium(part: Part) -> TypeGuard[Media]:
+    """Whether the part is of a kind that carries its label itself, or beside it when it is written to a file."""
+    from miaobi.trust import media
+
+    return isinstance(part, Media) and (part.mime in containers.SUFFIXES.values() or media.is_medium(part.mime))
 
 
 def to_dict(label: Label) -> dict[str, Any]:
@@ -105,25 +118,29 @@ def implicit(label: Label) -> dict[str, str]:
     return aigc.implicit(aigc.produce_id(label.content_sha256, label.request_sha256, label.index), by=aigc.producer())
 
 
-def embed(media: Media, label: Label) -> Media:
-    """The picture with its labels in its bytes; its pixels are not touched."""
-    from miaobi.trust import pictures
+def embed(part: Media, label: Label) -> Media:
+    """The picture, sound or film with its labels in its bytes; what is seen or heard is not touched."""
+    from miaobi.trust import media, pictures
 
-    return dataclasses.replace(media, data=pictures.embed(media.data, implicit(label), to_dict(label)))
+    if part.mime in containers.SUFFIXES.values():
+        return dataclasses.replace(part, data=pictures.embed(part.data, implicit(label), to_dict(label)))
+    return dataclasses.replace(part, data=media.embed(part.data, part.mime, implicit(label), to_dict(label)))
 
 
-def write(content: Content, path: Path, *, language: str = "") -> None:
+def write(content: Content, path: Path, *, language: str = "", part: Media | None = None) -> None:
     """Write a content with its labels, in the manner of the suffix: a text as .md, .txt (with a sidecar), .json or .html, with the visible
-    words; a picture as .png, .jpg, .webp, .gif or .tiff.
+    words; a picture as .png, .jpg, .webp, .gif or .tiff; a sound, film or score in its own format.
 
-    `language` is that of the visible words; by default Chinese for a text with Chinese characters, else that of messages.
+    `language` is that of the visible words; by default Chinese for a text with Chinese characters, else that of messages. `part` is what
+    goes into the file where it was converted for it (see `engine.convert`).
 
     Raises:
         UsageError: another suffix, or one that does not go with the content.
         MiaobiError: the disk is full, no permission, or the file read back is not what was written.
+        MissingExtra: labels in this format need a package that is not installed.
     """
-    if path.suffix.lower() in containers.SUFFIXES:
-        _write_picture(content, path)
+    if path.suffix.lower() not in FORMATS:
+        _write_medium(content, path, part or _fitting(content, path))
         return
     format = _format(path)
     if not all(isinstance(part, str) for part in content.parts):
@@ -142,21 +159,40 @@ def write(content: Content, path: Path, *, language: str = "") -> None:
         )
 
 
-def _write_picture(content: Content, path: Path) -> None:
-    """Write the one picture of a content. A lossy format changes the pixels, and the label in the file then holds the hash of both."""
-    from miaobi.trust import pictures
+def _fitting(content: Content, path: Path) -> Media:
+    """The part of a content that goes into a file of that suffix; a picture in the format of the file."""
+    from miaobi.trust import media, pictures
 
-    part = content.parts[0]
-    if len(content.parts) != 1 or not is_picture(part):
+    suffix = path.suffix.lower()
+    if suffix in containers.SUFFIXES:
+        mime = containers.SUFFIXES[suffix]
+        found = [part for part in content.parts if isinstance(part, Media) and part.mime in containers.SUFFIXES.values()]
+        if len(found) == 1:
+            return dataclasses.replace(found[0], mime=mime, data=pictures.recode(found[0].data, mime))
         raise UsageError("{path}: {suffix} files hold one picture, and this content has other parts", path=path, suffix=path.suffix)
-    data = pictures.recode(part.data, containers.SUFFIXES[path.suffix.lower()])
-    sha256, label = pictures.sha256(data), dataclasses.replace(content.label, encoded_sha256="")
+    if suffix not in media.SUFFIXES:
+        _format(path)
+    found = [part for part in content.parts if isinstance(part, Media) and part.mime == media.SUFFIXES.get(suffix)]
+    if not found:
+        kinds = ", ".join(sorted({part.mime if isinstance(part, Media) else "text" for part in content.parts}))
+        raise UsageError("{path}: this content is {kinds}, which does not go into a {suffix} file", path=path, kinds=kinds, suffix=suffix)
+    return found[0]
+
+
+def _write_medium(content: Content, path: Path, part: Media) -> None:
+    """Write one part of a content. Where it is not, bit for bit, what the model made, the label in the file holds the hash of both."""
+    from miaobi.trust.media import MIDI, beside
+
+    sha256, label = content_sha256((part,)), dataclasses.replace(content.label, encoded_sha256="")
     if sha256 != label.content_sha256:
         label = dataclasses.replace(label, encoded_sha256=sha256)
-    write_bytes(path, pictures.embed(data, implicit(label), to_dict(label)))
-    back = pictures.read(path.read_bytes())
-    if (back.sha256, back.implicit, back.label) != (sha256, implicit(label), to_dict(label)):
-        raise MiaobiError("{path}: the file read back is not what was written. Choose .png", path=path)
+    data = embed(part, label).data
+    if part.mime == MIDI:  # first, so that a crash never leaves a score without its label
+        write_text(sidecar(path), beside(implicit(label), to_dict(label)))
+    write_bytes(path, data)
+    back = read_marked(path)
+    if isinstance(back, Marked) or (back.sha256, back.implicit, back.label) != (sha256, implicit(label), to_dict(label)):
+        raise MiaobiError("{path}: the file read back is not what was written. Choose another format", path=path)
 
 
 def read(path: Path) -> Label:
@@ -173,16 +209,20 @@ def read(path: Path) -> Label:
     return from_dict(marked.label)
 
 
-def read_marked(path: Path) -> Marked | MarkedPicture:
-    """The content and the labels of a file as they are, nothing judged. A picture is known by its first bytes, a text by its suffix."""
+def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
+    """The content and the labels of a file as they are, nothing judged. Text is known by its suffix, all else by its first bytes."""
     if path.suffix.lower() in FORMATS:
         return read_text(path)
-    data = _read_bytes(path)
-    if not containers.mime_of(data) and path.suffix.lower() not in containers.SUFFIXES:
-        _format(path)
-    from miaobi.trust import pictures
+    from miaobi.trust import media, pictures
 
+    data = _read_bytes(path)
+    mime = media.mime_of(data)
+    if not (mime or containers.mime_of(data)) and path.suffix.lower() not in (*containers.SUFFIXES, *media.SUFFIXES):
+        _format(path)
     try:
+        if mime or (path.suffix.lower() in media.SUFFIXES and not containers.mime_of(data)):
+            beside = _read_bytes(sidecar(path)) if sidecar(path).is_file() else b""
+            return media.read(data, mime or media.SUFFIXES[path.suffix.lower()], sidecar=beside)
         return pictures.read(data)
     except DataError as error:
         raise DataError("{path}: {problem}", path=path, problem=error) from None
@@ -203,12 +243,14 @@ def sidecar(path: Path) -> Path:
 
 
 def _format(path: Path) -> Format:
+    from miaobi.trust.media import SUFFIXES
+
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise UsageError(
             "{path}: labels lie in files that end in {known}, not in '{suffix}'",
             path=path,
-            known=", ".join([*FORMATS, *containers.SUFFIXES]),
+            known=", ".join([*FORMATS, *containers.SUFFIXES, *(suffix for suffix in SUFFIXES if suffix not in containers.SUFFIXES)]),
             suffix=path.suffix,
         )
     return found

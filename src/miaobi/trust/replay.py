@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Card, Content, Label, Media, Request
+from miaobi.core.types import Card, Content, Label, Media, Modality, Request
 
 if TYPE_CHECKING:
     from miaobi.trust.formats import Marked
+    from miaobi.trust.media import MarkedMedia
     from miaobi.trust.pictures import MarkedPicture
 
 NO_REQUEST = "none"  # instead of a request's hash: no one request gives this content, it was put together from several
+APP = "app"  # the family of what an app put together
 _EXCERPT = 12  # characters shown of either side
 
 
@@ -39,8 +41,8 @@ def request_of(label: Label, media: Sequence[Media] = ()) -> Request:
         return request
     if label.parents and label.request_sha256 != NO_REQUEST:
         raise UsageError(
-            "this content was made from other pictures, and can only be made again from the very same files; give them with --image and "
-            "--mask: {parents}",
+            "this content was made from other files, and can only be made again from the very same; give them with --image, --mask "
+            "or --sound: {parents}",
             parents=", ".join(label.parents),
         )
     raise UsageError("this content cannot be made again: its label holds only a part of the request, or was changed")
@@ -48,7 +50,7 @@ def request_of(label: Label, media: Sequence[Media] = ()) -> Request:
 
 def replayable(label: Label) -> bool:
     """Whether prompt, options and seed of the label are the whole request: their SHA-256 is the recorded one."""
-    return _request(label).sha256 == label.request_sha256
+    return label.family != APP and _request(label).sha256 == label.request_sha256
 
 
 def check_model(label: Label, card: Card) -> None:
@@ -68,7 +70,7 @@ def check_model(label: Label, card: Card) -> None:
         )
 
 
-def compare(label: Label, again: Content, *, original: Marked | MarkedPicture | None = None) -> Replay:
+def compare(label: Label, again: Content, *, original: Marked | MarkedPicture | MarkedMedia | None = None) -> Replay:
     """Whether the content made again is the labelled one. With the `original` the difference is shown."""
     if again.label.content_sha256 == label.content_sha256:
         return Replay(content=again, identical=True)
@@ -88,12 +90,15 @@ def _hashes(label: Label, again: Content) -> str:
     return tr("SHA-256 {before} was made, {now} is made now", before=label.content_sha256[:16], now=again.label.content_sha256[:16])
 
 
-def _difference(original: Marked | MarkedPicture, again: Content) -> str:
-    """Where two texts part, or how far two pictures are from each other."""
+def _difference(original: Marked | MarkedPicture | MarkedMedia, again: Content) -> str:
+    """Where two texts part, or how far two pictures or sounds are from each other."""
     from miaobi.trust.formats import Marked
+    from miaobi.trust.media import MarkedMedia
 
     if isinstance(original, Marked):
         return _between_texts(original.text, again.text)
+    if isinstance(original, MarkedMedia):
+        return _between_media(original, again)
     return _between_pictures(original, again)
 
 
@@ -120,6 +125,35 @@ def _between_pictures(original: MarkedPicture, again: Content) -> str:
         count=int((gaps > 0).sum()),
         total=gaps.size,
         largest=int(gaps.max()),
+    )
+
+
+def _between_media(original: MarkedMedia, again: Content) -> str:
+    """How many samples of two sounds differ, and by how much; of all else only that it does."""
+    from miaobi.trust import media
+
+    part = next((part for part in again.parts if isinstance(part, Media) and part.mime == original.mime), None)
+    if part is None:
+        return tr("what the model makes is another one than before")
+    if media.modality_of(part.mime) is not Modality.AUDIO:
+        return tr("SHA-256 {before} was made, {now} is made now", before=original.sha256[:16], now=media.sha256(part.data, part.mime)[:16])
+    (before, rate), (now, other) = media.decode(original.data), media.decode(part.data)
+    if (before.shape, rate) != (now.shape, other):
+        return tr(
+            "the sound has {now:.2f} seconds at {other} Hz instead of {before:.2f} at {rate} Hz",
+            now=len(now) / other,
+            other=other,
+            before=len(before) / rate,
+            rate=rate,
+        )
+    gaps = abs(before - now).max(axis=1)
+    first = int((gaps > 0).argmax()) / rate
+    return tr(
+        "{count:,} of {total:,} samples differ, the first at {first:.3f} seconds, by at most {largest:.2g} of full scale",
+        count=int((gaps > 0).sum()),
+        total=len(gaps),
+        first=first,
+        largest=float(gaps.max()),
     )
 
 

@@ -41,11 +41,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
-    """What was found. `p_value` is the chance of so strong a pattern in a picture without the mark, all tried sizes counted."""
+    """What was found. `p_value` is the chance of so strong a pattern in something without the mark, all that was tried counted."""
 
     p_value: float
     payload: int  # meaningless where nothing was found
-    size: tuple[int, int]  # width and height at which it was read
+    size: tuple[int, int]  # width and height at which it was read; samples and channels of a sound
+    name: str = NAME  # of the kind of mark
 
     @property
     def found(self) -> bool:
@@ -54,7 +55,7 @@ class Detection:
 
     def describe(self) -> str:
         """The mark as a label names it."""
-        return describe(self.payload)
+        return describe(self.payload, self.name)
 
     def agreeing(self, payload: int) -> int:
         """How many of the 64 bits are those of `payload`."""
@@ -70,15 +71,15 @@ def payload_of(source: str, request_sha256: str, index: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{source}/{request_sha256}/{index}".encode()).digest()[:8], "big")
 
 
-def describe(payload: int) -> str:
+def describe(payload: int, name: str = NAME) -> str:
     """The mark as a label names it."""
-    return f"{NAME}:{payload:016x}"
+    return f"{name}:{payload:016x}"
 
 
-def described(text: str) -> int | None:
+def described(text: str, name: str = NAME) -> int | None:
     """The payload that a label names; None where it names no mark of this kind."""
-    name, _, digits = text.partition(":")
-    if name != NAME or len(digits) != BITS // 4 or not set(digits) <= set("0123456789abcdef"):
+    given, _, digits = text.partition(":")
+    if given != name or len(digits) != BITS // 4 or not set(digits) <= set("0123456789abcdef"):
         return None
     return int(digits, 16)
 
@@ -133,7 +134,7 @@ def _read(pixels: Pixels, size: tuple[int, int]) -> Detection:
     weights = _opaque(area) / (1 + (values[:, 1] / _EDGE) ** 2)
     sums = np.bincount(slots, -weights * np.sin(2 * np.pi * (values[:, 0] + dither) / STEP), BITS)
     squares, fourths = np.bincount(slots, weights**2, BITS), np.bincount(slots, weights**4, BITS)
-    p_value = _gamma_tail(float((sums**2).sum()), float((squares / 2).sum()), float((squares**2 / 2 - 3 * fourths / 8).sum()))
+    p_value = gamma_tail(float((sums**2).sum()), float((squares / 2).sum()), float((squares**2 / 2 - 3 * fourths / 8).sum()))
     return Detection(p_value=p_value, payload=sum(1 << int(bit) for bit in np.flatnonzero(sums > 0)), size=size)
 
 
@@ -190,7 +191,7 @@ def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
-def _gamma_tail(value: float, mean: float, variance: float) -> float:
+def gamma_tail(value: float, mean: float, variance: float) -> float:
     """P(X >= value) of the gamma distribution with this mean and variance, its shape rounded to a whole number."""
     if mean <= 0 or variance <= 0:
         return 1.0

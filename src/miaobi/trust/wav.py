@@ -1,4 +1,4 @@
-"""WAV by hand: the samples of a RIFF file and the chunk `AIGC` with its label, so that a sound needs no package to be made or checked.
+"""WAV by hand: the samples of a RIFF file and the chunks with its labels, so that a sound needs no package to be made or checked.
 
 Chunks are walked, never searched for; a file that was cut off keeps the samples that are there, as players do, and sizes of 0 or
 2^32 - 1 (a stream whose length was not known) reach to the end. RF64 is read too (EBU Tech 3306).
@@ -7,7 +7,7 @@ Chunks are walked, never searched for; a file that was cut off keeps the samples
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
 
-LABEL = b"AIGC"
 Samples = NDArray[np.float32]  # (T, C) in [-1, 1]
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN = (0, 0xFFFFFFFF)
@@ -62,15 +61,16 @@ def encode(samples: NDArray[Any], rate: int, *, bits: int = 16) -> bytes:
     return _file(chunks)
 
 
-def labels(data: bytes) -> list[bytes]:
-    """The bodies of all chunks `AIGC`; there should be at most one."""
-    return [data[chunk.start : chunk.end] for chunk in _chunks(data) if chunk.name == LABEL]
+def bodies(data: bytes, name: bytes) -> list[bytes]:
+    """The bodies of all chunks of that name, without the zeros that fill them up."""
+    return [data[chunk.start : chunk.end] for chunk in _chunks(data) if chunk.name == name]
 
 
-def with_label(data: bytes, label: bytes) -> bytes:
-    """The same file with `label` as its only chunk `AIGC`, behind all others; no byte of the samples changes."""
-    kept = [_chunk(chunk.name, data[chunk.start : chunk.end]) for chunk in _chunks(data) if chunk.name not in (LABEL, b"ds64")]
-    return _file([*kept, _chunk(LABEL, label)])
+def with_chunks(data: bytes, bodies: Mapping[bytes, bytes]) -> bytes:
+    """The same file with these chunks behind all others, in place of any of their names; no byte of the samples changes."""
+    gone = (*bodies, b"ds64")
+    kept = [_chunk(chunk.name, data[chunk.start : chunk.end]) for chunk in _chunks(data) if chunk.name not in gone]
+    return _file([*kept, *(_chunk(name, body) for name, body in bodies.items())])
 
 
 def _file(chunks: list[bytes]) -> bytes:

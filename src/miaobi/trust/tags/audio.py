@@ -1,0 +1,87 @@
+"""MP3, FLAC, OGG by mutagen: user texts of ID3v2.4 (`TXXX`), Vorbis comments. The stream itself is not touched."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from miaobi.core.errors import MissingExtra
+from miaobi.core.language import tr
+from miaobi.trust.tags import NAMES, damaged
+
+_UTF_8 = 3
+
+
+def read(data: bytes) -> Mapping[str, Sequence[str]]:
+    """The texts of the two names, whatever the case of their letters: Vorbis comments have none."""
+    with _mutagen():
+        tags = _id3(data) if _is_mpeg(data) else _comments(data).tags
+    found: dict[str, list[str]] = {}
+    for name in NAMES:
+        values = list(tags.getall(f"TXXX:{name}")) if _is_mpeg(data) else (tags or {}).get(name, [])
+        texts = [str(text) for value in values for text in (value.text if _is_mpeg(data) else [value])]
+        if texts:
+            found[name] = texts
+    return found
+
+
+def write(data: bytes, texts: Mapping[str, str]) -> bytes:
+    """The same stream with the texts."""
+    with _mutagen():
+        from mutagen import id3
+
+        buffer = io.BytesIO(data)
+        if _is_mpeg(data):
+            tags = _id3(data)
+            for name, text in texts.items():
+                tags.delall(f"TXXX:{name}")
+                tags.add(id3.TXXX(encoding=_UTF_8, desc=name, text=[text]))
+            tags.save(buffer, v1=0, padding=lambda info: 0)
+        else:
+            file = _comments(data)
+            if file.tags is None:
+                file.add_tags()
+            for name, text in texts.items():
+                file.tags[name] = [text]
+            file.save(buffer, padding=lambda info: 0)
+        return buffer.getvalue()
+
+
+def _is_mpeg(data: bytes) -> bool:
+    return data[:4] not in (b"fLaC", b"OggS")
+
+
+def _id3(data: bytes) -> Any:
+    from mutagen import id3
+
+    try:
+        return id3.ID3(io.BytesIO(data))
+    except id3.ID3NoHeaderError:
+        return id3.ID3()
+
+
+def _comments(data: bytes) -> Any:
+    """The file as mutagen knows it: FLAC, or one of the codecs that OGG holds."""
+    import mutagen
+    from mutagen import flac, oggflac, oggopus, oggvorbis
+
+    kinds = (flac.FLAC, oggopus.OggOpus, oggvorbis.OggVorbis, oggflac.OggFLAC)
+    found = mutagen.File(io.BytesIO(data), options=kinds)
+    if found is None:
+        raise damaged("no stream of a known codec")
+    return found
+
+
+@contextmanager
+def _mutagen() -> Iterator[None]:
+    """mutagen at hand, and its complaints about damaged files in our words."""
+    try:
+        import mutagen
+    except ImportError:
+        raise MissingExtra(tr("labels in sound files"), "sound", "mutagen") from None
+    try:
+        yield
+    except mutagen.MutagenError as error:
+        raise damaged(str(error)[:120] or type(error).__name__) from None
