@@ -1,0 +1,1 @@
+"""Sound effects by rule: rain, wind, bells, birds and the like, synthesised from parameters and a seed."""
