@@ -211,7 +211,7 @@ def _mime(source: Source, limits: Limits) -> str:
         raise DataError("the film is empty: the file has no bytes")
     if size > limits.num_bytes:
         raise DataError("the film has {bytes} bytes; at most {most} are read", bytes=size, most=limits.num_bytes)
-    mime = mime_of(head)
+    mime = mime_of(head) or ("image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else "")  # one that stands still is a short film
     if not mime:
         raise DataError("this is no film that can be read, or its header is damaged; known formats: MP4, WebM, GIF, animated WebP")
     return mime
