@@ -12,7 +12,7 @@ LEAST_SCALE = -9.0  # of a logistic distribution, as a logarithm: an eighth of a
 
 def nats_of_codes(logits: Tensor, codes: Tensor) -> Tensor:
     """-ln p of each code (B, T), from logits (B, T, levels)."""
-    return functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+    return functional.cross_entropy(logits.float().flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
 
 
 def nats_of_samples(parameters: Tensor, samples: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """WaveNet in torch, for learning: all samples of a stretch at once, each seeing only those before it.
 
-A layer: (a, b) = W * [x(t), x(t - dilation)] + V c(t); z = tanh(a) sigmoid(b); x = x + R z; every z goes to the output as well. Unusual: a
-dilated convolution of two taps is one matrix product over both taps side by side, which a CPU likes best, and the steering vectors are
-projected once a frame and then drawn out to samples by straight lines between frames.
+A layer: (a, b) = W [x(t), x(t - dilation), c(t)]; z = tanh(a) sigmoid(b); x = x + R z; every z goes to the output as well. Unusual: a
+dilated convolution of two taps is one matrix product over both taps and what steers them side by side, which a CPU likes best; the steering
+vectors are computed once a frame and drawn out to samples by straight lines.
 
 Legend: B sounds, T samples, F frames, W width, C width of the steering vector, M bands.
 """
@@ -36,20 +36,21 @@ class Network(nn.Module):
         self.out = nn.Linear(config.skip, config.levels if codes else 3 * config.mixtures)
 
     def condition(self, frames: Tensor | None, labels: Tensor | None, count: int) -> Tensor | None:
-        """The steering of every layer (B, F, layers, 2W), F frames for `count` samples; one frame when only the class steers.
+        """What steers each of `count` samples, (B, T, C).
 
         Args:
             frames: (B, F + 2 CONTEXT, M), with frames of context at both ends.
         """
         if self.steer is None:
             return None
-        found = torch.zeros(())
+        found = torch.zeros((), device=self.steer.weight.device)
         if self.frames is not None:
             assert frames is not None
-            found = functional.leaky_relu(self.frames(frames.transpose(1, 2)), 0.2).transpose(1, 2)  # (B, F, C)
+            steered = functional.leaky_relu(self.frames(frames.transpose(1, 2)), 0.2).transpose(1, 2)  # (B, F, C)
+            found = self._drawn_out(steered, count)
         if self.label is not None:
             found = found + self.label(labels)[:, None]
-        return self.steer(found).unflatten(-1, (self.config.layers, -1))  # type: ignore[no-any-return]
+        return found.expand(-1, count, -1)
 
     def forward(self, given: Tensor, frames: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """What is predicted of each sample, (B, T, levels) or (B, T, 3 mixtures).
@@ -62,21 +63,25 @@ class Network(nn.Module):
         seen = []
         for layer, dilation in enumerate(self.config.dilations):
             past = functional.pad(x, (0, 0, dilation, 0))[:, : x.shape[1]]
-            both = self.gates[layer](torch.cat([x, past], dim=-1))  # (B, T, 2W)
-            if steering is not None:
-                both = both + self._drawn_out(steering[:, :, layer], x.shape[1])
-            signal, gate = both.chunk(2, dim=-1)
+            signal, gate = self._gates(layer, [x, past], steering).chunk(2, dim=-1)  # (B, T, W) each
             z = torch.tanh(signal) * torch.sigmoid(gate)
             seen.append(z)
             x = x + self.residuals[layer](z)
         found = torch.relu(self.skip(torch.cat(seen, dim=-1)))
         return self.out(torch.relu(self.hidden(found)))  # type: ignore[no-any-return]
 
-    def _drawn_out(self, steering: Tensor, count: int) -> Tensor:
-        """Frames (B, F, 2W) to samples (B, T, 2W), by straight lines; frame f is at sample f * hop."""
-        if steering.shape[1] == 1:
-            return steering
+    def _gates(self, layer: int, given: list[Tensor], steering: Tensor | None) -> Tensor:
+        """Both halves of a layer's gate (B, T, 2W): one product over present, past and steering side by side."""
+        gates = self.gates[layer]
+        if steering is None:
+            return gates(torch.cat(given, dim=-1))  # type: ignore[no-any-return]
+        assert self.steer is not None
+        steer = self.steer.weight.unflatten(0, (self.config.layers, -1))[layer]  # (2W, C)
+        return functional.linear(torch.cat([*given, steering], dim=-1), torch.cat([gates.weight, steer], dim=1), gates.bias)
+
+    def _drawn_out(self, steered: Tensor, count: int) -> Tensor:
+        """Frames (B, F, C) to samples (B, T, C), by straight lines; frame f is at sample f * hop."""
         hop = self.config.mel.hop
-        share = torch.arange(hop, device=steering.device, dtype=steering.dtype)[:, None] / hop  # (hop, 1)
-        here, there = steering[:, :-1, None], steering[:, 1:, None]
+        share = torch.arange(hop, device=steered.device, dtype=steered.dtype)[:, None] / hop  # (hop, 1)
+        here, there = steered[:, :-1, None], steered[:, 1:, None]
         return torch.lerp(here, there, share).flatten(1, 2)[:, :count]
