@@ -97,17 +97,22 @@ def istft(spectrum: NDArray[Any], *, hop: int, length: int = 0, num_samples: int
     """
     fft, count = 2 * (spectrum.shape[0] - 1), spectrum.shape[1]
     shape = window(length or fft, fft)
-    total = np.zeros(fft + hop * (count - 1), np.float32)
-    weight = np.zeros_like(total)
-    frames = np.fft.irfft(spectrum.T, n=fft).astype(np.float32) * shape  # (N, fft)
-    squared = shape * shape
-    for number in range(count):
-        place = slice(number * hop, number * hop + fft)
-        total[place] += frames[number]
-        weight[place] += squared
+    total = _overlapped(np.fft.irfft(spectrum.T, n=fft).astype(np.float32) * shape, hop)
+    weight = _overlapped(np.broadcast_to(shape * shape, (count, fft)), hop)
     half = fft // 2
     kept = slice(half, half + (num_samples or hop * (count - 1)))
     return np.divide(total[kept], weight[kept], out=np.zeros_like(total[kept]), where=weight[kept] > 1e-8)
+
+
+def _overlapped(frames: Floats, hop: int) -> Floats:
+    """Frames (N, fft) added up, each `hop` after the one before (at least hop * (N - 1) + fft,): one sum for every hop of a frame."""
+    count, fft = frames.shape
+    steps = -(-fft // hop)
+    total = np.zeros((count + steps, hop), np.float32)
+    for step in range(steps):
+        part = frames[:, step * hop : (step + 1) * hop]
+        total[step : step + count, : part.shape[1]] += part
+    return total.ravel()
 
 
 def to_mel(hertz: Any, scale: Scale = "slaney") -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from miaobi.models.effects.scene import Scene
-from miaobi.models.effects.signal import Floats, band, burst, levelled, pair, peak, poisson, scatter, slow
+from miaobi.models.effects.signal import Floats, band, burst, coloured, levelled, peak, poisson, scatter, slow
 
 
 def rain(rng: Generator, scene: Scene) -> Floats:
@@ -21,9 +21,9 @@ def rain(rng: Generator, scene: Scene) -> Floats:
     gusts = slow(rng, scene.times, 0.25, low=0.75, high=1.0)[:, None]
     top = 5000 + 7000 * scene.brightness
     hiss = levelled(
-        pair(rng, count, scene.rate, lambda hertz, _: band(hertz, 500 + 900 * (1 - strength), top, order=1)), 0.5 + 0.5 * strength
+        coloured(rng, count, scene.rate, lambda hertz, _: band(hertz, 500 + 900 * (1 - strength), top, order=1)), 0.5 + 0.5 * strength
     )
-    roof = levelled(pair(rng, count, scene.rate, lambda hertz, _: band(hertz, 120, 500, order=1.5)), 0.5 * strength**2)
+    roof = levelled(coloured(rng, count, scene.rate, lambda hertz, _: band(hertz, 120, 500, order=1.5)), 0.5 * strength**2)
     pats = scatter(count, scene.rate, _pats(rng, scene, 25 + 500 * strength))
     drips = scatter(count, scene.rate, _bubbles(rng, scene, 6 + 40 * strength, 0.6, 2.2))
     return (hiss + roof) * gusts + levelled(pats, 0.35) + levelled(drips, 0.12 * (1.2 - strength))
@@ -64,7 +64,7 @@ def stream(rng: Generator, scene: Scene) -> Floats:
     grains = ((moment, bubble(rng, scene.rate, 0.7 * (largest / 0.7) ** rng.random() ** 1.3), rng.uniform(-0.9, 0.9)) for moment in moments)
     bubbles = scatter(scene.count, scene.rate, grains)
     top = 1500 + 4000 * scene.brightness
-    wash = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 250, top, order=1) * slow(rng, times, 2.0, low=0.6))
+    wash = coloured(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 250, top, order=1) * slow(rng, times, 2.0, low=0.6))
     return levelled(bubbles, 1.0) + levelled(wash, 0.15 + 0.5 * scene.strength)
 
 
@@ -72,18 +72,18 @@ def wind(rng: Generator, scene: Scene) -> Floats:
     """Gusts: the harder it blows, the louder, the brighter, and the more it howls around edges."""
     strength = scene.strength
     curve = np.linspace(-1, scene.seconds + 1, 2048)
-    gust = slow(rng, curve, 0.18 + 0.15 * strength) * 0.7 + slow(rng, curve, 0.8) * 0.3
-    gust = (0.25 + 0.75 * gust) * (0.45 + 0.55 * strength)
-    howls = [(rng.uniform(280, 420), 9.0), (rng.uniform(520, 760), 12.0), (rng.uniform(900, 1250), 14.0)]
+    gust = slow(rng, curve, 0.3 + 0.2 * strength) * 0.8 + slow(rng, curve, 1.1) * 0.2
+    gust = (0.12 + 0.88 * gust) * (0.5 + 0.5 * strength)
+    howls = [(rng.uniform(280, 420), 16.0), (rng.uniform(520, 760), 22.0), (rng.uniform(900, 1250), 26.0)]
 
     def gain(hertz: Floats, times: Floats) -> Floats:
         blow = np.interp(times, curve, gust)
-        body = band(hertz, 60, 250 + (900 + 900 * scene.brightness) * blow, order=1.2) * blow**1.5
-        edges = sum(peak(hertz, centre * (0.85 + 0.3 * blow), quality) * blow**3 for centre, quality in howls)
-        leaves = band(hertz, 2500, 7000, order=1) * blow**2.5 * 0.05 * (0.3 + scene.brightness)
-        return np.asarray(body + 2.0 * strength * edges + leaves)
+        body = band(hertz, 70, 160 + (500 + 700 * scene.brightness) * blow, order=1.8) * blow**1.4
+        edges = sum(peak(hertz, centre * (0.75 + 0.5 * blow), quality) ** 2 * blow**2.5 for centre, quality in howls)
+        leaves = band(hertz, 2500, 7000, order=1) * blow**2.5 * 0.04 * (0.3 + scene.brightness)
+        return np.asarray(body + 3.0 * strength * edges + leaves)
 
-    return levelled(pair(rng, scene.count, scene.rate, gain, width=0.6))
+    return levelled(coloured(rng, scene.count, scene.rate, gain, width=0.6))
 
 
 def waves(rng: Generator, scene: Scene) -> Floats:
@@ -91,7 +91,7 @@ def waves(rng: Generator, scene: Scene) -> Floats:
     sea = np.zeros((scene.count, 2))
     for number in range(2):
         sea += _row_of_waves(rng, scene, number)
-    rumble = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 30, 140) * slow(rng, times, 0.3, low=0.5))
+    rumble = coloured(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 30, 140) * slow(rng, times, 0.3, low=0.5))
     return levelled(sea) + levelled(rumble, 0.25 + 0.3 * scene.strength)
 
 
@@ -105,21 +105,22 @@ def _row_of_waves(rng: Generator, scene: Scene, number: int) -> Floats:
     def gain(hertz: Floats, times: Floats) -> Floats:
         total = np.zeros((len(hertz), times.shape[1]))
         for moment, height in zip(breaks, heights):
-            since = times - moment
+            near = np.flatnonzero((times[0] > moment - 5) & (times[0] < moment + 14))  # before and after it is not heard
+            since = times[:, near] - moment
             swell = np.exp(-((np.minimum(since, 0) / 1.6) ** 2)) * np.where(since < 0, 1, np.exp(-since / 1.1))
             foam = np.where(since > 0, (1 - np.exp(-since / 0.25)) * np.exp(-np.maximum(since, 0) / 2.6), 0)
             top = 500 + (2500 + 3500 * scene.brightness) * swell * height
-            total += height * (swell * band(hertz, 120, top, order=1.1) + 0.35 * foam * band(hertz, 1200, 7500, order=1))
+            total[:, near] += height * (swell * band(hertz, 120, top, order=1.1) + 0.35 * foam * band(hertz, 1200, 7500, order=1))
         return total
 
-    row = pair(rng, scene.count, scene.rate, gain, width=0.8)
+    row = coloured(rng, scene.count, scene.rate, gain, width=0.8)
     return np.asarray(row * np.array([1 - place, place]) * 2)
 
 
 def fire(rng: Generator, scene: Scene) -> Floats:
     """Flames flutter low, gas hisses, and wood cracks: many small cracks and now and then a loud one."""
-    flutter = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 35, 170, order=1.5) * slow(rng, times, 7.0, low=0.3))
-    hiss = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 2500, 9000, order=1) * slow(rng, times, 2.5, low=0.2))
+    flutter = coloured(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 35, 170, order=1.5) * slow(rng, times, 7.0, low=0.3))
+    hiss = coloured(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 2500, 9000, order=1) * slow(rng, times, 2.5, low=0.2))
     shapes = [
         burst(rng, scene.rate, rng.uniform(0.0015, 0.012), rng.uniform(500, 2500), rng.uniform(3000, 7000 + 6000 * scene.brightness))
         for _ in range(40)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from miaobi.models.effects.scene import Scene
-from miaobi.models.effects.signal import Floats, band, levelled, pair, scatter, slow
+from miaobi.models.effects.signal import Floats, band, coloured, levelled, scatter, slow
 
 _SHAPES: tuple[Callable[[Floats], Floats], ...] = (  # pitch over a syllable, in octaves above its base, time from 0 to 1
     lambda part: 0.5 * part,
@@ -31,7 +31,7 @@ def birds(rng: Generator, scene: Scene) -> Floats:
         far = rng.uniform(0.25, 1.0)
         place = rng.uniform(-0.9, 0.9)
         grains += [(moment, far * sung, place) for moment, sung in _bird(rng, scene)]
-    wood = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 150, 900, order=1) * slow(rng, times, 0.3, low=0.4))
+    wood = coloured(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 150, 900, order=1) * slow(rng, times, 0.3, low=0.4))
     song = scatter(scene.count, scene.rate, grains)
     return levelled(song) + levelled(wood, 0.025)
 
@@ -85,8 +85,10 @@ def crickets(rng: Generator, scene: Scene) -> Floats:
         while moment < scene.seconds:
             grains.append((moment, chirp * rng.uniform(0.8, 1.0), place))
             moment += period * rng.uniform(0.97, 1.03)
-    shimmer = pair(rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 4200, 5200, order=4) * slow(rng, times, 12.0, low=0.3))
-    night = pair(rng, scene.count, scene.rate, lambda hertz, _: band(hertz, 100, 500, order=1))
+    shimmer = coloured(
+        rng, scene.count, scene.rate, lambda hertz, times: band(hertz, 4200, 5200, order=4) * slow(rng, times, 12.0, low=0.3)
+    )
+    night = coloured(rng, scene.count, scene.rate, lambda hertz, _: band(hertz, 100, 500, order=1))
     return levelled(scatter(scene.count, scene.rate, grains)) + levelled(shimmer, 0.12) + levelled(night, 0.02)
 
 

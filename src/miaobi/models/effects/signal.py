@@ -19,20 +19,17 @@ Gain = Callable[[Floats, Floats], Any]  # frequencies (F, 1) in hertz and times 
 _FFT, _HOP = 2048, 512
 
 
-def coloured(rng: Generator, count: int, rate: int, gain: Gain) -> Floats:
-    """Noise (T,) of about unit energy before `gain`, which shapes its spectrum as time goes on."""
-    white = rng.standard_normal(count + 2 * _FFT).astype(np.float32)
-    spectrum = stft(white, fft=_FFT, hop=_HOP)  # (F, N)
+def coloured(rng: Generator, count: int, rate: int, gain: Gain, *, width: float = 0.7) -> Floats:
+    """Noise (T, 2) of about unit energy before `gain`, which shapes its spectrum as time goes on; the channels are alike by 1 - `width`."""
+    middle, left, right = (rng.standard_normal(count + 2 * _FFT).astype(np.float32) for _ in range(3))
     hertz = np.arange(_FFT // 2 + 1)[:, None] * rate / _FFT
-    times = (np.arange(spectrum.shape[1])[None] * _HOP - _FFT) / rate
-    shaped = spectrum * np.asarray(gain(hertz, times), np.float32)
-    return istft(shaped, hop=_HOP, num_samples=count + 2 * _FFT)[_FFT : _FFT + count].astype(np.float64)
-
-
-def pair(rng: Generator, count: int, rate: int, gain: Gain, *, width: float = 0.7) -> Floats:
-    """Two channels (T, 2) of such noise, alike by 1 - `width`."""
-    middle, left, right = (coloured(rng, count, rate, gain) for _ in range(3))
-    return np.stack([middle * (1 - width) + left * width, middle * (1 - width) + right * width], axis=1)
+    times = (np.arange(1 + (count + 2 * _FFT) // _HOP)[None] * _HOP - _FFT) / rate
+    gains = np.asarray(gain(hertz, times), np.float32)
+    channels = []
+    for side in (left, right):
+        spectrum = stft(middle * (1 - width) + side * width, fft=_FFT, hop=_HOP)  # (F, N)
+        channels.append(istft(spectrum * gains, hop=_HOP, num_samples=count + 2 * _FFT)[_FFT : _FFT + count])
+    return np.stack(channels, axis=1).astype(np.float64)
 
 
 def band(hertz: Floats, low: float | Floats, high: float | Floats, *, order: float = 2.0) -> Floats:
@@ -113,7 +110,7 @@ def space(rng: Generator, sound: Floats, rate: int, *, seconds: float, wet: floa
         return sound
     count = round(seconds * rate)
     time = np.arange(count) / rate
-    tail = pair(rng, count, rate, lambda hertz, times: band(hertz, 150, 6000 * np.exp(-3 * np.maximum(times, 0) / seconds) + 300))
+    tail = coloured(rng, count, rate, lambda hertz, times: band(hertz, 150, 6000 * np.exp(-3 * np.maximum(times, 0) / seconds) + 300))
     tail *= np.exp(-6.9 * time / seconds)[:, None]
     tail[: round(0.006 * rate)] = 0  # the way to the nearest wall
     tail /= np.sqrt((tail**2).sum(axis=0, keepdims=True)) + 1e-12

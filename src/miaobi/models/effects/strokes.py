@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from miaobi.models.effects.scene import Scene
-from miaobi.models.effects.signal import Floats, band, burst, faded, levelled, pair, partials, poisson, scatter, slow
+from miaobi.models.effects.signal import Floats, band, burst, coloured, faded, levelled, partials, poisson, scatter, slow
 
 _BELL = (0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.667, 3.0, 4.0, 5.33, 6.67)  # frequencies over the prime
 _BELL_LEVELS = (0.55, 0.7, 0.6, 0.25, 0.8, 0.3, 0.25, 0.3, 0.25, 0.15, 0.08)
@@ -110,19 +110,21 @@ def thunder(rng: Generator, scene: Scene) -> Floats:
     """A branching stroke heard from all its parts, near ones as cracks and far ones as rumble that rolls away."""
     near = scene.brightness
     length = max(1.0, scene.seconds - 0.3)
-    claps = np.sort(np.r_[0.05, 0.05 + np.minimum(rng.exponential(0.22 * length, 7 + int(10 * scene.strength)), length)])
-    loud = rng.uniform(0.35, 1.0, len(claps)) * np.exp(-1.6 * claps / length)
+    claps = np.sort(np.r_[0.05, 0.05 + 0.7 * length * rng.beta(1.1, 2.6, 12 + int(18 * scene.strength))])
+    loud = rng.uniform(0.3, 1.0, len(claps)) * np.exp(-2.2 * claps / length)
 
     def gain(hertz: Floats, times: Floats) -> Floats:
         total = np.zeros((len(hertz), times.shape[1]))
         for moment, level in zip(claps, loud):
+            late = moment / length  # from further away: later, rounder and darker
             since = np.maximum(times - moment, 0)
-            after = (times >= moment) * np.exp(-since / (0.35 + 0.5 * moment / length * 2))
-            top = 90 + (250 + 1200 * near) * np.exp(-since / 0.25) * np.exp(-moment / length * 2)
-            total += level * after * band(hertz, 22, top, order=1.3)
-        return total * (0.8 + 0.2 * slow(rng, times, 5.0))
+            rise = 1 - np.exp(-since / (0.004 + 0.25 * late))
+            after = rise * np.exp(-since / (0.3 + 0.22 * length * (0.3 + late)))
+            top = 70 + 60 * near + (250 + 1200 * near) * np.exp(-since / 0.25 - 4 * late)
+            total += level * after * band(hertz, 22, top, order=1.5)
+        return total * slow(rng, times, 6.0, low=0.75)
 
-    rumble = levelled(pair(rng, scene.count, scene.rate, gain, width=0.5), 1.0)
+    rumble = levelled(coloured(rng, scene.count, scene.rate, gain, width=0.5), 1.0)
     cracks = []
     for moment in np.r_[claps[0], claps[0] + poisson(rng, 0.35, 60 * near)]:
         cracks.append(
