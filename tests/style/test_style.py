@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from miaobi.core.errors import DataError, UsageError
+from miaobi.core.errors import ArtifactError, DataError, UsageError
 from miaobi.core.types import Media, Modality, Progress, Record, Request
 from miaobi.data.pictures import Pixels, decode, encode
 from miaobi.engine import features
@@ -18,6 +21,7 @@ from miaobi.models.common.picture_codec import from_pixels
 from miaobi.models.style.losses import content_loss, gram, gram_loss, moments, moments_loss, restyle, roughness
 from miaobi.models.style.model import Style
 from miaobi.models.style.pixels import optimise
+from miaobi.models.style.runtime import StyleRuntime
 
 SIZE = 32
 TINY: dict[str, Any] = {"size": SIZE, "width": 8, "blocks": 1, "flip": False}
@@ -47,7 +51,7 @@ RECORDS = [
 CONTENT, MANNER = (torch.from_numpy(from_pixels([picture(1, style)], 3)) for style in ("plain", "stripes"))
 
 
-def result(model: Style, *pictures: Media, **options: Any) -> Pixels:
+def result(model: Style | StyleRuntime, *pictures: Media, **options: Any) -> Pixels:
     (content,) = collect(model, Request.of(pictures or (media(picture(1, "plain")),), seed=3, **options))
     assert isinstance(content.parts[0], Media)
     return decode(content.parts[0].data)
@@ -217,3 +221,67 @@ def test_what_cannot_be_done_is_said(adain: tuple[Style, Any]) -> None:
     for name, value in itertools.product(("strength", "steps", "size"), (-1, 10**9)):
         with pytest.raises(UsageError, match=name):
             result(model, **{name: value})
+
+
+@pytest.mark.parametrize("method", ["adain", "fast", "cycle"])
+def test_the_graphs_draw_what_torch_draws_at_any_size(method: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    model = learn("cycle", 3, styles=["plain", "stripes"], width=4)[0] if method == "cycle" else request.getfixturevalue(method)[0]
+    model.save(tmp_path)
+    errors = model.export(tmp_path, formats=["fp32", "int8"])
+    assert max(errors["fp32"].values()) < 1e-4
+    assert max(errors["int8"].values()) < 0.1
+    runtime = StyleRuntime.load(tmp_path)
+    asked: list[tuple[list[Media], dict[str, Any]]] = [
+        ([media(picture(1, "plain"))], {"style": "stripes"}),
+        ([media(picture(2, "stripes", size=50)[:, :40].copy())], {"style": "plain", "strength": 0.6}),
+        ([media(picture(1, "plain"))], {"size": 96, "keep_colours": True, "background": "transparent"}),
+    ]
+    if method == "adain":
+        asked.append(([media(picture(1, "plain", size=44)), media(picture(2, "stripes", size=37), "style_image")], {"strength": 0.8}))
+    for pictures, options in asked:
+        found, expected = (result(one, *pictures, **options).astype(int) for one in (runtime, model))
+        assert found.shape == expected.shape
+        assert abs(found - expected).max() <= 1
+        assert (expected != result(model, *pictures, **{**options, "strength": 0.0})).any()
+    with pytest.raises(UsageError, match=r"unknown style 'stripe'. Did you mean 'stripes'"):
+        result(runtime, style="stripe")
+
+
+def test_optimised_pixels_are_the_same_beside_the_graphs(fast: tuple[Style, Any], tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    model = fast[0]
+    model.save(tmp_path)
+    model.export(tmp_path, formats=["fp32"])
+    pictures = media(picture(1, "plain")), media(picture(1, "stripes"), "style_image")
+    found, expected = (result(one, *pictures, method="pixels", steps=3) for one in (StyleRuntime.load(tmp_path), model))
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(UsageError, match="takes no style picture"):
+        result(StyleRuntime.load(tmp_path), *pictures)
+
+
+def test_the_graphs_need_no_torch(adain: tuple[Style, Any], tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    model, folder = adain[0], tmp_path / "model"
+    folder.mkdir()
+    model.save(folder)
+    model.export(folder, formats=["int8"])
+    (tmp_path / "in.png").write_bytes(media(picture(1, "plain")).data)
+    code = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None  # importing it fails
+from miaobi.core.types import Media, Modality, Request
+from miaobi.engine.generate import collect
+from miaobi.models.style.runtime import StyleRuntime
+folder = Path(sys.argv[1])
+given = Media(modality=Modality.IMAGE, mime="image/png", data=(folder / "in.png").read_bytes(), name="image")
+(content,) = collect(StyleRuntime.load(folder / "model"), Request.of((given,), style="stripes"))
+(folder / "out.png").write_bytes(content.parts[0].data)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    expected = result(model, style="stripes").astype(int)
+    assert abs(decode((tmp_path / "out.png").read_bytes()).astype(int) - expected).mean() < 3, "eight bits change little"
+    (folder / "onnx" / "decoder_int8.onnx").unlink()
+    with pytest.raises(ArtifactError, match="holds no ONNX graph"):
+        StyleRuntime.load(folder)

@@ -36,11 +36,22 @@ def file_of(name: str, form: str = "fp32") -> str:
 
 
 def export(
-    module: nn.Module, folder: Path, name: str, inputs: Mapping[str, Tensor], *, formats: Sequence[str]
+    module: nn.Module,
+    folder: Path,
+    name: str,
+    inputs: Mapping[str, Tensor],
+    *,
+    formats: Sequence[str],
+    outputs: Sequence[str] = (),
+    any_size: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Write the graph of `module` for batches of any size, and compare it with the module on `inputs`.
 
-    Returns for each format the largest error of an output, as a share of the largest output.
+    Args:
+        outputs: what the module gives, where that is a tuple; otherwise it is called `name`.
+        any_size: heights and widths (of what has four dimensions) may differ from those of `inputs`.
+
+    Returns for each format the largest error of an output, as a share of the largest number of that output.
 
     Raises:
         UsageError: an unknown format.
@@ -55,14 +66,15 @@ def export(
     import torch
 
     with torch.inference_mode():
-        expected = module(*inputs.values()).float().numpy()
-    traced = _traced(module, name, inputs)
+        given = module(*inputs.values())
+    expected = [tensor.float().numpy() for tensor in (given if outputs else (given,))]
+    traced = _traced(module, inputs, dict(zip(outputs or (name,), expected, strict=True)), any_size=any_size)
     errors = {}
     for form in formats:
         path = folder / file_of(name, form)
         write_bytes(path, _with_bytes(traced) if form == "int8" else traced)
-        found = Session(path).run({key: tensor.numpy() for key, tensor in inputs.items()})
-        error = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+        found = Session(path).all({key: tensor.numpy() for key, tensor in inputs.items()})
+        error = max(_error(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
         if not error <= TOLERANCE[form]:
             path.unlink()
             raise ArtifactError(
@@ -72,11 +84,17 @@ def export(
     return errors
 
 
-def _traced(module: nn.Module, name: str, inputs: Mapping[str, Tensor]) -> bytes:
+def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+
+
+def _traced(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Mapping[str, NDArray[Any]], *, any_size: bool) -> bytes:
     import torch
 
     buffer: Any = io.BytesIO()
-    axes = {key: {0: "batch"} for key in (*inputs, name)}
+    shapes = {key: tuple(value.shape) for key, value in inputs.items()} | {key: value.shape for key, value in outputs.items()}
+    sides = {key: {2: f"{key}_height", 3: f"{key}_width"} if any_size and len(shape) == 4 else {} for key, shape in shapes.items()}
+    axes = {key: {0: "batch"} | free for key, free in sides.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it recommends the exporter that needs three more packages
         torch.onnx.export(
@@ -84,7 +102,7 @@ def _traced(module: nn.Module, name: str, inputs: Mapping[str, Tensor]) -> bytes
             tuple(inputs.values()),
             buffer,
             input_names=list(inputs),
-            output_names=[name],
+            output_names=list(outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
@@ -119,7 +137,7 @@ def _with_bytes(graph: bytes) -> bytes:
 
 
 class Session:
-    """A graph of one output on ONNX Runtime's CPU provider."""
+    """A graph on ONNX Runtime's CPU provider."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Load the graph.
@@ -140,8 +158,12 @@ class Session:
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The graph's output; inputs that the graph does not have are left out."""
-        found: NDArray[np.float32] = self._session.run(None, {name: inputs[name] for name in self.inputs})[0]
+        """The graph's output, or the first of several; inputs that the graph does not have are left out."""
+        return self.all(inputs)[0]
+
+    def all(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """All outputs, in the order in which the module gave them."""
+        found: list[NDArray[np.float32]] = self._session.run(None, {name: inputs[name] for name in self.inputs})
         return found
 
 

@@ -13,25 +13,26 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, UsageError, unknown
+from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.models.common.picture_codec import Floats
 from miaobi.models.style.codec import StyleCodec, styles_of
 from miaobi.models.style.family import FAMILY
+from miaobi.models.style.graphs import export
 from miaobi.models.style.methods import METHODS, AdaIN, Cycle, Fast
 from miaobi.models.style.networks import initialise
-from miaobi.models.style.pixels import optimise
+from miaobi.models.style.pixels import optimised
 from miaobi.models.style.schema import Config, Options
-from miaobi.models.style.transfer import Job, read_job, show
+from miaobi.models.style.stored import CONFIG, WEIGHTS, read
+from miaobi.models.style.transfer import Job, draw
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 REMEMBERED = 64  # pictures whose mean is a named style
-PREVIEW_EVERY = 20  # steps of optimised pixels
 
 
 class Style:
-    """A Learner."""
+    """A Learner and Exporter."""
 
     def __init__(self, network: AdaIN | Fast | Cycle, config: Config, styles: Sequence[str], *, name: str = "style") -> None:
         self.network, self.config, self.styles = network, config, tuple(styles)
@@ -62,56 +63,32 @@ class Style:
         return self.network.trainable(phase)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
-        """The request's picture in the style that it asks for.
+        """The request's picture in the style that it asks for; see `transfer.draw`."""
+        yield from draw(self, request)
 
-        Raises:
-            UsageError: no content, no or an unknown style, or one that this method cannot take.
-        """
-        options = Options.model_validate(dict(request.options))
-        job = read_job(request, options, device=self._device)
-        if options.method == "pixels":
-            yield from self._optimised(job, options, request.seed)
-            return
-        with torch.inference_mode():
-            made = self._stylised(job, options)
-        yield from show(job, made, options)
-
-    def _stylised(self, job: Job, options: Options) -> Tensor:
-        """By the network: (1, 3, H, W)."""
-        network = self.network.eval()
+    @torch.inference_mode()
+    def stylise(self, content: Floats, style: int | Floats, strength: float, /) -> Floats:
+        """The content (1, 3, H, W) in the style of that number, or of a picture."""
+        network, pixels = self.network.eval(), self._tensor(content)
         if isinstance(network, AdaIN):
-            style = network.named(self._number(options.style)) if job.style is None else network.of(job.style)
-            return network(job.content, style, options.strength)  # type: ignore[no-any-return]
-        if job.style is not None:
-            raise UsageError(
-                "this model knows the styles {known} and takes no style picture; ask with the option method: pixels",
-                known=", ".join(self.styles),
-            )
-        number = self._number(options.style)
-        made: Tensor = network(job.content, number if isinstance(network, Cycle) else torch.tensor([number], device=self._device))
-        return torch.lerp(job.content, made, options.strength)
+            manner = network.named(style) if isinstance(style, int) else network.of(self._tensor(style))
+            made = network(pixels, manner, strength)
+        else:
+            made = network(pixels, style if isinstance(network, Cycle) else torch.tensor([style], device=pixels.device))
+            made = torch.lerp(pixels, made, strength)
+        found: Floats = made.cpu().numpy()
+        return found
 
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
+    def optimise(self, job: Job, options: Options, seed: int, /) -> Iterator[Chunk]:
+        """By optimised pixels, for which the network is not needed."""
+        yield from optimised(job, options, seed, device=next(self.network.parameters()).device)
 
-    def _number(self, name: str) -> int:
-        if name and name not in self.styles:
-            raise unknown("style", name, self.styles)
-        return self.styles.index(name) if name else 0
+    def _tensor(self, values: Floats) -> Tensor:
+        return torch.from_numpy(values).to(next(self.network.parameters()).device)
 
-    def _optimised(self, job: Job, options: Options, seed: int) -> Iterator[Chunk]:
-        """By optimised pixels, with a preview now and then."""
-        if job.style is None:
-            raise UsageError("the method pixels needs a style picture: add it to the request as 'style_image'")
-        generator = torch.Generator().manual_seed(seed)
-        made = job.content
-        for step, (made, _) in enumerate(
-            optimise(job.content, job.style, steps=options.steps, strength=options.strength, generator=generator), start=1
-        ):
-            if step % PREVIEW_EVERY == 0 and step < options.steps:
-                yield job.preview(made, step, options)
-        yield from show(job, made, options)
+    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """The graphs of the eye and of what draws, each compared with torch; see `graphs`."""
+        return export(self.network.eval(), folder, formats)
 
     def save(self, folder: Path, /) -> None:
         """`config.json`, with the names of the styles, and `model.safetensors`."""
@@ -128,10 +105,9 @@ class Style:
         Raises:
             ArtifactError: a file is missing, unreadable or does not fit its configuration.
         """
+        config, styles = read(folder)
+        network = METHODS[config.method](config, len(styles))
         try:
-            values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            config, styles = validate(Config, values["config"], str(folder / CONFIG)), [str(name) for name in values["styles"]]
-            network = METHODS[config.method](config, len(styles))
             network.load_state_dict(load_file(folder / WEIGHTS))
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None

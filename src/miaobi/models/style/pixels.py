@@ -11,9 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from miaobi.core.types import Chunk
 from miaobi.engine import features
 from miaobi.models.style.losses import STYLE_STAGES, content_loss, gram, gram_loss, roughness
+from miaobi.models.style.schema import Options
+from miaobi.models.style.transfer import Job, show
 
+PREVIEW_EVERY = 20  # steps
 RATE = 0.05
 LARGEST = 0.98  # atanh of 1 is infinite
 CONTENT_WEIGHT = 0.3  # at full strength; what is left of 1 counts for the style
@@ -48,3 +52,17 @@ def optimise(
             (pixels.grad,) = torch.autograd.grad(loss.sum(), [pixels])
         optimizer.step()
         yield pixels.detach().tanh(), loss.item()
+
+
+def optimised(job: Job, options: Options, seed: int, *, device: torch.device) -> Iterator[Chunk]:
+    """What a request for optimised pixels gets: a preview now and then, and the picture."""
+    assert job.style is not None
+    generator = torch.Generator().manual_seed(seed)
+    content, style = (torch.from_numpy(pixels).to(device) for pixels in (job.content, job.style))
+    made = content
+    for step, (made, _) in enumerate(
+        optimise(content, style, steps=options.steps, strength=options.strength, generator=generator), start=1
+    ):
+        if step % PREVIEW_EVERY == 0 and step < options.steps:
+            yield job.preview(made.cpu().numpy(), step, options)
+    yield from show(job, made.cpu().numpy(), options)
