@@ -40,7 +40,8 @@ def window(move: Move, share: float, frame: Size) -> Box:
     if move.kind in ("zoom-in", "zoom-out"):
         scale = (1 + move.amount) ** (1 - eased)  # an even zoom multiplies by the same factor in the same time
         wide, high = width * scale, height * scale
-        left, top = (canvas[0] - wide) * move.focus[0], (canvas[1] - high) * move.focus[1]
+        # the canvas has whole pixels, so it may be half a pixel smaller than the widest view
+        left, top = max(0.0, canvas[0] - wide) * move.focus[0], max(0.0, canvas[1] - high) * move.focus[1]
         return left, top, min(left + wide, canvas[0]), min(top + high, canvas[1])
     left, top = (canvas[0] - width) * eased, (canvas[1] - height) * eased
     return left, top, left + width, top + height

@@ -22,6 +22,7 @@ from miaobi.data.pictures import Pixels
 from miaobi.data.sounds import Sound
 
 MIDI = (".mid", ".midi")
+ROUND = 60.0  # seconds; an effect that lasts longer goes round
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ class Gathering:
 
     def effect(self, place: Place, effect: Effect, seconds: float) -> Sound:
         """An effect of this length, made by a model."""
-        content = self._content(place, effect, effect.prompt or effect.effect, {"seconds": seconds, **effect.options})
-        return self._sound(place, self._medium(place, content))
+        loop = {"loop": True} if seconds > ROUND else {}
+        options = {"seconds": round(min(seconds, ROUND), 3), **loop, **effect.options}
+        return self._sound(place, self._medium(place, self._content(place, effect, effect.prompt or effect.effect, options)))
 
     def _source(self, place: Place, thing: Thing) -> Media | Path:
         """The file, or the medium that a model makes."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.apps.common.materials import ROUND
 from miaobi.apps.common.plan import Noise, Plan, Voice
 from miaobi.apps.common.timeline import Music
 from miaobi.data import loudness
@@ -103,8 +104,17 @@ def _repeated(samples: Samples, length: int) -> Samples:
 def _noise(noise: Noise, sound: Sound) -> Samples:
     """An effect, or a clip's sound, as long and as loud as it should be."""
     level = (EFFECT if noise.effect else CLIP) + noise.volume
-    samples = levelled(sound, level)[: round(noise.seconds * RATE)]
+    length = round(noise.seconds * RATE)
+    samples = levelled(sound, level)
+    if noise.effect is not None and not noise.effect.file:
+        samples = _looped(samples, length)
+    samples = samples[:length]
     return _faded(samples, noise.fade, noise.fade)
+
+
+def _looped(samples: Samples, length: int) -> Samples:
+    """A sound whose end goes over into its beginning, as long as wanted."""
+    return np.tile(samples, (-(-length // max(1, len(samples))), 1)) if len(samples) >= ROUND * RATE - 1 else samples
 
 
 def levelled(sound: Sound, lufs: float) -> Samples:

@@ -1,5 +1,6 @@
 """`edit dub`: a transcript, in whatever language, read aloud over a film at the times that it tells.
 
+Without a transcript the film is listened to and put into English (Whisper translates into no other language).
 Each cue is read once at the voice's own pace; where that takes longer than there is time until the next cue, it is read again faster, up to
 a limit, and what still is too long pushes the next one back. The film's own sound steps back under the new voice; its pictures are copied
 as they are, not encoded again.
@@ -26,6 +27,7 @@ from miaobi.data import loudness, sounds
 from miaobi.data.sounds import Sound
 from miaobi.data.subtitles import Cue
 
+EARS = "ears"  # the model that listens where there is no transcript
 PAUSE = 0.12  # seconds between two cues that are read without a break
 SILENT = -99.0  # decibels: below, the film's own sound is gone altogether
 LOUDNESS = -16.0  # LUFS of the whole
@@ -55,12 +57,13 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     """
     path = existing(inputs.file)
     check_film(out)
-    info, cues = about(path), transcript.read(inputs.transcript)
+    info = about(path)
+    cues = transcript.read(inputs.transcript) if inputs.transcript else transcript.heard(path, EARS, desk, translated=True)
     seconds = length_of(path, info)
     if cues[-1].start >= seconds:
         raise DataError(
             "{transcript} goes on after the film's end ({start:.1f} s of {seconds:.1f} s)",
-            transcript=inputs.transcript,
+            transcript=inputs.transcript or EARS,
             start=cues[-1].start,
             seconds=seconds,
         )

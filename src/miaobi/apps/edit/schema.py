@@ -35,7 +35,7 @@ class Cuts(Shots):
 class Trim(Given):
     """Silences taken out."""
 
-    quiet: float = Field(30.0, gt=0, le=90)
+    below: float = Field(30.0, gt=0, le=90)
     """Decibels below the loud passages that count as silence."""
     longer: float = Field(0.7, ge=0.1, le=60)
     """Seconds; only silences that are longer are shortened."""
@@ -67,8 +67,8 @@ class Highlight(Shots):
 class Dub(Given):
     """A new narration."""
 
-    transcript: str
-    """A .srt or .vtt file: what is said from when to when."""
+    transcript: str = ""
+    """A .srt or .vtt file: what is said from when to when. Without one the model `ears` listens and puts what it hears into English."""
     voice: str = ""
     """A voice of the model; its own choice when empty."""
     model: str = "narrator"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from miaobi.apps.common import cues
 from miaobi.apps.edit.pieces import sound_of
 from miaobi.core.apps import Desk
-from miaobi.core.errors import DataError
-from miaobi.core.types import Media, Modality
-from miaobi.data import sounds
+from miaobi.core.errors import DataError, UsageError
+from miaobi.core.types import Content, Media, Modality, Progress
+from miaobi.data import sounds, subtitles
 from miaobi.data.subtitles import Cue
 
 EARS_RATE = 16_000  # hertz, all that a recogniser of speech listens to
@@ -25,23 +27,27 @@ def read(file: str) -> list[Cue]:
     return cues.read(Path(file))
 
 
-def heard(path: Path, model: str, desk: Desk) -> list[Cue]:
-    """What a model hears in a film or sound.
+def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> list[Cue]:
+    """What a model hears in a film or sound, or an English translation of it.
 
     Raises:
         DataError: there is no sound, or nobody speaks.
+        UsageError: English is to be put into English.
     """
     sound = sound_of(path)
     if sound is None:
         raise DataError("{path} has no sound to listen to", path=path)
     data = sounds.encode(sound.mono().resampled(EARS_RATE))
-    desk.tick("listening", 0, 1)
-    content = desk.load(model).generate("", seed=0, audio=Media(modality=Modality.AUDIO, mime="audio/wav", data=data, name="audio"))[0]
-    desk.tick("listening", 1, 1)
-    found = content.label.notes.get("segments", ())
-    cues = [
-        Cue(start=float(each["start"]), end=float(each["end"]), text=str(each["text"]).strip()) for each in found if each["text"].strip()
-    ]
-    if not cues:
+    media = Media(modality=Modality.AUDIO, mime="audio/wav", data=data, name="sound")
+    options = {"task": "translate"} if translated else {}
+    notes: Mapping[str, Any] = {}
+    for chunk in desk.load(model).stream("", seed=0, sound=media, **options):
+        if isinstance(chunk, Progress):
+            desk.tick("listening", chunk.step, chunk.total)
+        elif isinstance(chunk, Content):
+            notes = chunk.label.notes
+    if not notes.get("sentences"):
         raise DataError("{path}: no words were heard", path=path)
-    return cues
+    if translated and notes.get("language") == "en":
+        raise UsageError("{path} is in English already. Name a transcript in the other language: --transcript FILE.srt", path=path)
+    return subtitles.of_notes(notes)

@@ -54,7 +54,7 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     sound = sound_of(path)
     if sound is None:
         raise DataError("{path} has no sound, so it has no silences", path=path)
-    kept = audible(sound, quiet=inputs.quiet, longer=inputs.longer, keep=inputs.keep)
+    kept = audible(sound, below=inputs.below, longer=inputs.longer, keep=inputs.keep)
     if not kept:
         raise DataError("{path} is silent from start to end", path=path)
     options = inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "trim"}
@@ -83,7 +83,7 @@ def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, options: dic
     return before, kept
 
 
-def audible(sound: Sound, *, quiet: float, longer: float, keep: float) -> list[Stretch]:
+def audible(sound: Sound, *, below: float, longer: float, keep: float) -> list[Stretch]:
     """What stays: everything but silences longer than `longer` seconds, of which `keep` seconds stay."""
     step = max(1, round(STEP * sound.rate))
     mono = sound.mono().samples[:, 0].astype(np.float64)
@@ -92,7 +92,7 @@ def audible(sound: Sound, *, quiet: float, longer: float, keep: float) -> list[S
     loud = np.percentile(levels, 95)
     if loud < -90:
         return []
-    heard = np.concatenate([[False], levels > loud - quiet, [False]])
+    heard = np.concatenate([[False], levels > loud - below, [False]])
     edges = np.flatnonzero(heard[1:] != heard[:-1]).reshape(-1, 2) * step / sound.rate  # (N, 2) start and end of what is heard
     kept: list[Stretch] = []
     for start, end in edges.tolist():
