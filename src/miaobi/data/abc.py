@@ -187,6 +187,7 @@ class _Reader:
         self.tuplet: list[Fraction] = []  # factors of the next notes
         self.broken = Fraction(1)  # of the next note
         self.skipping = False  # an overlaid voice, to the end of its bar
+        self.place, self.altered, self.tied_to = "", 0, ""  # of the last note: its letter, how far it is raised; what a tie leads to
 
     def read(self, body: str) -> list[_Bar]:
         for match in _TOKEN.finditer(body):
@@ -245,7 +246,10 @@ class _Reader:
         place = name + octave + ("'" if letter.islower() else "")
         if accidental:
             self.local[place] = {"^": 1, "^^": 2, "_": -1, "__": -2, "=": 0}[accidental]
+        elif self.tied_to == place:  # a tie takes the accidental along over the bar line
+            self.local[place] = self.altered
         altered = self.local.get(place, self.signature.get(name, 0))
+        self.place, self.altered, self.tied_to = place, altered, ""
         return 60 + _LETTERS[name] + (12 if letter.islower() else 0) + 12 * (octave.count("'") - octave.count(",")) + altered
 
     def _chord(self, text: str, length: str) -> None:
@@ -276,6 +280,7 @@ class _Reader:
             if bar.notes:
                 length, pitch, _ = bar.notes[-1]
                 bar.notes[-1] = (length, pitch, pitch is not None)
+                self.tied_to = self.place
                 return
 
 
