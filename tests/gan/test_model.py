@@ -192,6 +192,17 @@ def test_the_engine_plays_both_phases_and_resumes_exactly(tmp_path: Path, monkey
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("preset", ["residual", "dcgan", "dense"])
+def test_every_preset_of_the_recipe_plays_and_draws(preset: str, tmp_path: Path) -> None:
+    changes = ["train.steps=3", "train.batch=4", "train.evaluate_every=3", "train.checkpoint_every=3", "train.sample_every=0"]
+    asked = Recipe.load(Path(__file__).parents[2] / "recipes" / "gan.yaml", preset=preset, overrides=changes)
+    assert asked.model.config["architecture"] == preset
+    train(asked, {"train": RECORDS, "val": RECORDS[:4]}, tmp_path / "run", threads=1)
+    first, other = collect(GAN.load(tmp_path / "run" / "artifact"), Request.of("left", n=2))
+    assert picture(first).shape == (28, 28, 4)
+    assert (picture(first) != picture(other)).any()
+
+
 def test_phases_have_their_own_learning_rates_and_noise(tmp_path: Path) -> None:
     """With a rate of next to nothing the discriminator stays; the noise of its phase is not that of the generator's."""
     train(recipe(phases={"discriminator": {"lr": 1e-12}}, ema=0.0), {"train": RECORDS}, tmp_path / "run", threads=1)
