@@ -20,6 +20,7 @@ from miaobi.data.readers import packages
 from miaobi.data.readers.encoding import COMPRESSED, explain_read_errors
 from miaobi.data.readers.formats import FORMATS, Piece, format_of, rows
 from miaobi.data.readers.pictures import ICONS, METADATA, captions, is_caption, pictures_in
+from miaobi.data.readers.sounds import sound_record, sounds_in
 from miaobi.data.readers.videos import clips_in
 from miaobi.data.records import Dropped
 
@@ -279,6 +280,10 @@ def records(piece: Piece, source: Source, *, explicit: bool = True) -> Iterator[
                 yield Dropped(row.reason, row.detail, place)
                 continue
             row = {**row, **file} if file else row
+            sound = sounds_in(row, source, piece)
+            if sound is not None:
+                yield sound_record(sound, row, place, source.fields)
+                continue
             found = [row["score"]] if isinstance(row.get("score"), Media) else clips_in(row, source, piece)
             found = pictures_in(row, source, piece) if found is None else found
             if found is None:

@@ -205,6 +205,12 @@ def _read_clip(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
     yield from read_clip(piece, encoding, text)
 
 
+def _read_sound(piece: Piece, encoding: str, text: str) -> Iterator[Row]:
+    from miaobi.data.readers.sounds import read_sound
+
+    yield from read_sound(piece, encoding, text)
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A file format: its reader, the key that holds the text by default, and whether a file can be cut into pieces."""
@@ -232,6 +238,7 @@ FORMATS = {
     ".parquet": Format(read_parquet, by_line=False),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg"), _PICTURE),
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm"), Format(_read_clip, by_line=False, picture=True)),
+    **dict.fromkeys((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a"), Format(_read_sound, by_line=False, picture=True)),
     **dict.fromkeys((".mid", ".midi", ".abc", ".mxl", ".musicxml"), Format(_read_score, by_line=False)),
 }
 
@@ -256,6 +263,11 @@ def rows(piece: Piece, *, encoding: str = "", text: str = "") -> Iterator[Row]:
         raise UsageError(
             "{path}: unknown format '{suffix}'. Known: {known}", path=piece.file, suffix=piece.file.suffix, known=" ".join(FORMATS)
         )
+    from miaobi.data.readers.sounds import is_ljspeech, read_ljspeech
+
+    if is_ljspeech(piece.file):
+        yield from read_ljspeech(piece, encoding, text)
+        return
     if kind.by_line:
         encoding = encoding_of(piece.file, encoding)
     yield from kind.read(piece, encoding, text or kind.text)
