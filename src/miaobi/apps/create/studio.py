@@ -1,0 +1,199 @@
+"""The folder of a work and its memory: `manifest.json` says of every part which inputs made it, so only what changed is made again.
+
+A part is known by a key, the hash of everything that decides it: options, seeds, the model's SHA-256 and the hashes of the files before it.
+It is made, its files stand whole under their names, then the manifest is replaced; a kill between the two costs one part. A file that a
+person changed by hand is moved aside, never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import miaobi
+from miaobi.apps.create.schema import Inputs
+from miaobi.core.artifact import explain_os_errors, file_sha256, write_text
+from miaobi.core.errors import ArtifactError, Busy, UsageError
+from miaobi.core.schema import validate
+from miaobi.core.types import NOTHING, canonical_json
+
+MANIFEST, LOCK, FORMAT = "manifest.json", ".lock", "miaobi.create/1"
+NOT_REMEMBERED = frozenset({"only"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A part of the work as the manifest remembers it: `picture-2` of the stage `picture`, the SHA-256 of its files, what made it."""
+
+    part: str
+    stage: str
+    key: str
+    files: Mapping[str, str]
+    seconds: float = 0.0
+    about: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def file(self) -> str:
+        """Its first file."""
+        return next(iter(self.files))
+
+
+def key_of(stage: str, inputs: Mapping[str, Any]) -> str:
+    """The hash of what decides a part."""
+    return hashlib.sha256(canonical_json([FORMAT, stage, dict(inputs)])).hexdigest()
+
+
+class Studio:
+    """An open folder. `order` is what is asked now, over what was asked before."""
+
+    def __init__(self, folder: Path, order: Inputs, parts: Mapping[str, Made]) -> None:
+        self.folder, self.order = folder, order
+        self.parts = dict(parts)
+        self.left_out: dict[str, str] = {}
+
+    def path(self, name: str) -> Path:
+        """A file of the work."""
+        return self.folder / name
+
+    def known(self, part: str) -> Made | None:
+        """The part, if all its files are there as they were written."""
+        made = self.parts.get(part)
+        if made is None or not all(self.path(name).is_file() and file_sha256(self.path(name)) == sha for name, sha in made.files.items()):
+            return None
+        return made
+
+    def keep(self, made: Made) -> Made:
+        """Remember a part whose files are written."""
+        self.parts[made.part] = made
+        self.save()
+        return made
+
+    def forget(self, stage: str, parts: frozenset[str]) -> None:
+        """Take out the parts of a stage that the work no longer has (a shorter poem has fewer pictures), with their files."""
+        for part, made in list(self.parts.items()):
+            if made.stage == stage and part not in parts:
+                for name, sha in made.files.items():
+                    if self.path(name).is_file() and file_sha256(self.path(name)) == sha:
+                        self.path(name).unlink()
+                        _sidecar(self.path(name)).unlink(missing_ok=True)
+                del self.parts[part]
+        self.save()
+
+    def set_aside(self, part: str) -> list[str]:
+        """Move files of the part that a person changed to names of their own; returns those names."""
+        moved = []
+        for name, sha in self.parts[part].files.items() if part in self.parts else ():
+            path = self.path(name)
+            if path.is_file() and file_sha256(path) != sha:
+                new = next(free for number in range(1, 10_000) if not (free := path.with_stem(f"{path.stem}.edited-{number}")).exists())
+                path.rename(new)
+                moved.append(new.relative_to(self.folder).as_posix())
+        return moved
+
+    def save(self) -> None:
+        """Replace the manifest."""
+        order = self.order.model_dump(mode="json", exclude=set(NOT_REMEMBERED))
+        parts = {name: {key: value for key, value in asdict_plain(made).items() if key != "part"} for name, made in self.parts.items()}
+        values = {"format": FORMAT, "software": f"miaobi {miaobi.__version__}", "order": order, "left_out": self.left_out, "parts": parts}
+        write_text(self.folder / MANIFEST, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def asdict_plain(made: Made) -> dict[str, Any]:
+    """A part as values for JSON."""
+    plain = {"files": dict(made.files), "about": dict(made.about)}
+    return {name: plain.get(name, getattr(made, name)) for name in ("part", "stage", "key", "files", "seconds", "about")}
+
+
+@contextlib.contextmanager
+def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
+    """The folder of a new work, or of one that goes on, held for this process.
+
+    Raises:
+        UsageError: a file, a folder with other files in it, a new work without a brief, or another brief than the work's.
+        ArtifactError: the manifest is damaged or of a newer format.
+        Busy: another process works here.
+        MiaobiError: no permission.
+    """
+    _check(folder)
+    with explain_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("a") as file:
+            _hold(file.fileno(), folder)
+            remembered, parts = _remembered(folder / MANIFEST)
+            studio = Studio(folder, _order(inputs, remembered, folder), parts)
+            studio.save()
+            try:
+                yield studio
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
+
+
+def _check(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("{path} is a file; a work needs a folder", path=folder)
+    if not folder.is_dir():
+        return
+    with explain_os_errors(folder):
+        foreign = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not path.name.startswith("."))
+    if foreign and MANIFEST not in foreign:
+        names = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise UsageError("{folder} holds other files ({names}); choose a new or an empty folder", folder=folder, names=names)
+
+
+def _hold(descriptor: int, folder: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy("another process works in {folder}. Wait for it or stop it", folder=folder) from None
+
+
+def _remembered(path: Path) -> tuple[dict[str, Any], dict[str, Made]]:
+    """The order and the parts of the manifest; nothing where there is none."""
+    if not path.is_file():
+        return {}, {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise ArtifactError(
+                "{path} is of the format {format}; this miaobi reads {known}", path=path, format=values["format"], known=FORMAT
+            )
+        parts = {name: Made(part=name, **{**made, "files": dict(made["files"])}) for name, made in values["parts"].items()}
+        return dict(values["order"]), parts
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            "{path} is not a manifest of `miaobi create`, or is damaged ({problem}); choose another folder", path=path, problem=error
+        ) from None
+
+
+def _order(inputs: Inputs, remembered: Mapping[str, Any], folder: Path) -> Inputs:
+    """What is asked now over what was asked before; a seed is drawn for a new work."""
+    typed = inputs.model_dump(mode="json", include=set(inputs.model_fields_set))
+    before = str(remembered.get("brief", ""))
+    if before and typed.get("brief") and typed["brief"].strip() != before:
+        raise UsageError("{folder} holds the work “{brief}”; choose another folder for another brief", folder=folder, brief=before)
+    merged = {**remembered, **{key: value for key, value in typed.items() if key != "brief" or value.strip()}}
+    merged["replace"] = {key: file for key, file in {**remembered.get("replace", {}), **typed.get("replace", {})}.items() if file}
+    merged["brief"] = str(merged.get("brief", "")).strip()
+    if not merged["brief"]:
+        raise UsageError('the brief is empty: say what the work is about, such as "中秋月夜" or "a rainy harbour at night"')
+    if merged.get("seed") is None:
+        import secrets
+
+        merged["seed"] = secrets.randbits(31)
+    return validate(Inputs, merged, str(folder / MANIFEST))
+
+
+def _sidecar(path: Path) -> Path:
+    from miaobi.trust.label import sidecar
+
+    return sidecar(path)

@@ -1,0 +1,56 @@
+"""`miaobi create BRIEF`: a poem, pictures, music, a voice, a film and a page in one folder; run again, it makes only what changed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miaobi.cli.options import add_options, given_options
+from miaobi.cli.parser import Parser
+from miaobi.cli.render import run_app
+from miaobi.cli.targets import LONGEST
+from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
+
+if TYPE_CHECKING:
+    from miaobi.cli.terminal import Output
+
+RESUME: tuple[str, ...] = ()  # the same command goes on
+
+
+def arguments(parser: Parser, words: Sequence[str]) -> None:
+    """The brief, the folder, and one option for each field of the app's inputs."""
+    from miaobi.core.apps import app
+
+    parser.add_argument(
+        "brief", metavar="BRIEF", nargs="?", default="", help=tr('what the work is about: "中秋月夜", "a rainy harbour at night"')
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=tr("the work's folder (default: the brief's words); named again, it goes on")
+    )
+    add_options(parser, app("create").schema(), tr("options of {model}", model="create"), skip=("brief",))
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Create, and say what to open."""
+    from miaobi.core.apps import app
+
+    given = given_options(arguments, app("create").schema(), tr("options of {model}", model="create"))
+    brief = arguments.brief.strip()
+    if brief:
+        given["brief"] = brief
+    made = run_app("create", given, arguments.out or _folder(brief), output)
+    lines = [made["poem"], "", *([tr("open: {path}", path=made["open"])] if made["open"] else [tr("made in {path}", path=made["folder"])])]
+    output.result(made, "\n".join(lines))
+    output.news("made anew: {parts}; seed {seed}", parts=", ".join(made["made"]) or "–", seed=made["seed"])
+    return 0
+
+
+def _folder(brief: str) -> Path:
+    """`a-rainy-harbour-at-night`: a folder that is called like the brief."""
+    words = "".join(letter if letter.isalnum() else " " for letter in brief).split()
+    if not words:
+        raise UsageError('the brief is empty: say what the work is about, such as "中秋月夜" or "a rainy harbour at night"')
+    return Path("-".join(words)[:LONGEST].strip("-"))
