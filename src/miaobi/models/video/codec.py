@@ -48,9 +48,10 @@ class ClipCodec:
     def collate(self, records: Sequence[Record], /, *, rng: Generator | None = None) -> Batch:
         """One batch.
 
-        `first` (B, channels, S, S) and `known` (B, F, C, H, W), or `clips` (B, F, channels, S, S) with `keys` (what to call them);
-        `given` (B,) 1 where the first frame is shown, `mirrored` (B,); `rows` and `other` (B, L, F), captions and their translations,
-        `told` (B,) False where a caption is hidden, `concepts` (B,); without `rng` `seeds` (B,).
+        `old`, the rows of which `first` (N, channels, S, S) and `known` (N, F, C, H, W) are remembered, and `fresh`, the others, with
+        `clips` (M, F, channels, S, S) and `keys` (what to call them); `given` (B,) 1 where the first frame is shown, `mirrored` (B,);
+        `rows` and `other` (B, L, F), captions and their translations, `told` (B,) False where a caption is hidden, `concepts` (B,);
+        without `rng` `seeds` (B,).
         """
         import torch
 
@@ -80,7 +81,7 @@ class ClipCodec:
                 self._bytes += size
 
     def recall(self, keys: Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """What was remembered of these clips, if it was of all."""
+        """What was remembered of these clips, if it was of all: a batch may be older than what it asks for."""
         import torch
 
         if not all(key in self._known for key in keys):
@@ -89,13 +90,20 @@ class ClipCodec:
         return torch.from_numpy(np.stack(first).astype(np.float32)), torch.from_numpy(np.stack(known).astype(np.float32))
 
     def _clips(self, records: Sequence[Record], numbers: Sequence[int]) -> dict[str, Any]:
-        """What is remembered where all of it is, else frames and what to call them."""
+        """What is remembered of the rows `old`; of the others, `fresh`, the frames, and what to call them."""
         import torch
 
-        found = self.recall(numbers)
-        if found is not None:
-            return {"first": found[0], "known": found[1]}
-        return {"clips": torch.from_numpy(np.stack([self.read(record) for record in records])), "keys": list(numbers)}
+        found: dict[str, Any] = {}
+        old = [place for place, number in enumerate(numbers) if number in self._known]
+        fresh = [place for place, number in enumerate(numbers) if number not in self._known]
+        if old:
+            first, known = zip(*(self._known[numbers[place]] for place in old))
+            found |= {name: torch.from_numpy(np.stack(part).astype(np.float32)) for name, part in (("first", first), ("known", known))}
+            found["old"] = torch.tensor(old)
+        if fresh:
+            found["clips"] = torch.from_numpy(np.stack([self.read(records[place]) for place in fresh]))
+            found |= {"fresh": torch.tensor(fresh), "keys": [numbers[place] for place in fresh]}
+        return found
 
     def read(self, record: Record) -> Floats:
         """A record's clip (F, channels, S, S) in [-1, 1].

@@ -20,7 +20,7 @@ SHARPNESS = -0.75  # of the cubic kernel (Keys, 1981), as torch and Pillow have 
 def places(height: int, width: int) -> tuple[Floats, Floats]:
     """The coordinates of pixel centres down (H,) and across (W,), of a picture in the middle of a square."""
     side = max(height, width)
-    down, across = (((2 * np.arange(length, dtype=np.float32) + 1 - length) / side) for length in (height, width))
+    down, across = (((2 * np.arange(length) + 1 - length) / side).astype(np.float32) for length in (height, width))
     return down, across
 
 

@@ -96,11 +96,15 @@ class Video:
 
     def _clean(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """First frames (B, channels, S, S) and what is denoised (B, F, C, H, W), mirrored where the batch says so."""
-        known = (batch["first"], batch["known"]) if "known" in batch else self.codec.recall(batch["keys"])
-        if known is None:
-            known = batch["clips"][:, 0].half().float(), self.network.encode(batch["clips"]).half().float()
-            self.codec.remember(batch["keys"], *known)  # as it is remembered: a resumed training sees the same numbers
-        first, clean = (part.to(self._device) for part in known)
+        parts = [(batch["old"], batch["first"], batch["known"])] if "old" in batch else []
+        if "fresh" in batch:
+            measured = self.codec.recall(batch["keys"])
+            if measured is None:
+                measured = batch["clips"][:, 0].half().float(), self.network.encode(batch["clips"]).half().float()
+                self.codec.remember(batch["keys"], *measured)  # as it is remembered: a resumed training sees the same numbers
+            parts.append((batch["fresh"], *measured))
+        order = torch.cat([part[0].to(self._device) for part in parts]).argsort()
+        first, clean = (torch.cat([part[number].to(self._device) for part in parts])[order] for number in (1, 2))
         mirrored = batch["mirrored"]
         if not mirrored.any():
             return first, clean

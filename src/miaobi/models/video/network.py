@@ -30,7 +30,7 @@ from miaobi.models.video.schema import Config
 Rotation = tuple[Tensor, Tensor]
 SPACE, TIME = 6, 3  # numbers a channel that modulate a block over space and one over time
 THETA = 100.0
-STEM = 4  # pixels a side that the tower's first layer takes together
+STEM = 8  # pixels a side that the tower's first layer takes together, where they fit
 
 
 class Denoiser(nn.Module):
@@ -115,19 +115,23 @@ class Block(nn.Module):
 
 
 class Tower(nn.Module):
-    """What is seen in the first frame at each patch: two strided convolutions; a learned vector where it is hidden."""
+    """What is seen in the first frame at each patch, in two layers, first over small squares; a learned vector where it is hidden."""
 
     def __init__(self, config: Config, rows: int) -> None:
         super().__init__()
-        stem = STEM if config.size % (STEM * rows) == 0 else 1
-        self.stem = nn.Conv2d(config.channels, config.width // 2, stem, stem)
-        reach = config.size // (stem * rows)
-        self.deep = nn.Conv2d(config.width // 2, config.width, reach, reach)
+        reach = config.size // rows  # pixels a side that a patch stands on
+        self.square = next(side for side in (STEM, STEM // 2, STEM // 4, 1) if reach % side == 0)
+        self.stem = nn.Linear(config.channels * self.square**2, config.width // 2)
+        self.group = reach // self.square
+        self.deep = nn.Linear(self.group**2 * (config.width // 2), config.width)
+        self.rows = config.size // self.square
         self.nothing = nn.Parameter(torch.zeros(config.width))
 
     def forward(self, first: Tensor, given: Tensor) -> Tensor:
         """(B, channels, S, S) and (B,) → (B, N, W)."""
-        seen = self.deep(F.silu(self.stem(first))).flatten(2).transpose(1, 2)
+        seen = F.silu(self.stem(to_patches(first, self.square)))  # (B, squares, W / 2)
+        seen = to_patches(seen.transpose(1, 2).reshape(len(first), -1, self.rows, self.rows), self.group)
+        seen = self.deep(seen)  # (B, N, W)
         share = given[:, None, None].to(seen.dtype)
         return share * seen + (1 - share) * self.nothing  # type: ignore[no-any-return]
 
@@ -184,7 +188,8 @@ class Network(nn.Module):
         if self.autoencoder is None:
             return clips
         with torch.autocast(clips.device.type, enabled=False):  # frozen: exact, and remembered
-            return self.autoencoder.encode(clips.flatten(0, 1))[0].unflatten(0, clips.shape[:2])
+            latents: Tensor = self.autoencoder.encode(clips.flatten(0, 1))[0]
+        return latents.view(*clips.shape[:2], *self.shape)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from miaobi.models.video.flow import places, spread
 
-STEPS, RATE = 30, 0.02
+STEPS, RATE = 20, 0.025
 SMOOTH = 0.5  # weight of the squared difference of neighbouring cells
 LARGEST = 32  # pixels a side that are compared: the field is smooth, and 64 cost four times as much for 1 dB
 SLACK = 1e-3  # below this difference errors count squared, above as they are: shadows and lights weigh less
@@ -26,7 +26,8 @@ def measure(clips: Tensor, grid: int) -> Tensor:
         clips = clips.detach().clone().float()
         size = clips.shape[-1]
         if size > LARGEST:
-            clips = F.interpolate(clips.flatten(0, 1), size=(LARGEST, LARGEST), mode="area").unflatten(0, clips.shape[:2])
+            small = F.interpolate(clips.flatten(0, 1), size=(LARGEST, LARGEST), mode="area")
+            clips = small.view(*clips.shape[:2], *small.shape[1:])
         flow = clips.new_zeros(len(clips), 2, grid, grid)
         found = [flow]
         for number in range(1, clips.shape[1]):
