@@ -15,6 +15,7 @@ from miaobi.core.types import Media, Modality, Record, Request
 from miaobi.data.pictures import Pixels, decode, encode
 from miaobi.engine.generate import collect
 from miaobi.engine.metrics.retrieval import ImageText, top1
+from miaobi.models.common.hashed_text import bags, hashed
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.model import Scorer
 from miaobi.models.scorer.network import contrast
@@ -141,3 +142,13 @@ def test_what_cannot_be_answered_is_said(scorer: Scorer, tmp_path: Path) -> None
         Scorer.create({"size": 96, "grid": 4}, RECORDS)
     with pytest.raises(ArtifactError, match=r"config\.json"):
         Scorer.load(tmp_path)
+
+
+def test_rows_of_a_text_never_change() -> None:
+    """The tables of scorers that were trained are read by them."""
+    assert hashed("a red cat", 24576) == (23547, 23547, 10908, 21128, 12411, 2309, 6962, 22010, 23985, 22656)
+    assert hashed("红帽", 24576) == hashed("紅帽", 24576) == (6709, 2421, 16771)
+    assert hashed("！", 24576) == (0,)
+    rows, starts = bags(["红帽", "！", "红帽"], 24576)
+    assert rows.tolist() == [6709, 2421, 16771, 0, 6709, 2421, 16771]
+    assert starts.tolist() == [0, 3, 4]

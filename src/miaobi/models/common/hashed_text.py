@@ -3,6 +3,10 @@
 The features are those of `text_units`: characters and their pairs, words and their letter triples. Each is hashed into a fixed number of
 rows of a table (Weinberger et al., 2009), where rare collisions cost less than a list of what is known, and a name that no caption had is
 still read by its parts. No torch: the light runtime reads the same rows.
+
+Unlike `text_units.Vocabulary`, which lists what a model has learned and leaves the rest out, these rows are a rule: a scorer begins without
+data, judges captions of models that it never saw, and every row of its table means the same for ever. Painters want the list, since an
+unknown word should steer nothing, and since order and units matter to them; so there are both, over the same features.
 """
 
 from __future__ import annotations
