@@ -3,8 +3,8 @@
 Unusual: there is no tokenizer. A unit is a Han character or a Latin word; its features are the character and the pair that it opens, or the
 word and its trigrams (Bojanowski et al., 2017, "Enriching word vectors with subword information"). Features are known by a stable 64-bit
 hash; a model keeps the sorted hashes of those that it learned, so an unknown feature is left out instead of meaning something else, and a
-word that was never seen is still read by its parts. Where no list is wanted, `hashed_text` gives rows of the same features. Shapes: B texts,
-L units, F features a unit, W width.
+word that was never seen is still read by its parts. Where no list is wanted, `hashed_text` gives rows of the same features.
+Shapes: B texts, L units, F features a unit, W width.
 """
 
 from __future__ import annotations
