@@ -150,7 +150,7 @@ def _varied(sheet: Sheet, rng: Generator) -> Sheet:
 
 
 def parse(tokens: Sequence[int], sheet: Sheet) -> Iterator[Bar]:
-    """The bars that tokens behind a header tell; `sheet` says the metre and how many parts there are. A bar that is not full is left out."""
+    """The bars that tokens behind a header tell; `sheet` says the metre and the number of parts. A bar that is not full is left out."""
     groups: list[list[str]] = []
     for token in tokens:
         word = words()[token]

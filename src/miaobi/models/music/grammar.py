@@ -1,8 +1,8 @@
 """What may follow in a score, as an automaton for decoding: every bar is filled to its end, every pitch is in range and in the mode.
 
-Beyond the form that the vocabulary gives (see `layout`): a triplet is finished before anything else begins and short notes do not run over
-the beat; voices of a choir do not cross; the last note is the tonic, and long enough to be an end. A melody that is given is forced, note by
-note; everything around it is free.
+Beside the form that the vocabulary gives (`layout`): a triplet is finished before anything else begins and short notes do not run over
+the beat; voices of a choir do not cross; the last note is the tonic, and long enough to be an end. A melody that is given is forced note
+by note; everything around it is free.
 """
 
 from __future__ import annotations
@@ -190,6 +190,9 @@ class ScoreGrammar:
         pitch = state.pitches[state.part] if state.what in (REST, HOLD) else state.what
         if not ends or state.left or state.upbeat or self._final(pitch, state.part):
             ends.append(self.rules.length)
+        if state.part == 1:  # the melody of the bar is known: the voice under it ends before it would be crossed
+            last = self._crossed(state.melody, state.untils[1], pitch)
+            ends = [tick for tick in ends if tick <= last] or ends[:1]
         return _only(self.size, *(id_of("until", tick) for tick in ends))
 
     # ------------------------------------------------------------------ music
@@ -205,6 +208,12 @@ class ScoreGrammar:
         start = state.untils[state.part]
         last = length if state.left or state.upbeat else length - min(GRID, length // 2)
         return tuple(tick for tick in ends_from(start, length) if tick < length and tick <= last)
+
+    def _crossed(self, melody: Sequence[tuple[int, int]], start: int, pitch: int) -> int:
+        """The first tick behind `start` from which the melody is below a pitch; the end of the bar where it never is."""
+        begins = [0, *(until for until, _ in melody)]
+        under = (begin for begin, (until, above) in zip(begins, melody) if until > start and 0 <= above < pitch)
+        return max(next(under, self.rules.length), start + 1)
 
     def _final(self, pitch: int, part: int) -> bool:
         """Whether a piece may end on this: the tonic; within a choir any tone of its chord."""

@@ -27,8 +27,8 @@ _SPEEDS = {
 }  # fmt: skip
 _MOODS: tuple[tuple[str, str, str, int], ...] = (  # words, Chinese mode, other mode, tempo
     (
-        "愁 悲 泪 恨 离 别 孤 寒 秋 夜 月 雪 思 归 梦 寂 sad sorrow alone lonely grief farewell night moon autumn winter snow rain rainy tears"
-        " dream",
+        "愁 悲 泪 恨 离 别 孤 寒 秋 夜 月 雪 思 归 梦 寂 sad sorrow alone lonely grief farewell night moon autumn winter snow rain rainy"
+        " tears dream",
         "yu",
         "minor",
         66,
