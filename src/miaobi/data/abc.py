@@ -156,10 +156,14 @@ def _unit(text: str, metre: tuple[int, int]) -> Fraction:
 def _tempo(text: str, unit: Fraction) -> float:
     """Quarters a minute; 0 when the field gives no number."""
     if match := re.search(r"(\d+)/(\d+)\s*=\s*(\d+)", text):
-        return float(min(400, max(20, Fraction(4 * int(match[1]), int(match[2])) * int(match[3]))))
+        return _bounded(Fraction(4 * int(match[1]), max(1, int(match[2]))) * int(match[3]))
     if match := re.match(r"\s*(\d+)\s*$", text):
-        return float(min(400, max(20, unit * int(match[1]))))
+        return _bounded(unit * int(match[1]))
     return 0.0
+
+
+def _bounded(tempo: Fraction) -> float:
+    return min(400.0, max(20.0, float(tempo)))
 
 
 def _length(text: str, unit: Fraction) -> Fraction:

@@ -184,7 +184,8 @@ def write(score: Score) -> bytes:
         _write_part(element, part, score, bars, first=number == 1)
     ET.indent(root, " ")
     head = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" '
-    return head + b'"http://www.musicxml.org/dtds/partwise.dtd">\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+    body: bytes = ET.tostring(root, encoding="utf-8")
+    return head + b'"http://www.musicxml.org/dtds/partwise.dtd">\n' + body + b"\n"
 
 
 def _clean(text: str) -> str:

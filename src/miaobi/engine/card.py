@@ -81,10 +81,19 @@ LIMITS_OF_PICTURES = (
     "距离由 EfficientNet-lite0 计算，不能与别处用 Inception 算的相比，也只能与同样多图片上的距离相比。",
 )
 
+LIMITS_OF_MUSIC = (
+    "- It knows only the pieces above, and their turns of phrase; what is unlike them it writes badly.\n"
+    "- Key, mode, metre, length and range are kept by rules and not by the model; whether a melody is good, no rule knows.\n"
+    "- A short run of notes may be that of a tune that exists: `copied_span` says how long such runs are.",
+    "- 模型只学过上述曲子和其中的乐句，不像它们的音乐写不好。\n- 调、调式、拍号、长度与音域由规则保证，不是模型自己做到的；旋律好不好，没有规则能管。\n"
+    "- 短的一串音可能与已有的曲子相同：`copied_span` 说明这样的片段有多长。",
+)
 
 PYTHON = "print(model.generate({prompt}, seed=1)[0].text)"
 PYTHON_OF_PICTURES = """[picture] = model.generate({prompt}, seed=1)
 write(picture, Path("picture.png"))  # with its label"""
+PYTHON_OF_MUSIC = """[tune] = model.generate({prompt}, seed=1)
+write(tune, Path("tune.mid"))  # its label lies beside it"""
 IMPORTS = "import miaobi"
 IMPORTS_OF_PICTURES = """from pathlib import Path
 
@@ -114,9 +123,10 @@ def model_card(
         languages: what the model writes, for the Hub.
     """
     prompt = json.dumps(next(iter(recipe.generate.prompts), ""), ensure_ascii=False)
-    drawn = _draws(artifact)
-    limits = LIMITS_OF_PICTURES if drawn else LIMITS
-    python = PYTHON_OF_PICTURES if drawn else PYTHON
+    drawn, composed = _makes(artifact, Modality.IMAGE), _makes(artifact, Modality.MUSIC)
+    limits = LIMITS_OF_PICTURES if drawn else LIMITS_OF_MUSIC if composed else LIMITS
+    python = PYTHON_OF_PICTURES if drawn else PYTHON_OF_MUSIC if composed else PYTHON
+    out = " --out picture.png" if drawn else " --out tune.mid" if composed else ""
     parts = [_metadata(recipe, artifact, evaluation, languages)]
     for language in LANGUAGES:
         own = notes.get(language, {})
@@ -125,9 +135,9 @@ def model_card(
             template.format(
                 name=recipe.name,
                 summary=own.get("summary", recipe.summary),
-                prompt=("" if prompt == '""' else f" {prompt}") + (" --out picture.png" if drawn else ""),
+                prompt=("" if prompt == '""' else f" {prompt}") + out,
                 python=python.format(prompt=prompt),
-                imports=IMPORTS_OF_PICTURES if drawn else IMPORTS,
+                imports=IMPORTS_OF_PICTURES if drawn or composed else IMPORTS,
                 heading="What it drew" if drawn else "What it wrote",
                 use=own.get("use", ""),
                 limits=own.get("limits", limits[LANGUAGES.index(language)]),
@@ -178,7 +188,9 @@ def _metadata(recipe: Recipe, artifact: Artifact, evaluation: Mapping[str, Any],
 
     figures = evaluation.get("figures", {})
     metrics = [{"type": name, "name": name, "value": figures[name]["value"]} for name in MAIN if name in figures]
-    task = "text-generation" if not _draws(artifact) else "text-to-image" if "retrieval_en" in figures else "unconditional-image-generation"
+    picture = "text-to-image" if "retrieval_en" in figures else "unconditional-image-generation"
+    made = "text-to-audio" if _makes(artifact, Modality.MUSIC) else "text-generation"
+    task = picture if _makes(artifact, Modality.IMAGE) else made
     head: dict[str, Any] = {
         "license": (artifact.licence or "other").lower(),
         "language": list(languages),
@@ -282,10 +294,10 @@ def _examples(evaluation: Mapping[str, Any], language: Language) -> str:
     return "\n\n".join(quoted) or word("no_examples", language)
 
 
-def _draws(artifact: Artifact) -> bool:
-    """Whether the model makes pictures."""
+def _makes(artifact: Artifact, modality: Modality) -> bool:
+    """Whether the model makes pictures, or music."""
     kind = families().get(artifact.family)
-    return kind is not None and Modality.IMAGE in kind.outputs
+    return kind is not None and modality in kind.outputs
 
 
 def _list(rows: Mapping[str, str], language: Language) -> str:

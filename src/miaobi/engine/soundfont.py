@@ -101,7 +101,7 @@ def played(name: str, pitch: int, seconds: float, rate: int) -> tuple[Wave, Zone
     return _read(wave, places, zone.loop), zone
 
 
-def _read(wave: Wave, places: NDArray[np.float64], loop: tuple[int, int] | None) -> Wave:
+def _read(wave: Wave, places: NDArray[np.floating[Any]], loop: tuple[int, int] | None) -> Wave:
     """The wave between its samples, by cubics through four neighbours."""
     middle = places.astype(np.int64)
     x = (places - middle).astype(np.float32)
