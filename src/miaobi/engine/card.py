@@ -83,9 +83,10 @@ LIMITS_OF_PICTURES = (
 
 LIMITS_OF_MUSIC = (
     "- It knows only the pieces above, and their turns of phrase; what is unlike them it writes badly.\n"
-    "- Key, mode, metre, length and range are kept by rules and not by the model; whether a melody is good, no rule knows.\n"
+    "- Rules keep key, mode, metre, length and range, not the model; whether a melody is good, no rule knows.\n"
     "- A short run of notes may be that of a tune that exists: `copied_span` says how long such runs are.",
-    "- 模型只学过上述曲子和其中的乐句，不像它们的音乐写不好。\n- 调、调式、拍号、长度与音域由规则保证，不是模型自己做到的；旋律好不好，没有规则能管。\n"
+    "- 模型只学过上述曲子和其中的乐句，不像它们的音乐写不好。\n"
+    "- 调、调式、拍号、长度与音域由规则保证，不是模型自己做到的；旋律好不好，没有规则能管。\n"
     "- 短的一串音可能与已有的曲子相同：`copied_span` 说明这样的片段有多长。",
 )
 
