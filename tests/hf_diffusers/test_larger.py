@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -166,6 +167,23 @@ def test_a_lora_of_another_pipeline_is_refused(models: dict[str, Pipeline], tmp_
     with pytest.raises(ArtifactError, match="has no weights for the parts of the pipeline FluxPipeline"):
         ask(models["flux"], lora=str(path))
     np.testing.assert_array_equal(ask(models["flux"])[0], plain)
+
+
+@pytest.mark.parametrize("kind", ["xl", "flux"])
+def test_after_a_lora_that_does_not_fit_another_one_does(models: dict[str, Pipeline], kind: str, tmp_path: Path) -> None:
+    path = save_lora(models[kind], tmp_path)
+    broken = tmp_path / "broken.safetensors"
+    save_file({name: tensor[..., :1].contiguous() for name, tensor in load_file(path).items()}, broken)
+    plain = ask(models[kind])[0]
+    with pytest.raises(ArtifactError, match="does not fit"):
+        ask(models[kind], lora=str(broken))
+    np.testing.assert_array_equal(ask(models[kind])[0], plain)
+    assert (ask(models[kind], lora=str(path))[0] != plain).any()
+
+
+def test_a_mask_needs_a_picture(models: dict[str, Pipeline]) -> None:
+    with pytest.raises(UsageError, match="no picture 'image'"):
+        ask(models["xl"], "a cat", picture(255, "mask"))
 
 
 def save_lora(model: Pipeline, folder: Path) -> Path:

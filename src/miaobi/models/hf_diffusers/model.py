@@ -16,7 +16,7 @@ import torch
 
 from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.types import Card, Chunk, Request
-from miaobi.models.common.picture_request import pictures_in
+from miaobi.models.common.picture_request import picture_in, pictures_in
 from miaobi.models.hf_diffusers.family import FAMILY
 from miaobi.models.hf_diffusers.folder import check
 from miaobi.models.hf_diffusers.paint import paint
@@ -49,6 +49,8 @@ class Pipeline:
         self._fit_into_memory(options)
         self._adapt(options)
         task = "mask" if pictures_in(request, "mask") else "image" if pictures_in(request) else "text"
+        if task == "mask":
+            picture_in(request)  # a mask alone is of nothing
         pipeline = self._for(task)
         pipeline.scheduler = scheduler(pipeline, self.scheduler, options.sampler, from_picture=task != "text")
         yield from paint(pipeline, request, options)
@@ -90,6 +92,7 @@ class Pipeline:
                 path.parent, weight_name=path.name, adapter_name=ADAPTER, local_files_only=True, use_safetensors=True
             )
         except Exception as error:  # the library raises anything over tensors that do not fit
+            self.pipeline.unload_lora_weights()  # what it has put in by then
             raise ArtifactError("the LoRA {path} does not fit this pipeline: {error}", path=path, error=error) from None
         if ADAPTER not in {name for names in self.pipeline.get_list_adapters().values() for name in names}:
             name = type(self.pipeline).__name__  # the library only logs it
