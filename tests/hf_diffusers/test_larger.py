@@ -181,9 +181,11 @@ def test_after_a_lora_that_does_not_fit_another_one_does(models: dict[str, Pipel
     assert (ask(models[kind], lora=str(path))[0] != plain).any()
 
 
-def test_a_mask_needs_a_picture(models: dict[str, Pipeline]) -> None:
-    with pytest.raises(UsageError, match="no picture 'image'"):
+def test_a_mask_needs_a_picture_of_its_size(models: dict[str, Pipeline]) -> None:
+    with pytest.raises(UsageError, match="a mask needs the picture that it lies on"):
         ask(models["xl"], "a cat", picture(255, "mask"))
+    with pytest.raises(UsageError, match="the mask has 24 by 16 pixels and the picture 16 by 16"):
+        ask(models["xl"], "a cat", picture(200, "image"), picture(255, "mask", width=24))
 
 
 def save_lora(model: Pipeline, folder: Path) -> Path:

@@ -16,7 +16,7 @@ import torch
 
 from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.types import Card, Chunk, Request
-from miaobi.models.common.picture_request import picture_in, pictures_in
+from miaobi.models.common.picture_request import pictures_in
 from miaobi.models.hf_diffusers.family import FAMILY
 from miaobi.models.hf_diffusers.folder import check
 from miaobi.models.hf_diffusers.paint import paint
@@ -49,8 +49,6 @@ class Pipeline:
         self._fit_into_memory(options)
         self._adapt(options)
         task = "mask" if pictures_in(request, "mask") else "image" if pictures_in(request) else "text"
-        if task == "mask":
-            picture_in(request)  # a mask alone is of nothing
         pipeline = self._for(task)
         pipeline.scheduler = scheduler(pipeline, self.scheduler, options.sampler, from_picture=task != "text")
         yield from paint(pipeline, request, options)

@@ -79,6 +79,7 @@ def _arguments(pipeline: Any, request: Request, options: Options) -> dict[str, A
     if request.prompt.strip() and "prompt" not in taken:
         raise UsageError("the pipeline {name} reads no words; leave the prompt empty", name=type(pipeline).__name__)
     start = pictures_in(request)[-1:]
+    _check_mask(request, start)
     sizes = _sizes(pipeline, options, start[0].shape[:2] if start else None)
     if not start:
         wanted |= {name: size for name, size in sizes.items() if size}
@@ -86,6 +87,22 @@ def _arguments(pipeline: Any, request: Request, options: Options) -> dict[str, A
         if name not in taken:
             raise UsageError("the pipeline {name} has no {option}; leave it out", name=type(pipeline).__name__, option=name)
     return {**given, **wanted, **(_start(request, options, taken, start[0], sizes) if start else {})}
+
+
+def _check_mask(request: Request, start: Sequence[pictures.Pixels]) -> None:
+    """Raise `UsageError` for a mask without a picture or of another size."""
+    for mask in pictures_in(request, "mask")[-1:]:
+        if not start:
+            raise UsageError("a mask needs the picture that it lies on; give an image too")
+        (height, width), (other_height, other_width) = mask.shape[:2], start[0].shape[:2]
+        if (height, width) != (other_height, other_width):
+            raise UsageError(
+                "the mask has {width} by {height} pixels and the picture {other_width} by {other_height}; they should be alike",
+                width=width,
+                height=height,
+                other_width=other_width,
+                other_height=other_height,
+            )
 
 
 def _sizes(pipeline: Any, options: Options, start: tuple[int, ...] | None) -> dict[str, int]:
