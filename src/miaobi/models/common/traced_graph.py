@@ -1,9 +1,9 @@
 """A torch module as an ONNX graph, by tracing, and the session that runs it without torch.
 
-For small convolutional networks, where tracing gives no more nodes than a hand would write; `picture_graph` writes by hand those of denoising
-networks, whose eight bits are computed with. torch no longer adds to its tracing exporter, but the one that it recommends needs more packages.
-Eight bits are here a way to store: every weight matrix becomes bytes with one scale for each output channel, which ONNX Runtime unfolds when
-it loads the graph.
+For small convolutional networks, where tracing gives no more nodes than a hand would write; `picture_graph` writes by hand those of
+denoising networks, whose eight bits are computed with. torch no longer adds to its tracing exporter, but the one that it recommends needs
+more packages. Eight bits are here a way to store: every weight matrix becomes bytes with one scale for each output channel, which ONNX
+Runtime unfolds when it loads the graph.
 """
 
 from __future__ import annotations
