@@ -20,7 +20,7 @@ _OFFSET = -0.691  # so that 997 Hz at full scale in one channel is -3.01 LUFS
 _SPAN, _LEAD_SECONDS = 1 << 18, 0.25  # samples a transform; the filters ring for a tenth of a second
 _PEAK_BLOCK = 4096
 _LIMITER_SECONDS = 0.005
-_NEAR_ENOUGH = 0.1  # LU
+_NEAR_ENOUGH, _ROUNDS = 0.1, 4  # LU, and how often the limiter is set anew
 _FIVE_ONE = (1.0, 1.0, 1.0, 0.0, 1.41, 1.41)  # the low-frequency channel does not count, those behind the listener count more
 _PHASES = np.array(  # ITU-R BS.1770-4, annex 2: two phases of an interpolating filter, 12 taps each; the others are these turned round
     [
@@ -68,15 +68,15 @@ def normalise(sound: Sound, lufs: float = -16.0, *, peak: float = -1.0) -> Sound
 
     Silence stays silent. A sound that is all peaks stays below `lufs` where the limiter takes away more than a little.
     """
-    gain, limited = 0.0, sound
-    for _ in range(3):  # what the limiter took away is given back
-        short = lufs - integrated(limited)
+    gain, ceiling, limited = 0.0, peak, sound
+    for _ in range(_ROUNDS):  # what the limiter took away is given back, and what rises between samples held lower
+        short, over = lufs - integrated(limited), true_peak(limited) - peak
         if not np.isfinite(short):
             return sound
-        if abs(short) < _NEAR_ENOUGH:
+        if abs(short) < _NEAR_ENOUGH and over <= 0:
             break
-        gain += short
-        limited = Sound(limit(sound.samples * np.float32(10 ** (gain / 20)), sound.rate, peak=peak), sound.rate)
+        gain, ceiling = gain + short, ceiling - max(over, 0.0) if gain else ceiling
+        limited = Sound(limit(sound.samples * np.float32(10 ** (gain / 20)), sound.rate, peak=ceiling), sound.rate)
     over = true_peak(limited) - peak
     return Sound(limited.samples * np.float32(10 ** (-over / 20)), sound.rate) if over > 0 else limited
 

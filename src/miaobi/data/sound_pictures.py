@@ -50,7 +50,7 @@ def spectrogram(sound: Sound, size: tuple[int, int] = (960, 320), *, low: float 
         rate=sound.rate, fft=fft, hop=hop, bands=bands, low=low, high=high or sound.rate / 2, area=False, power=2.0, floor=1e-10
     )
     decibels = log_mel(samples, settings) * (10 / np.log(10))  # (M, N)
-    level = np.clip((decibels - max(decibels.max(), -60.0)) / RANGE_DB + 1, 0, 1)
+    level = np.clip((decibels - max(decibels.max(), 0.0)) / RANGE_DB + 1, 0, 1)
     return resize(coloured(level[::-1]), size)
 
 

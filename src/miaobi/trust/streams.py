@@ -50,7 +50,7 @@ def samples(data: bytes, *, most: int) -> tuple[Samples, int]:
         DataError: as `opened`, or no sound in it, or more than `most` numbers.
     """
     with opened(data) as container:
-        if not container.streams.audio:
+        if not container.streams.audio or not _codec(container.streams.audio[0]):
             raise DataError("there is no sound in it")
         stream = container.streams.audio[0]
         found: list[Samples] = []
@@ -79,7 +79,7 @@ def packets_sha256(data: bytes) -> str:
     """SHA-256 over kind, format and compressed packets of every stream of sound and film, in the order of the streams."""
     with opened(data) as container:
         streams = [stream for stream in container.streams if stream.type in ("audio", "video") and not _is_cover(stream)]
-        digests = {stream.index: hashlib.sha256(f"{stream.type} {stream.codec_context.name}".encode()) for stream in streams}
+        digests = {stream.index: hashlib.sha256(f"{stream.type} {_codec(stream)}".encode()) for stream in streams}
         for packet in container.demux(streams):
             digests[packet.stream.index].update(bytes(packet))
     return hashlib.sha256("".join(digest.hexdigest() for _, digest in sorted(digests.items())).encode()).hexdigest()
@@ -89,6 +89,11 @@ def words(error: Exception) -> str:
     """What a decoder said, in a line, without the name of our buffer."""
     said = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
     return str(said)[:120] or type(error).__name__
+
+
+def _codec(stream: Any) -> str:
+    """The name of what a stream is compressed with; empty where nobody knows it."""
+    return stream.codec_context.name if stream.codec_context is not None else ""
 
 
 def _is_cover(stream: Any) -> bool:
