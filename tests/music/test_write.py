@@ -13,7 +13,7 @@ from miaobi.core.errors import DataError, UsageError
 from miaobi.core.types import Content, Done, Media, Modality, Progress, Request
 from miaobi.data.harmony import SCALES
 from miaobi.data.instruments import INSTRUMENTS
-from miaobi.data.scores import MIME, Note, Part, Score, read_midi, write_midi
+from miaobi.data.scores import MIME, NAMES, Note, Part, Score, read_midi, write_midi
 from miaobi.models.music import said
 from miaobi.models.music.codec import MusicCodec
 from miaobi.models.music.grammar import Rules, ScoreGrammar, ends_from
@@ -87,6 +87,33 @@ def test_four_parts_stay_in_their_ranges_and_do_not_cross() -> None:
         for part, (low, high) in zip(score.parts, ((60, 81), (55, 74), (48, 69), (38, 64))):
             assert all(low <= note.pitch <= high for note in part.notes)
         assert score.parts[3].notes[-1].pitch % 12 == 2, "the bass comes home"
+
+
+def test_a_choir_sings_its_chords_on_the_beats_and_ends_on_the_tonic() -> None:
+    tones = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10)}
+    for seed in range(3):
+        score, _ = written(parts=4, bars=3, key="C", mode="major", seed=seed, upbeat="none", metre="4/4")
+        assert score.chords[-1][1] in ("C", "Cm") or score.parts[0].notes[-1].pitch % 12 not in (0, 3, 4, 7)
+        for (start, name), stop in zip(score.chords, [*(tick for tick, _ in score.chords[1:]), score.end]):
+            root = next(root for root in sorted(NAMES, key=len, reverse=True) if name.startswith(root))
+            allowed = {(NAMES.index(root) + tone) % 12 for tone in tones[name.removeprefix(root)]}
+            on_beat = {n.pitch % 12 for part in score.parts[1:] for n in part.notes if start <= n.start < stop and n.start % 24 == 0}
+            assert on_beat <= allowed, f"{name} at {start}: {on_beat}"
+
+
+def test_periods_say_their_beginning_again() -> None:
+    def bars(score: Score) -> list[list[tuple[int, int, int]]]:
+        melody = [(n.start - score.pickup, n.duration, n.pitch) for n in score.parts[0].notes]
+        return [[(s - 96 * b, d, p) for s, d, p in melody if 96 * b <= s < 96 * (b + 1)] for b in range(16)]
+
+    for upbeat in ("none", "beat"):
+        found = bars(written(bars=16, metre="4/4", accompaniment="none", upbeat=upbeat, seed=4)[0])
+        starts = [[(s, p) for s, _, p in bar] for bar in found]  # a length may go on into a bar that is another one
+        assert starts[4] == starts[0]
+        assert starts[12] == starts[8]
+        assert starts[0] != starts[1] != starts[8]
+        free = bars(written(bars=16, metre="4/4", accompaniment="none", upbeat=upbeat, seed=4, form="free")[0])
+        assert free[4] != free[0]
 
 
 def test_a_melody_is_harmonised_note_by_note(jig: Score, air: Score) -> None:

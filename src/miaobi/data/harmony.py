@@ -26,8 +26,8 @@ PARENTS = {  # modes whose melodies fold into a pentatonic one, the nearest firs
     "gong": ("major", "lydian"), "shang": ("dorian", "mixolydian"), "jue": ("phrygian", "minor"), "zhi": ("mixolydian", "major"),
     "yu": ("minor", "dorian"),
 }  # fmt: skip
-QUALITIES = ("", "m", "dim", "7")
-_TONES = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10)}
+CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10)}  # semitones above the root, by quality
+QUALITIES = tuple(CHORDS)
 _MAJOR = (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0)
 _MINOR = (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0)
 _FINAL = 0.25  # what a piece ends on counts as much as so much of a correlation
@@ -123,7 +123,7 @@ def _emissions(weights: NDArray[np.float64], bass: NDArray[np.float64], key: Key
     names, columns = [], []
     for root in range(12):
         for quality in QUALITIES:
-            tones = [(root + tone) % 12 for tone in _TONES[quality]]
+            tones = [(root + tone) % 12 for tone in CHORDS[quality]]
             inside = weights[:, tones].sum(axis=1)
             own = inside * 2 - weights.sum(axis=1) + 0.3 * weights[:, root] + 0.6 * bass[:, root]
             strange = sum(tone not in scale for tone in tones)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from miaobi.data.harmony import PENTATONIC, SCALES
+from miaobi.data.harmony import CHORDS, PENTATONIC, SCALES
 from miaobi.data.instruments import INSTRUMENTS
 from miaobi.data.scores import GRID, NAMES, Key, Note, Part, Score
 
-_TONES = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7)}
 SOFT, BUSY = 56, 132.0  # the velocity of an accompaniment, and the tempo from which it moves in quarters
 LOWEST = 43
 
@@ -46,7 +45,7 @@ def _spans(score: Score) -> Iterator[tuple[int, int, str]]:
 def _tones(chord: str, key: Key, base: int) -> tuple[int, ...]:
     """Root, fifth, octave, third and fifth above it; in a pentatonic mode tones outside of it give way to their neighbours."""
     root = next(root for root in sorted(NAMES, key=len, reverse=True) if chord.startswith(root))
-    third, fifth = _TONES[chord.removeprefix(root)][1:]
+    third, fifth = CHORDS[chord.removeprefix(root)][1:3]
     lowest = base + (NAMES.index(root) - base) % 12
     tones = (lowest, lowest + fifth, lowest + 12, lowest + 12 + third, lowest + 12 + fifth)
     if key.mode not in PENTATONIC:

@@ -1,8 +1,9 @@
 """What may follow in a score, as an automaton for decoding: every bar is filled to its end, every pitch is in range and in the mode.
 
 Beside the form that the vocabulary gives (`layout`): a triplet is finished before anything else begins and short notes do not run over
-the beat; voices of a choir do not cross; the last note is the tonic, and long enough to be an end. A melody that is given is forced note
-by note; everything around it is free.
+the beat; voices of a choir do not cross, and on a beat they sing tones of the chord that was named; the last note is the tonic, and long
+enough to be an end. In a piece of periods the fifth and the sixth bar of every eight are the first and the second again. A melody that is
+given is forced note by note; everything around it is free.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.data.harmony import PARENTS, PENTATONIC, SCALES, chords_per_bar
+from miaobi.data.harmony import CHORDS, PARENTS, PENTATONIC, SCALES, chords_per_bar
 from miaobi.data.scores import GRID
 from miaobi.models.music.codec import END
 from miaobi.models.music.layout import Event
@@ -41,7 +42,8 @@ class State:
     what: int = REST
     offset: int = 0
     melody: tuple[tuple[int, int], ...] = ()  # (until, pitch)
-    place: int = 0  # of the next event of a given melody
+    named: tuple[int, ...] = ()  # the chords of this bar, as tokens
+    past: tuple[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], ...] = ()  # melody and chords of every bar before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Rules:
     ranges: tuple[tuple[int, int], ...]
     upbeat: int | None = None  # ticks; None leaves it to the model
     strict: bool = True  # no tone outside of the mode
+    periods: bool = False  # bars 5 and 6 of every eight are bars 1 and 2
     given: tuple[tuple[Event, ...], ...] | None = None  # the first part, bar by bar
 
     @property
@@ -94,7 +97,7 @@ class ScoreGrammar:
             start = int(value)
             return replace(state, want="what", offset=start, untils=(start,) * len(state.pitches))
         if name == "chord":
-            state = replace(state, chords=state.chords - 1)
+            state = replace(state, chords=state.chords - 1, named=(*state.named, token))
             return state if state.chords else self._next(state)
         if name == "part":
             return replace(state, want="what", part=int(value) - 1)
@@ -110,9 +113,10 @@ class ScoreGrammar:
         upbeat = number == 0
         left = state.left if upbeat else state.left - 1
         chords = 0 if upbeat else chords_per_bar(self.rules.metre)
+        past = (*state.past, (state.melody, state.named)) if state.number >= 0 else ()
         fresh = replace(
             state, left=left, upbeat=upbeat, number=state.number + 1, untils=(0,) * len(state.pitches), chords=chords, part=0, offset=0,
-            melody=(), place=0,
+            melody=(), named=(), past=past,
         )  # fmt: skip
         if upbeat:
             return replace(fresh, want="from")
@@ -124,7 +128,7 @@ class ScoreGrammar:
         untils = tuple(until if number == part else old for number, old in enumerate(state.untils))
         pitches = tuple(pitch if number == part else old for number, old in enumerate(state.pitches))
         melody = (*state.melody, (until, pitch)) if part == 0 else state.melody
-        return self._next(replace(state, untils=untils, pitches=pitches, melody=melody, place=state.place + (part == 0)))
+        return self._next(replace(state, untils=untils, pitches=pitches, melody=melody))
 
     def _next(self, state: State) -> State:
         """What comes when an event or the last chord is complete."""
@@ -156,7 +160,18 @@ class ScoreGrammar:
         return _only(self.size, *(id_of("from", tick) for tick in PLACES if length // 2 <= tick < length and tick % 6 == 0))
 
     def _chord(self, state: State) -> Mask:
-        return chord_mask(self.rules.mode, self.rules.strict)
+        if (copied := self._again(state)) is not None:
+            return _only(self.size, copied[1][len(state.named)])
+        mask = chord_mask(self.rules.mode, self.rules.strict)
+        if len(state.untils) == 1:
+            return mask
+        pitch = _at(state.melody, self.rules.length * len(state.named) // chords_per_bar(self.rules.metre))
+        fitting = mask & with_tone(pitch % 12) if pitch >= 0 else mask
+        if not state.left and state.chords == 1:
+            last = next((pitch for _, pitch in reversed(state.melody) if pitch >= 0), REST)
+            if last >= 0 and (home := mask & with_tone(last % 12) & on_tonic()).any():
+                return home
+        return fitting if fitting.any() else mask
 
     def _part(self, state: State) -> Mask:
         return _only(self.size, id_of("part", state.part + 1))
@@ -166,21 +181,22 @@ class ScoreGrammar:
 
     def _what(self, state: State) -> Mask:
         if state.part == 0 and (event := self._forced(state)) is not None:
-            held, pitch = event.held, event.pitch
-            return _only(self.size, id_of("hold") if held else id_of("rest") if pitch is None else id_of("pitch", pitch))
+            return _only(self.size, id_of("hold") if event.held else id_of("rest") if event.pitch is None else id_of("pitch", event.pitch))
         start, before = state.untils[state.part], state.pitches[state.part]
         low, high = self._bounds(state)
-        pitches = [pitch for pitch in range(low, high + 1) if pitch % 12 in self.scale and (before < 0 or abs(pitch - before) <= LEAP)]
+        tones = self._tones(state)
+        pitches = [pitch for pitch in range(low, high + 1) if pitch % 12 in tones and (before < 0 or abs(pitch - before) <= LEAP)]
+        pitches = pitches or [pitch for pitch in range(low, high + 1) if pitch % 12 in tones]
         pitches = pitches or [pitch for pitch in range(low, high + 1) if pitch % 12 in self.scale] or [(low + high) // 2]
-        ends = self._ends(state)
-        mask = _only(self.size, *(id_of("pitch", pitch) for pitch in pitches if ends or self._final(pitch, state.part)))
-        if self._may_rest(state) and (ends or self._final(before, state.part)):
+        free = bool(state.left or state.upbeat or self._ends(state))  # else this is the last note, and has to come home
+        mask = _only(self.size, *(id_of("pitch", pitch) for pitch in pitches if free or self._final(pitch, state.part)))
+        if self._may_rest(state) and (free or self._final(before, state.part)):
             mask[id_of("rest")] = True
-        if start == 0 and before >= 0 and state.number > 0 and low <= before <= high and (ends or self._final(before, state.part)):
+        if start == 0 and before >= 0 and state.number > 0 and low <= before <= high and (free or self._final(before, state.part)):
             mask[id_of("hold")] = True
-        if not mask.any():  # the tonic is out of reach: then it may leap, or cross
-            low, high = self.rules.ranges[state.part]
-            mask |= _only(self.size, *(id_of("pitch", pitch) for pitch in range(low, high + 1) if self._final(pitch, state.part)))
+        if not mask.any():  # home is out of reach for a chord tone or a step: then a leap to it, or what can be sung without crossing
+            near = [pitch for pitch in range(low, high + 1) if self._final(pitch, state.part)] or pitches
+            mask = _only(self.size, *(id_of("pitch", pitch) for pitch in near))
         return mask
 
     def _until(self, state: State) -> Mask:
@@ -198,9 +214,32 @@ class ScoreGrammar:
     # ------------------------------------------------------------------ music
 
     def _forced(self, state: State) -> Event | None:
-        if self.rules.given is None:
+        """The next event of a given melody, or of a bar that comes again."""
+        if self.rules.given is not None:
+            return self.rules.given[state.number][len(state.melody)]
+        if (copied := self._again(state)) is None:
             return None
-        return self.rules.given[state.number][state.place]
+        until, pitch = copied[0][len(state.melody)]
+        return Event(state.untils[0], until, pitch if pitch >= 0 else None)
+
+    def _again(self, state: State) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]] | None:
+        """The melody and the chords of the bar that this one repeats, if it does; the last bar never does."""
+        began_early = state.upbeat or (bool(state.past) and not state.past[0][1])  # an upbeat names no chords
+        bar = state.number - began_early
+        if not self.rules.periods or state.upbeat or bar % 8 not in (4, 5) or not state.left:
+            return None
+        return state.past[state.number - 4]
+
+    def _tones(self, state: State) -> frozenset[int]:
+        """What a part may sing now: in a choir on a beat the chord's tones, the bass its root or third; else the mode's."""
+        start = state.untils[state.part]
+        if not state.part or start % GRID or not state.named:
+            return self.scale
+        number = start * len(state.named) // self.rules.length
+        root, *others = chord_tones(state.named[min(number, len(state.named) - 1)])
+        step = self.rules.length // len(state.named)
+        bass = state.part == len(state.untils) - 1 and start % step == 0
+        return frozenset({root, others[0]} if bass else {root, *others})
 
     def _ends(self, state: State) -> tuple[int, ...]:
         """Where an event that begins now may end, the end of the bar aside; in the last bar a beat before it at the latest."""
@@ -289,13 +328,27 @@ def chord_mask(mode: str, strict: bool) -> Mask:
     if not strict:
         return _only(size, *(id_of(name) for name in names))
     scale = set(SCALES[PARENTS[mode][0] if mode in PENTATONIC else mode]) | ({11} if mode == "minor" else set())
-    tones = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10)}
-    fitting = []
-    for name in names:
-        root, _, quality = name.removeprefix("chord ").partition(":")
-        if all((int(root) + tone) % 12 in scale for tone in tones[quality]):
-            fitting.append(id_of(name))
-    return _only(size, *fitting)
+    return _only(size, *(id_of(name) for name in names if scale.issuperset(chord_tones(id_of(name)))))
+
+
+@functools.cache
+def chord_tones(token: int) -> tuple[int, ...]:
+    """The tones of a chord above the tonic, its root first."""
+    root, _, quality = words()[token].removeprefix("chord ").partition(":")
+    return tuple((int(root) + tone) % 12 for tone in CHORDS[quality])
+
+
+@functools.cache
+def with_tone(tone: int) -> Mask:
+    """The chords that a tone belongs to."""
+    chords = [token for token, word in enumerate(words()) if word.startswith("chord ")]
+    return _only(len(words()), *(token for token in chords if tone in chord_tones(token)))
+
+
+@functools.cache
+def on_tonic() -> Mask:
+    """The triads on the tonic."""
+    return _only(len(words()), id_of("chord", "0:"), id_of("chord", "0:m"))
 
 
 def relative_range(low: int, high: int, shift: int) -> tuple[int, int]:

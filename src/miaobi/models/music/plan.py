@@ -101,7 +101,13 @@ def _of_nothing(options: Options, request: Request) -> Plan:
     upbeat = {"none": 0, "beat": _beat(metre), "auto": None}[options.upbeat]
     sheet = Sheet(mode=mode, metre=metre, kind=kind, tempo=tempo, instruments=names, bars=(), shift=shift)
     rules = Rules(
-        mode=mode, metre=metre, bars=options.bars, ranges=_ranges(names, shift), upbeat=upbeat, strict=_strict(options, num_parts)
+        mode=mode,
+        metre=metre,
+        bars=options.bars,
+        ranges=_ranges(names, shift),
+        upbeat=upbeat,
+        strict=_strict(options),
+        periods=options.form == "periods" or (options.form == "auto" and num_parts == 1),
     )
     return Plan(
         key=key, tempo=tempo, sheet=sheet, rules=rules, names=names, accompaniment=accompaniment, companion=companion, title=options.title
@@ -159,8 +165,8 @@ def _metre(text: str) -> tuple[int, int]:
     return int(beats), int(unit)
 
 
-def _strict(options: Options, num_parts: int) -> bool:
-    return {"none": True, "free": False, "auto": num_parts == 1}[options.accidentals]
+def _strict(options: Options) -> bool:
+    return options.accidentals != "free"
 
 
 # ---------------------------------------------------------------------- from something given
@@ -197,7 +203,7 @@ def _harmony(options: Options, sheet: Sheet, score: Score) -> Plan:
         bars=_full(sheet.bars),
         ranges=_ranges(names, shift),
         upbeat=_upbeat(sheet),
-        strict=options.accidentals == "none",
+        strict=_strict(options),
         given=tuple(bar.parts[0] for bar in sheet.bars),
     )
     tempo = options.tempo or (score.tempo if score.tempos else float(_TEMPOS["chorale"]))
@@ -224,7 +230,7 @@ def _continuation(options: Options, sheet: Sheet, score: Score) -> Plan:
         bars=options.bars,
         ranges=((min(low, *pitches), max(high, *pitches)),) if pitches else ((low, high),),
         upbeat=_upbeat(sheet),
-        strict=_strict(options, 1),
+        strict=_strict(options),
     )
     sheet = replace(sheet, kind=kind, tempo=tempo, instruments=names)
     return _with(options, score, sheet, rules, tempo, names, accompaniment, companion)

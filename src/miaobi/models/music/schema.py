@@ -65,8 +65,10 @@ class Options(Sampling):
     """What plays under a melody, from the model's own chords by rule; by its kind when empty."""
     upbeat: Literal["auto", "none", "beat"] = "auto"
     """Whether it begins before the first full bar."""
-    accidentals: Literal["auto", "none", "free"] = "auto"
-    """Tones outside of the mode: none in a melody, free in a choir."""
+    form: Literal["auto", "periods", "free"] = "auto"
+    """Periods: of every eight bars the fifth and sixth are the first and second again, as in most tunes; a melody's usual form."""
+    accidentals: Literal["none", "free"] = "none"
+    """Tones outside of the mode (minor has the raised sixth and seventh as well)."""
     free: bool = False
     """No rule at all: the model alone decides on bars and tones. It shows what the model has learned."""
     candidates: int = Field(3, ge=1, le=16)
