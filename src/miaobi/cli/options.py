@@ -147,7 +147,10 @@ def _plain_types(annotation: Any) -> Iterator[Any]:
 
 
 def _kind(annotation: Any) -> type:
-    kinds = {typing.get_origin(plain) or plain for plain in _plain_types(annotation)}
+    kinds: set[Any] = set()
+    for plain in _plain_types(annotation):
+        origin = typing.get_origin(plain)
+        kinds |= {type(value) for value in typing.get_args(plain)} if origin is typing.Literal else {origin or plain}
     if kinds & {list, tuple, set, frozenset}:
         return list
     for kind in (dict, float, int):
