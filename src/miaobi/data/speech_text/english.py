@@ -138,13 +138,25 @@ def _aligned(written: list[str], spoken: list[str]) -> Iterator[tuple[range, ran
     """Which spoken words each written one, or stretch of them, became. What was only added joins the stretch before it."""
     pairs: list[tuple[range, range]] = []
     for tag, a, b, c, d in difflib.SequenceMatcher(a=written, b=spoken, autojunk=False).get_opcodes():
-        if tag == "equal" or (tag == "replace" and b - a == d - c):
-            pairs += [(range(a + step, a + step + 1), range(c + step, c + step + 1)) for step in range(b - a)]
-        elif tag == "insert" and pairs:
+        if tag == "insert" and pairs:
             pairs[-1] = (pairs[-1][0], range(pairs[-1][1].start, d))
         elif tag != "delete":
-            pairs.append((range(a, b), range(c, d)))
+            pairs += _split(written, spoken, range(a, b), range(c, d))
     return iter(pairs)
+
+
+def _split(written: list[str], spoken: list[str], here: range, there: range) -> list[tuple[range, range]]:
+    """Stretches of equal length word by word; others where both have as many marks at the ends of words, and else as a whole."""
+    if len(here) == len(there):
+        return [(range(one, one + 1), range(other, other + 1)) for one, other in zip(here, there)]
+    cuts = [[place + 1 for place in places if words[place][-1] in ",;:!?"] for words, places in ((written, here), (spoken, there))]
+    if len(cuts[0]) != len(cuts[1]) or not cuts[0]:
+        return [(here, there)]
+    ends = [sorted({*cut, places.stop}) for cut, places in zip(cuts, (here, there))]
+    if len(ends[0]) != len(ends[1]):
+        return [(here, there)]
+    starts = [[places.start, *end[:-1]] for end, places in zip(ends, (here, there))]
+    return [(range(a, b), range(c, d)) for a, b, c, d in zip(starts[0], ends[0], starts[1], ends[1])]
 
 
 def _phonemes(spoken: str, *, british: bool) -> list[str]:

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import MissingExtra
 from miaobi.core.home import home
@@ -87,21 +87,22 @@ def _read(word: str) -> tuple[str, ...]:
         from pypinyin import Style, lazy_pinyin
     except ImportError:
         raise MissingExtra(tr("reading Chinese aloud"), "voice", "pypinyin") from None
-    found = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True, errors=lambda unknown: [""] * len(unknown))
+    unread: Any = lambda unknown: [""] * len(unknown)  # noqa: E731  # its type says str, its documentation a list for each character
+    found = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True, errors=unread)
     return tuple(found) if len(found) == len(word) else tuple(_read(letter)[0] for letter in word)
 
 
 def _simplified(text: str) -> str:
     """The text in simplified characters, which the dictionaries know best; as it is where that would change its length."""
-    import opencc
-
-    simple = _converter(opencc.OpenCC).convert(text)
-    return str(simple) if len(simple) == len(text) else text
+    simple = str(_converter().convert(text))
+    return simple if len(simple) == len(text) else text
 
 
 @functools.cache
-def _converter(maker: type) -> object:
-    return maker("t2s")
+def _converter() -> Any:
+    import opencc
+
+    return opencc.OpenCC("t2s")
 
 
 @functools.cache

@@ -114,7 +114,7 @@ def _english(text: str, *, british: bool) -> tuple[list[Word], str]:
     """Words of an English sentence. Letters of other scripts are left out."""
     unread = "".join(letter for letter in text if _foreign(letter))
     plain = "".join(" " if letter in unread else MARKS.get(letter, letter) if letter in "，。！？；：" else letter for letter in text)
-    return _latin(plain, 0, british=british), unread
+    return [replace(word, text=text[word.start : word.end]) for word in _latin(plain, 0, british=british)], unread
 
 
 def _foreign(letter: str) -> bool:

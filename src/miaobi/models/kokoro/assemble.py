@@ -18,7 +18,7 @@ from miaobi.models.kokoro.family import FAMILY
 from miaobi.models.kokoro.model import CONFIG
 from miaobi.models.kokoro.network import DURATIONS, PART, _more_output
 from miaobi.models.kokoro.schema import Config
-from miaobi.models.kokoro.voices import FILE, LENGTHS, STYLE, packed
+from miaobi.models.kokoro.voices import FILE, LENGTHS, STYLE, Floats, packed
 
 SPEAKS = ("a", "b", "z")  # first letters of voices of American and British English and of Mandarin
 
@@ -35,7 +35,7 @@ def assemble(tables: Path, vocabulary: Path, folder: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, json.dumps(config.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n")
-    tensors = {}
+    tensors: dict[str, Floats] = {}
     for path in sorted(tables.glob("*.bin")):
         if path.stem.startswith(SPEAKS):
             tensors |= packed(path.stem, np.fromfile(path, np.float32).reshape(LENGTHS, STYLE))

@@ -154,7 +154,7 @@ def _check(text: str, speed: float) -> None:
 
 
 def _media(samples: NDArray[np.int16], rate: int) -> Media:
-    sound = Sound(samples.astype(np.float32) / 32767, rate)
+    sound = Sound(samples.astype(np.float32) / np.float32(32767), rate)
     return Media(modality=Modality.AUDIO, mime="audio/wav", data=encode(sound))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from miaobi.models.kokoro.schema import Config
 LONGEST = 240  # phonemes at once: beyond it memory grows past a gigabyte, and the voice hurries
 _BREAKS = frozenset(",.;:!?—…")
 _QUIET, _EDGE = 0.01, 0.04  # amplitude that counts as silence; seconds of it that stay at either end
+_Piece = tuple[Word, str, str, str]  # a word, its opening marks, phonemes and closing marks
 Render = Callable[[list[int]], "tuple[NDArray[np.float32], NDArray[np.int64]]"]
 
 
@@ -58,38 +59,39 @@ def _heard(samples: NDArray[np.float32], rate: int) -> tuple[int, int]:
 
 
 def _utterances(sentence: Sentence, vocabulary: Mapping[str, int]) -> Iterator[_Utterance]:
-    """The sentence, broken after punctuation, or, where there is none, between words."""
-    letters, words = "", []
-    pieces = [(word, *_letters(word, vocabulary)) for word in sentence.words]
-    for place, (word, before, own, after) in enumerate(pieces):
-        if letters and len(letters) + len(before + own + after) >= (LONGEST if _ends(letters) or _far(pieces, place) else 2 * LONGEST):
-            yield _Utterance(letters.rstrip(), tuple(words))
-            letters, words = "", []
-        for start in range(0, max(1, len(own)), LONGEST):  # a single word of hundreds of letters is no word
-            part = own[start : start + LONGEST]
-            if start:
-                yield _Utterance(letters, tuple(words))
-                letters, words = "", []
-            letters += before if not start else ""
-            words.append((word, len(letters), len(letters) + len(part)))
-            letters += part
-        letters += after + " "
-    if words:
+    """The sentence, broken after punctuation where it is too long, or, where there is none in time, between words."""
+    pieces = [piece for word in sentence.words for piece in _pieces(word, vocabulary)]
+    start = 0
+    while start < len(pieces):
+        end = _end(pieces, start)
+        letters, words = "", []
+        for word, before, own, after in pieces[start:end]:
+            letters += before
+            words.append((word, len(letters), len(letters) + len(own)))
+            letters += own + after + " "
         yield _Utterance(letters.rstrip(), tuple(words))
+        start = end
 
 
-def _ends(letters: str) -> bool:
-    return letters.rstrip()[-1:] in _BREAKS
+def _end(pieces: Sequence[_Piece], start: int) -> int:
+    """Behind which piece an utterance ends that begins at `start`."""
+    size, marked = 0, 0
+    for number in range(start, len(pieces)):
+        _, before, own, after = pieces[number]
+        size += len(before + own + after) + 1
+        if size > LONGEST and number > start:
+            return marked or number
+        if _BREAKS & set(after) and size > LONGEST // 3:
+            marked = number + 1
+    return len(pieces)
 
 
-def _far(pieces: list[tuple[Word, str, str, str]], place: int) -> bool:
-    """Whether the next punctuation is so far away that one had better break here."""
-    length = 0
-    for _, before, own, after in pieces[place:]:
-        length += len(before + own + after) + 1
-        if _BREAKS & set(after):
-            break
-    return length >= LONGEST // 2
+def _pieces(word: Word, vocabulary: Mapping[str, int]) -> Iterator[_Piece]:
+    """The word, or, when it is a number of a hundred digits, as many pieces as it needs."""
+    before, own, after = _letters(word, vocabulary)
+    parts = [own[start : start + LONGEST] for start in range(0, len(own), LONGEST)] or [""]
+    for number, part in enumerate(parts):
+        yield word, before if number == 0 else "", part, after if number == len(parts) - 1 else ""
 
 
 def _letters(word: Word, vocabulary: Mapping[str, int]) -> tuple[str, str, str]:

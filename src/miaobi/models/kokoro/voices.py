@@ -50,7 +50,8 @@ class Voices:
             weight * (self._tensors[f"{name}.mean"] + self._tensors[f"{name}.left"][row] @ self._tensors[f"{name}.right"])
             for name, weight in mix.items()
         ]
-        return np.sum(parts, axis=0, dtype=np.float32)
+        style: Floats = np.sum(parts, axis=0, dtype=np.float32)
+        return style
 
     def mix(self, text: str, language: str) -> dict[str, float]:
         """What `zf_xiaobei`, `zf_xiaobei,zm_yunxi` or `zf_xiaobei:0.7,zm_yunxi:0.3` says, weights summing to 1; empty takes the language's.
