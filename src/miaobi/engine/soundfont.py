@@ -23,7 +23,7 @@ from miaobi.data.sounds import decode
 Wave = NDArray[np.float32]
 FOLDER = Path(__file__).parent.parent / "builtin" / "instruments"
 SEAM_SECONDS = 0.02  # of the blend at the end of a loop; a short loop has a shorter one
-LONGEST_RELEASE = 1.2
+LONGEST_RELEASE, KEPT_UP_RELEASE = 1.2, 0.4  # seconds; what is kept up would run into the next note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,12 @@ class Zone:
     start: int
     num_bytes: int
     loop: tuple[int, int] | None = None
+
+    @property
+    def fall(self) -> float:
+        """Seconds that a note sounds on after its end."""
+        kept_up = self.loop is not None and (self.sustain > 0.5 or self.decay <= 0)
+        return min(KEPT_UP_RELEASE if kept_up else LONGEST_RELEASE, max(0.08, self.release))
 
 
 @functools.cache

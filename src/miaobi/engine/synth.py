@@ -103,7 +103,7 @@ class _Tone:
         self.rate = rate
         if instrument.sound == "font":
             zone = soundfont.nearest(soundfont.zones()[instrument.name], pitch)
-            self.release = min(soundfont.LONGEST_RELEASE, max(0.08, zone.release))
+            self.release = zone.fall
             wave, zone = soundfont.played(instrument.name, pitch, seconds + self.release, rate)
             wave = wave * soundfont.envelope(zone, len(wave), rate) * zone.gain
         else:
