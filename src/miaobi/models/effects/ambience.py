@@ -26,14 +26,14 @@ def rain(rng: Generator, scene: Scene) -> Floats:
     roof = levelled(coloured(rng, count, scene.rate, lambda hertz, _: band(hertz, 120, 500, order=1.5)), 0.5 * strength**2)
     pats = scatter(count, scene.rate, _pats(rng, scene, 25 + 500 * strength))
     drips = scatter(count, scene.rate, _bubbles(rng, scene, 6 + 40 * strength, 0.6, 2.2))
-    return (hiss + roof) * gusts + levelled(pats, 0.35) + levelled(drips, 0.12 * (1.2 - strength))
+    return (hiss + roof) * gusts + levelled(pats, 0.4 - 0.25 * strength) + levelled(drips, 0.12 * (1.2 - strength))
 
 
 def _pats(rng: Generator, scene: Scene, per_second: float) -> Iterator[tuple[float, Floats, float]]:
     """Drops on leaves and stone; a few of many shapes at random levels, most of them soft."""
     shapes = [burst(rng, scene.rate, rng.uniform(0.002, 0.012), rng.uniform(800, 2500), rng.uniform(3500, 9000)) for _ in range(48)]
     for moment in poisson(rng, scene.seconds, per_second):
-        yield moment, shapes[rng.integers(48)] * rng.pareto(2.5), rng.uniform(-1, 1)
+        yield moment, shapes[rng.integers(48)] * min(rng.pareto(2.5), 5.0), rng.uniform(-1, 1)
 
 
 def _bubbles(rng: Generator, scene: Scene, per_second: float, smallest: float, largest: float) -> Iterator[tuple[float, Floats, float]]:
