@@ -14,6 +14,7 @@ _HOME = {
     "MiaobiError": "miaobi.core.errors",
     "load": "miaobi.api",
     "generate": "miaobi.api",
+    "create": "miaobi.api",
     "write": "miaobi.api",
     "prepare": "miaobi.api",
     "train": "miaobi.api",
@@ -28,7 +29,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from miaobi.api import compare, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify, write
+    from miaobi.api import compare, create, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify, write
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Content, Record, Request

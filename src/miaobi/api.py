@@ -8,6 +8,7 @@ Whatever is slow to import is imported where it is used, so that naming a model 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal
 from miaobi.core.errors import ArtifactError, MissingExtra, UsageError, unknown
 from miaobi.core.families import Family, family
+from miaobi.core.language import tr
 from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
 from miaobi.core.shelf import list_models as list_models
 from miaobi.core.types import Card, Chunk, Content, Modality, Part, Request, canonical_json
 
 if TYPE_CHECKING:
+    from miaobi.core.apps import News, Tick
     from miaobi.core.protocols import Model
     from miaobi.core.recipe import Recipe
     from miaobi.data.dataset import Dataset
@@ -217,6 +220,38 @@ def write(content: Content, path: str | Path) -> None:
     from miaobi.engine.convert import write as write_file
 
     write_file(content, Path(path))
+
+
+# ---------------------------------------------------------------- apps
+
+
+def run_app(name: str, inputs: Mapping[str, Any], out: Path, *, tick: Tick | None = None, news: News | None = None) -> dict[str, Any]:
+    """What an app says of what it made in `out`; each model is loaded once. `tick` is told how far it is, `news` what a person should know.
+
+    Raises:
+        UsageError: an unknown app, or inputs that its schema refuses.
+        MissingExtra: a package that the app needs is not installed.
+    """
+    from miaobi.core.apps import Desk, app
+    from miaobi.core.schema import validate
+
+    found = app(name)
+    given = validate(found.schema(), inputs, tr("options of {model}", model=name))
+    ears = {key: ear for key, ear in (("tick", tick), ("news", news)) if ear is not None}
+    return dict(found.runner()(given, out, Desk(load=functools.cache(load), **ears)))
+
+
+def create(brief: str = "", *, out: str | Path, tick: Tick | None = None, news: News | None = None, **inputs: Any) -> dict[str, Any]:
+    """A poem, pictures, music, a voice, a film and a page from one brief, in the folder `out`; again, and only what changed is made.
+
+        miaobi.create("中秋月夜", out="mid-autumn", style="fluent-3d")["open"]
+
+    `inputs` are the options of `miaobi create` (`apps.create.schema`); in a folder that holds a work, those left out stay as they were.
+
+    Raises:
+        UsageError: an empty brief, an unknown model, form, style or voice, a replacement of the wrong kind, a folder with other files.
+    """
+    return run_app("create", {**({"brief": brief} if brief else {}), **inputs}, Path(out), tick=tick, news=news)
 
 
 # ---------------------------------------------------------------- a recipe's life
@@ -480,6 +515,12 @@ def replay(
     path = Path(path)
     label = labels.read(path)
     if label.family == APP:
+        from miaobi.core.apps import Desk, app
+
+        again = app(label.model).replayer()
+        if again is not None:
+            found: Replay = again(label, path, Desk(load=lambda name: load(name, device=device, threads=threads)))
+            return found
         raise UsageError(
             "this was put together by the app '{app}' from {count} contents; make it again with: miaobi {app} '{prompt}' --seed {seed}",
             app=label.model,

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         given["brief"] = brief
     made = run_app("create", given, arguments.out or _folder(brief), output)
     lines = [made["poem"], "", *([tr("open: {path}", path=made["open"])] if made["open"] else [tr("made in {path}", path=made["folder"])])]
+    made.pop("contents")  # the files hold them
     output.result(made, "\n".join(lines))
     output.news("made anew: {parts}; seed {seed}", parts=", ".join(made["made"]) or "–", seed=made["seed"])
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +34,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def run_app(name: str, inputs: dict[str, Any], out: Path, output: Output) -> dict[str, Any]:
     """What an app says of what it made, its progress drawn as bars; each model is loaded once."""
     from miaobi import api
-    from miaobi.core.apps import Desk, app
-    from miaobi.core.schema import validate
 
-    found = app(name)
-    given = validate(found.schema(), inputs, tr("options of {model}", model=name))
-    runner = found.runner()
     with output.progress() as tick:
-        return dict(runner(given, out, Desk(load=functools.cache(api.load), tick=tick, news=output.news)))
+        return api.run_app(name, inputs, out, tick=tick, news=output.news)

@@ -25,6 +25,7 @@ APPS = (
         schema=_schema,
         run="miaobi.apps.create.run:run",
         extra="create",
+        again="miaobi.apps.create.again:again",
     ),
 )
 """What the registry shows; what needs a package that is missing is left out of the work, and said."""

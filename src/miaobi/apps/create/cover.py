@@ -8,7 +8,7 @@ from PIL import Image
 from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Pen
 from miaobi.apps.create.moods import Mood
-from miaobi.apps.create.pictures import SIZES, seal, sky
+from miaobi.apps.create.pictures import seal, sky
 from miaobi.data.pictures import Pixels
 from miaobi.data.subtitles import break_lines
 
@@ -16,9 +16,9 @@ LONGEST_COLUMN = 8  # letters
 _MARKS = str.maketrans("", "", "，。！？；、：“”‘’《》,.!?;:")
 
 
-def draw(title: str, mood: Mood, size: str, *, seed: int, vertical: bool) -> Pixels:
-    """The cover, opaque, of the film's size."""
-    width, height = SIZES[size]
+def draw(title: str, mood: Mood, size: tuple[int, int], *, seed: int, vertical: bool) -> Pixels:
+    """The cover, opaque, of this width and height."""
+    width, height = size
     frame = sky(mood, width, height, seed=seed)
     letters = _column(title, mood, width, height) if vertical and len(title) <= 3 * LONGEST_COLUMN else _lines(title, mood, width, height)
     frame.alpha_composite(letters, ((width - letters.width) // 2, max(0, round(height * 0.45) - letters.height // 2)))

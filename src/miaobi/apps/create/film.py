@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from miaobi.apps.create import replaced
 from miaobi.apps.create.chosen import choose
 from miaobi.apps.create.media import spoken
+from miaobi.apps.create.pictures import size_of
 from miaobi.apps.create.work import Poem, Work
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SHORTEST, LONGEST = 15.0, 40.0  # seconds
 DISSOLVE = 0.6
+DRAFT_FPS = 12
 BEFORE_VOICE, AFTER_VOICE, COVER_SECONDS = 0.45, 0.9, 2.6
 MOVES = ("zoom-in", "pan-right", "zoom-out", "pan-left")
 LETTERS_A_SECOND = {"zh": 3.2, "en": 13.0}  # of a reader who also looks at the picture
@@ -55,6 +57,7 @@ def _rendered(work: Work, timeline: Mapping[str, Any]) -> tuple[Sequence[str], M
     path = work.studio.path("timeline.yaml")
     write_text(path, yaml.safe_dump(dict(timeline), allow_unicode=True, sort_keys=False))
     made = render(Script.load(path), work.studio.path(FILES[0]), work.desk, app="create")
+    work.contents[FILES[0]] = made.content
     subtitles = [each.name for each in made.subtitles]
     about = {
         "by": "create",
@@ -79,13 +82,15 @@ def timeline_of(work: Work, poem: Poem, pictures: Sequence[Made], music: Made | 
             # the cover shows its own words
             scene["narration"] = {"file": voices[number].file, "text": text, "at": BEFORE_VOICE, **({} if number else {"subtitle": ""})}
         scenes.append(scene)
-    found: dict[str, Any] = {"version": 1, "title": poem.title, "size": work.order.size, "scenes": scenes}
+    found: dict[str, Any] = {"version": 1, "title": poem.title, "size": list(size_of(work.order)), "scenes": scenes}
+    if work.order.draft:
+        found["fps"] = DRAFT_FPS
     if music is not None:
         found["music"] = {"file": next(name for name in music.files if name.startswith("music.")), "volume": 0 if voices else 6}
     if poem.mood.sound and choose("effects", default="effects"):
         found["effects"] = [{"effect": poem.mood.sound, "seconds": round(total(lengths), 2), "volume": -6, "fade": 1.5}]
     cues = _cues(poem, lengths, voices)
-    found["subtitles"] = {"cues": cues} if cues else {}
+    found["subtitles"] = {"size": 0.064, **({"cues": cues} if cues else {})}
     found["mark"] = work.mark or "none"
     return found
 

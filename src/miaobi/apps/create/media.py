@@ -11,7 +11,7 @@ from miaobi.apps.create.chosen import Chosen, choose
 from miaobi.apps.create.work import LeftOut, Poem, Work, by
 from miaobi.core.errors import MissingExtra, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Media, Modality, Request
+from miaobi.core.types import Content, Media, Modality, Request
 
 if TYPE_CHECKING:
     from miaobi.apps.create.studio import Made
@@ -32,7 +32,7 @@ def pictures(work: Work, poem: Poem) -> list[Made]:
         work.studio.left_out.pop("picture", None)
     if order.style and chosen is not None and "style" not in chosen.knows:
         raise UsageError("the model {model} has no styles; leave --style out", model=chosen.name)
-    common = {"size": order.size, "mood": poem.mood.name, "mark": work.mark, "seed": order.seed}
+    common = {"size": order.size, "draft": order.draft, "mood": poem.mood.name, "mark": work.mark, "seed": order.seed}
     made = [work.part("cover", "picture", {**common, "title": poem.title}, lambda: _cover(work, poem))]
     for number, scene in enumerate(poem.scenes, 1):
         if "picture" in work.needed:
@@ -43,7 +43,8 @@ def pictures(work: Work, poem: Poem) -> list[Made]:
     if "picture" in work.needed:
         work.tick("picture", len(poem.scenes), len(poem.scenes))
     names = frozenset({"cover", *(f"picture-{number}" for number in range(1, len(poem.scenes) + 1))})
-    work.studio.forget("picture", names)
+    if "picture" in work.needed:
+        work.studio.forget("picture", names)
     return [each for each in made if each is not None]
 
 
@@ -56,7 +57,6 @@ def _picture(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen |
     from miaobi.apps.create import pictures as drawing
     from miaobi.core.artifact import write_bytes
     from miaobi.data.pictures import decode, encode, mime_of
-    from miaobi.trust import label
 
     part, files = f"picture-{number}", []
     prompt = scene.picture.prompt(poem.language)
@@ -71,20 +71,21 @@ def _picture(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen |
         [content] = work.load(chosen).generate(prompt, seed=work.seed(part), **options)
         sticker = next(each for each in content.parts if isinstance(each, Media) and each.modality is Modality.IMAGE)
         files.append(f"parts/sticker-{number}.png")
-        label.write(content, work.studio.path(files[0]))
+        work.write(content, files[0])
         about = by(content)
     else:
         sticker = Media(modality=Modality.IMAGE, mime="image/png", data=encode(drawing.seal(_word(scene))), name="seal")
         about = {"by": "create"}
-    pixels = drawing.scene(decode(sticker.data), poem.mood, work.order.size, seed=work.seed(f"sky-{number}"))
+    pixels = drawing.scene(decode(sticker.data), poem.mood, drawing.size_of(work.order), seed=work.seed(f"sky-{number}"))
     files += _framed(work, f"scene-{number}", part, pixels, Request.of((prompt, sticker), seed=work.seed(part), size=work.order.size))
     return [files[-1], *files[:-1]], {**about, "prompt": prompt, "word": scene.word}
 
 
 def _cover(work: Work, poem: Poem) -> Files:
     from miaobi.apps.create import cover
+    from miaobi.apps.create.pictures import size_of
 
-    pixels = cover.draw(poem.title, poem.mood, work.order.size, seed=work.seed("cover"), vertical=poem.language == "zh")
+    pixels = cover.draw(poem.title, poem.mood, size_of(work.order), seed=work.seed("cover"), vertical=poem.language == "zh")
     files = _framed(work, "cover", "cover", pixels, Request.of(poem.title, seed=work.seed("cover"), size=work.order.size))
     return files[::-1], {"by": "create", "title": poem.title}
 
@@ -93,13 +94,13 @@ def _framed(work: Work, bare: str, published: str, pixels: Any, request: Request
     """The pixels as two labelled files: for the film without the visible mark (it has its own), for publishing with it."""
     from miaobi.data.pictures import encode, rgba
     from miaobi.engine.generate import assembled
-    from miaobi.trust import label, mark
+    from miaobi.trust import mark
 
     marked = mark.draw(rgba(pixels), work.mark) if work.mark else pixels
     names = [f"parts/{bare}.png", f"{published}.png"]
     for name, content, words in ((names[0], pixels, ""), (names[1], marked, mark.describe(work.mark) if work.mark else "")):
         media = Media(modality=Modality.IMAGE, mime="image/png", data=encode(content))
-        label.write(assembled((media,), (), app="create", request=request, mark=words), work.studio.path(name))
+        work.write(assembled((media,), (), app="create", request=request, mark=words), name)
     return names
 
 
@@ -119,7 +120,8 @@ def music(work: Work, poem: Poem) -> Made | None:
     if own is None and chosen is None:
         if order.music_model == "composer":
             work.leave_out("music", tr("the model {model} is not here", model="composer"))
-        work.studio.forget("music", frozenset())
+        if "music" in work.needed:
+            work.studio.forget("music", frozenset())
         return None
     wanted = dict(mood.music[poem.language])
     inputs = {"title": poem.title, "wanted": wanted, "seed": order.seed, "mark": bool(work.mark), **(chosen.inputs if chosen else {})}
@@ -147,21 +149,20 @@ def _composed(work: Work, poem: Poem, chosen: Chosen, wanted: Mapping[str, Any])
     score = next((part for part in content.parts if isinstance(part, Media) and part.modality is Modality.MUSIC), None)
     if score is None:
         raise UsageError("the model {model} made no music; name another with --music-model", model=chosen.name)
-    label.write(content, work.studio.path("music.mid"), part=score)
+    work.write(content, "music.mid", part=score)
     sidecar = label.sidecar(work.studio.path("music.mid")).name
     work.tick("music", 1, 2)
     files = ["music.mid", sidecar]
     try:
-        label.write(*_sounding(work, content, score))
-        files.append("music.mp3")
+        files.append(work.write(_sounding(work, content, score), "music.mp3"))
     except MissingExtra as error:
         work.desk.news("the music is kept as a score only ({reason})", reason=error)
     work.tick("music", 2, 2)
     return files, {**by(content), "wanted": dict(wanted), "bars": bars}
 
 
-def _sounding(work: Work, content: Any, score: Media) -> tuple[Any, Any]:
-    """The content whose label names the audible mark, with the sound as its part, and the file for it."""
+def _sounding(work: Work, content: Content, score: Media) -> Content:
+    """The content with the sound as its part, and a label that names the audible mark."""
     from miaobi.data import sounds
     from miaobi.engine import synth
     from miaobi.trust import rhythm
@@ -171,8 +172,7 @@ def _sounding(work: Work, content: Any, score: Media) -> tuple[Any, Any]:
     if work.mark:
         sound, heard = dataclasses.replace(sound, samples=rhythm.before(sound.samples, sound.rate)), rhythm.describe()
     media = Media(modality=Modality.AUDIO, mime="audio/mpeg", data=sounds.encode(sound, "audio/mpeg"), name="music.mp3")
-    labelled = dataclasses.replace(content, parts=(media,), label=dataclasses.replace(content.label, mark=heard))
-    return labelled, work.studio.path("music.mp3")
+    return dataclasses.replace(content, parts=(media,), label=dataclasses.replace(content.label, mark=heard))
 
 
 # ---------------------------------------------------------------- narration
@@ -203,7 +203,8 @@ def narration(work: Work, poem: Poem) -> dict[int, Made]:
     if found and "narration" in work.needed:
         work.tick("narration", len(texts), len(texts))
         work.studio.left_out.pop("narration", None)
-    work.studio.forget("narration", frozenset(f"narration-{number}" for number in found))
+    if "narration" in work.needed:
+        work.studio.forget("narration", frozenset(f"narration-{number}" for number in found))
     return found
 
 
@@ -219,7 +220,7 @@ def _voice_of(work: Work, number: int, text: str, chosen: Chosen | None, languag
 def _voice(work: Work, number: int, text: str, chosen: Chosen | None, language: str) -> Files:
     from miaobi.core.artifact import write_bytes
     from miaobi.data import sounds
-    from miaobi.engine import convert
+    from miaobi.engine.convert import fitting
 
     part, name = f"narration-{number}", f"parts/voice-{number}.wav"
     own = replaced.of(work.order.replace, part)
@@ -233,6 +234,6 @@ def _voice(work: Work, number: int, text: str, chosen: Chosen | None, language: 
     if work.order.voice and "voice" not in chosen.knows:
         raise UsageError("the model {model} has no voices; leave --voice out", model=chosen.name)
     [content] = work.load(chosen).generate(text.replace("\n", " "), seed=work.seed(part), **options)
-    convert.write(content, work.studio.path(name))
+    work.write(content, name, part=fitting(content, ".wav"))
     seconds = sounds.decode(work.studio.path(name).read_bytes()).seconds
     return [name], {**by(content), "length": round(seconds, 3)}

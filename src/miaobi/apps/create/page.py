@@ -78,6 +78,7 @@ def _write(
     content = assembled((poem.text,), (), app="create", request=request, mark=words)
     labels = {"AIGC": label.implicit(content.label), "miaobi": label.to_dict(content.label)}
     path = work.studio.path(PAGE)
+    work.contents[PAGE] = content
     write_text(path, render(work, poem, pictures, music, film, labels, words))
     back = label.read_text(path)
     if (back.text, back.implicit, back.label) != (poem.text, labels["AIGC"], labels["miaobi"]):

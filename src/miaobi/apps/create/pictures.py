@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Pen
 from miaobi.apps.create.moods import Mood
+from miaobi.apps.create.schema import Inputs
 from miaobi.data.pictures import Pixels, colour, fit, rgba
 
 SIZES = {"portrait": (720, 1280), "square": (720, 720), "landscape": (1280, 720)}  # width, height
@@ -24,9 +25,15 @@ SEAL = "#b3342d"
 _STARRY = frozenset({"night", "winter", "feast"})
 
 
-def scene(sticker: Pixels, mood: Mood, size: str, *, seed: int) -> Pixels:
-    """The picture of a scene, opaque, of the film's size."""
-    width, height = SIZES[size]
+def size_of(order: Inputs) -> tuple[int, int]:
+    """Width and height of the film's pictures; half of each in a draft."""
+    width, height = SIZES[order.size]
+    return (width // 2, height // 2) if order.draft else (width, height)
+
+
+def scene(sticker: Pixels, mood: Mood, size: tuple[int, int], *, seed: int) -> Pixels:
+    """The picture of a scene, opaque, of this width and height."""
+    width, height = size
     pixels = rgba(sticker)
     if pixels[..., 3].min() == 255 and min(pixels.shape[:2]) >= LARGE:
         return fit(pixels, (width, height), "cover")

@@ -49,5 +49,6 @@ def _told(studio: Studio, work: Work, title: str, text: str, shown: bool) -> dic
         "left_out": dict(studio.left_out),
         "film_seconds": film.about.get("length") if film else None,
         "manifest": str(studio.path(MANIFEST)),
+        "contents": work.contents,
         "files": sorted({name for made in studio.parts.values() for name in made.files}),
     }

@@ -27,6 +27,8 @@ class Inputs(Schema):
     """Who reads, as the voice model names it; `none` for nobody."""
     size: Literal["portrait", "square", "landscape"] = "portrait"
     """The film's shape."""
+    draft: bool = False
+    """Half the size and 12 frames a second: a quick look."""
     seed: int | None = Field(None, ge=0, le=2**31 - 1, strict=True)
     """The same seed makes the same work; without one, one is drawn and remembered."""
     text_model: str = Field("", max_length=1000)

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,11 @@ class Studio:
     def path(self, name: str) -> Path:
         """A file of the work."""
         return self.folder / name
+
+    def begin(self, part: str) -> None:
+        """Forget what a part was before its files are written anew: after a kill they are then nobody's, and not a person's changes."""
+        if self.parts.pop(part, None) is not None:
+            self.save()
 
     def known(self, part: str) -> Made | None:
         """The part, if all its files are there as they were written."""
@@ -125,8 +131,9 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("a") as file:
             _hold(file.fileno(), folder)
-            remembered, parts = _remembered(folder / MANIFEST)
-            studio = Studio(folder, _order(inputs, remembered, folder), parts)
+            _sweep(folder)
+            before, parts = remembered(folder / MANIFEST)
+            studio = Studio(folder, _order(inputs, before, folder), parts)
             studio.save()
             try:
                 yield studio
@@ -157,7 +164,16 @@ def _hold(descriptor: int, folder: Path) -> None:
         raise Busy("another process works in {folder}. Wait for it or stop it", folder=folder) from None
 
 
-def _remembered(path: Path) -> tuple[dict[str, Any], dict[str, Made]]:
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed here left half written."""
+    for path in (*folder.glob(".film-*"), *folder.glob(".*.tmp"), *folder.glob("parts/.*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remembered(path: Path) -> tuple[dict[str, Any], dict[str, Made]]:
     """The order and the parts of the manifest; nothing where there is none."""
     if not path.is_file():
         return {}, {}

@@ -22,7 +22,7 @@ from miaobi.apps.create.words import Scene, how_visible, language_of, scenes, ve
 from miaobi.core.apps import Desk, LoadedModel
 from miaobi.core.errors import MissingExtra, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Content
+from miaobi.core.types import Content, Media
 
 BEFORE: Mapping[str, frozenset[str]] = {  # what each stage needs
     "poem": frozenset(),
@@ -58,6 +58,7 @@ class Work:
         self.wanted: frozenset[str] = frozenset(self.order.only) or frozenset(STAGES)
         self.needed: frozenset[str] = self.wanted.union(*(BEFORE[stage] for stage in self.wanted))
         self.made_now: list[str] = []
+        self.contents: dict[str, Content] = {}  # by file, what was made in this process
         self._models: dict[str, LoadedModel] = {}
 
     def part(self, part: str, stage: str, inputs: Mapping[str, Any], make: Make) -> Made | None:
@@ -72,6 +73,7 @@ class Work:
             return None
         for name in self.studio.set_aside(part):
             self.desk.news("your changed file is kept as {name}; to use it: --replace {stage}=FILE", name=name, stage=stage)
+        self.studio.begin(part)
         began = time.monotonic()
         try:
             files, about = make()
@@ -90,9 +92,18 @@ class Work:
 
     def leave_out(self, stage: str, reason: str) -> None:
         """Remember why a stage is missing, and tell the person once."""
-        if self.studio.left_out.get(stage) != reason or stage in self.wanted:
-            self.desk.news("left out: {stage} ({reason})", stage=tr(stage), reason=reason)
+        if stage not in self.needed:
+            return
+        self.desk.news("left out: {stage} ({reason})", stage=tr(stage), reason=reason)
         self.studio.left_out[stage] = reason
+
+    def write(self, content: Content, name: str, *, part: Media | None = None) -> str:
+        """Write a labelled file of the work; returns its name."""
+        from miaobi.trust import label
+
+        label.write(content, self.studio.path(name), part=part)
+        self.contents[name] = content
+        return name
 
     def load(self, chosen: Chosen) -> LoadedModel:
         """The model, loaded once."""
@@ -155,7 +166,6 @@ class Work:
 
     def _write_poem(self, chosen: Chosen | None) -> tuple[Sequence[str], Mapping[str, Any]]:
         from miaobi.core.artifact import write_text
-        from miaobi.trust import label
 
         self.tick("poem", 0, 1)
         title = title_of(self.order.brief)
@@ -173,7 +183,7 @@ class Work:
         best = max(contents, key=lambda content: how_visible(content.text, language_of(content.text)))
         if not best.text.strip():
             raise UsageError("the model {model} wrote nothing; choose another text model or seed", model=chosen.name)
-        label.write(best, self.studio.path("poem.md"))
+        self.write(best, "poem.md")
         self.tick("poem", 1, 1)
         return ["poem.md"], {"title": title, "text": best.text.strip(), **by(best)}
 
@@ -199,18 +209,6 @@ def by(content: Content) -> dict[str, Any]:
     """Who made it, for the manifest."""
     label = content.label
     return {"by": label.model, "source": label.source, "seed": label.seed, "content_sha256": label.content_sha256}
-
-
-def chosen_or_left_out(name: str, default: str, *, fallback: str) -> Chosen | None:
-    """The model of a stage; None when it was declined.
-
-    Raises:
-        LeftOut: the default is not on this machine; `fallback` says what happens instead.
-    """
-    found = choose(name, default=default)
-    if found is None and name != NONE:
-        raise LeftOut(tr("the model {model} is not here; {fallback}", model=default, fallback=fallback))
-    return found
 
 
 def title_of(brief: str) -> str:

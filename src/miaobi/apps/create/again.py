@@ -1,0 +1,80 @@
+"""A file of a work made again: the whole work, by the order in its manifest, in a folder that goes away; what differs first is named.
+
+What a person put in place of a part is taken as it lies there. Nothing of the work itself is touched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from miaobi.apps.create.run import run
+from miaobi.apps.create.schema import Inputs
+from miaobi.apps.create.studio import MANIFEST, Made, remembered
+from miaobi.core.apps import Desk
+from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
+from miaobi.core.schema import validate
+from miaobi.core.types import Label
+from miaobi.trust import label as labels
+from miaobi.trust.replay import Replay
+
+
+def again(label: Label, path: Path, desk: Desk, /) -> Replay:
+    """The file made once more by the same order.
+
+    Raises:
+        UsageError: no manifest lies where the file's work should be, or the file is none of its files.
+    """
+    folder = next((each for each in (path.parent, path.parent.parent) if (each / MANIFEST).is_file()), None)
+    if folder is None:
+        raise UsageError(
+            "{path} is a part of a work, and is made again in its folder only, where {manifest} lies", path=path, manifest=MANIFEST
+        )
+    order, parts = remembered(folder / MANIFEST)
+    name = path.resolve().relative_to(folder.resolve()).as_posix()
+    if not any(name in made.files for made in parts.values()):
+        raise UsageError("{path} is no file of the work in {folder}", path=path, folder=folder)
+    inputs = validate(Inputs, {**order, "replace": _given(order.get("replace", {}), folder, parts)}, str(folder / MANIFEST))
+    with tempfile.TemporaryDirectory(prefix="miaobi-again-") as new:
+        made = run(inputs, Path(new), desk)
+        content = made["contents"].get(name)
+        if content is None:
+            raise UsageError("{path} is your own file, or the work would now be made without it", path=path)
+        _, new_parts = remembered(Path(new) / MANIFEST)
+        difference = _difference(folder, parts, Path(new), new_parts)
+        same = not difference or content.label.content_sha256 == label.content_sha256
+    return Replay(content=content, identical=same, difference="" if same else difference)
+
+
+def _given(replace: dict[str, str], folder: Path, parts: dict[str, Made]) -> dict[str, str]:
+    """A person's files as they lie in the work, since the originals may be gone."""
+    found = {}
+    for target, file in replace.items():
+        own = next((name for part, made in parts.items() if part.startswith(target) for name in made.files if _is_own(name)), "")
+        found[target] = str(folder / own) if own else file
+    return found
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith("parts/yours-") or name == "poem.txt"
+
+
+def _difference(folder: Path, parts: dict[str, Made], new: Path, new_parts: dict[str, Made]) -> str:
+    """The first file, in the order in which the work was made, whose content is another now."""
+    for part, made in parts.items():
+        there = new_parts.get(part)
+        if there is None:
+            return tr("the part {part} is not made any more", part=part)
+        for name in made.files:
+            if name in there.files and _content(folder / name) != _content(new / name):
+                return tr("the first part that differs is {part} ({file})", part=part, file=name)
+    return ""
+
+
+def _content(path: Path) -> str:
+    """What a file holds, its label aside."""
+    if path.suffix in (".json", ".yaml", ".srt", ".vtt") or not path.is_file():
+        return path.read_text(encoding="utf-8") if path.is_file() and not path.name.endswith(".aigc.json") else ""
+    found = labels.read_marked(path)
+    return getattr(found, "sha256", "") or getattr(found, "text", "")
