@@ -83,13 +83,14 @@ def test_the_grid_keeps_what_it_can_hold() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bytes_from_anywhere_are_a_score_or_an_error_of_ours(jig: Score, seed: int) -> None:
-    whole, rng = write_midi(jig), random.Random(seed)
-    for _ in range(60):
+@pytest.mark.parametrize("kind", ["midi", "musicxml", "abc"])
+def test_bytes_from_anywhere_are_a_score_or_an_error_of_ours(jig: Score, seed: int, kind: str) -> None:
+    whole, rng = {"midi": write_midi(jig), "musicxml": musicxml.write(jig), "abc": JIG.encode()}[kind], random.Random(seed)
+    for _ in range(40):
         data = bytearray(whole[: rng.randrange(len(whole))] if rng.random() < 0.3 else whole)
         for _ in range(rng.randrange(1, 6)):
             if data:
-                data[rng.randrange(len(data))] = rng.randrange(256)
+                data[rng.randrange(len(data))] = rng.randrange(256) if kind == "midi" else rng.choice(b"0123456789/:-<>abXK|[(")
         try:
             assert read(bytes(data)).num_notes > 0
         except DataError:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from miaobi.core.errors import DataError
-from miaobi.data.scores import GRID, Key, Note, Part, Score
+from miaobi.data.scores import GRID, Key, Note, Part, Score, bounded
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _SHARPS, _FLATS = "FCGDAEB", "BEADGCF"
@@ -72,8 +72,15 @@ def read_tune(block: str) -> Score:
     """One tune.
 
     Raises:
-        DataError: it has several voices, no metre, no note, or bars that do not fit its metre.
+        DataError: it has several voices, no metre, no note, numbers that are none, or bars that do not fit its metre.
     """
+    try:
+        return _read(block)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise DataError("the tune cannot be read: {error}", error=str(error)[:120]) from None
+
+
+def _read(block: str) -> Score:
     header, body = _parted(block)
     if header.get("V", "1") not in ("1", "") or re.search(r"(?m)^V:|\[V:", body):
         raise DataError("the tune has several voices")
@@ -86,7 +93,7 @@ def read_tune(block: str) -> Score:
         raise DataError("the tune has no note")
     tempo = _tempo(header.get("Q", ""), unit)
     title = header.get("T", "").strip()
-    return Score(
+    score = Score(
         parts=(Part(notes=tuple(notes), name=title, program=40),),
         metres=((0, metre),),
         tempos=((0, tempo),) if tempo else (),
@@ -95,6 +102,7 @@ def read_tune(block: str) -> Score:
         title=title,
         kind=kind_of(header.get("R", "") or title, metre),
     )
+    return bounded(score)
 
 
 def kind_of(text: str, metre: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from miaobi.core.errors import DataError
-from miaobi.data.scores import FIFTHS, GRID, MOST_BYTES, NAMES, Key, Note, Part, Score
+from miaobi.data.scores import FIFTHS, GRID, MOST_BYTES, NAMES, Key, Note, Part, Score, bounded
 
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _VALUES = {  # ticks of the grid: name, dots, and whether it is a part of a triplet
@@ -36,18 +36,21 @@ def read(data: bytes) -> Score:
     """
     try:
         root = ET.fromstring(_unzipped(data))
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last of an encoding that nobody knows
         raise DataError("the MusicXML cannot be read: {error}", error=str(error)[:120]) from None
     if root.tag != "score-partwise":
         raise DataError("this is no partwise MusicXML (its root is {tag})", tag=root.tag[:40])
     names = {part.get("id", ""): part for part in root.iter("score-part")}
-    read_parts = [_Part(part, names.get(part.get("id", ""))) for part in root.findall("part")]
+    try:
+        read_parts = [_Part(part, names.get(part.get("id", ""))) for part in root.findall("part")]
+    except (ValueError, OverflowError) as error:  # a number that is none
+        raise DataError("the MusicXML cannot be read: {error}", error=str(error)[:120]) from None
     parts = tuple(part.done() for part in read_parts if part.notes)
     if not parts:
         raise DataError("the MusicXML holds no note")
     first = read_parts[0]
     title = root.findtext("work/work-title") or root.findtext("movement-title") or ""
-    return Score(
+    score = Score(
         parts=parts,
         metres=first.metres or ((0, (4, 4)),),
         tempos=tuple((0, part.tempo) for part in read_parts if part.tempo)[:1],
@@ -55,6 +58,7 @@ def read(data: bytes) -> Score:
         pickup=first.pickup,
         title=title.strip(),
     )
+    return bounded(score)
 
 
 def _unzipped(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ MIME = "audio/midi"
 MOST_BYTES = 16 << 20
 MOST_NOTES = 400_000
 MOST_SECONDS = 7200.0
+MOST_QUARTERS = 100_000
 USUAL_TEMPO = 120.0
 MODES: dict[str, int] = {  # how many fifths a mode's signature lies above that of the major key on the same tonic
     "major": 0, "minor": -3, "dorian": -2, "phrygian": -4, "lydian": 1, "mixolydian": -1, "locrian": -5,
@@ -229,8 +230,16 @@ def read_midi(data: bytes) -> Score:
     metres = _first_at_zero([(sign.time, (sign.numerator, sign.denominator)) for sign in raw.time_signatures if sign.numerator], (4, 4))
     tempos = _first_at_zero([(tempo.time, round(float(tempo.qpm), 3)) for tempo in raw.tempos if tempo.qpm > 0], None)
     score = Score(parts=parts, ticks=int(raw.ticks_per_quarter), metres=metres, tempos=tempos, key=_signature(raw))
-    score = _marked(score, [(marker.time, marker.text) for marker in raw.markers])
-    if score.seconds > MOST_SECONDS:
+    return bounded(_marked(score, [(marker.time, marker.text) for marker in raw.markers]))
+
+
+def bounded(score: Score) -> Score:
+    """The score, if it is no longer than music can be.
+
+    Raises:
+        DataError: it is.
+    """
+    if score.seconds > MOST_SECONDS or score.end > MOST_QUARTERS * score.ticks:
         raise DataError("the music lasts longer than {hours} hours", hours=int(MOST_SECONDS // 3600))
     return score
 
