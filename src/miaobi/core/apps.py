@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from miaobi.core.errors import MissingExtra, unknown
 from miaobi.core.language import tr
-from miaobi.core.types import Card, Chunk, Content, Modality
+from miaobi.core.types import Card, Chunk, Content, Label, Modality
 
 if TYPE_CHECKING:
     from miaobi.core.schema import Schema
@@ -83,13 +83,21 @@ class Run(Protocol):
         ...
 
 
+class Again(Protocol):
+    """How an app makes a labelled file of its own once more; what it was made from lies beside it."""
+
+    def __call__(self, label: Label, path: Path, desk: Desk, /) -> Any:
+        """Do it; returns a `miaobi.trust.replay.Replay`, which tells what differs."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class App:
     """What a scenario makes, wants and needs.
 
     `run` is `"module:function"` (see `Run`), imported on first use. `schema` returns the pydantic type of its inputs: each field is an
     option of the command line and of the studio's form. `extra` is the pip extra that holds its `packages`, which are checked before it
-    is imported.
+    is imported. `again` is `"module:function"` that makes a labelled file of this app once more; see `Again`.
     """
 
     name: str
@@ -99,6 +107,7 @@ class App:
     run: str
     extra: str = ""
     packages: tuple[str, ...] = ()
+    again: str = ""
 
     def runner(self) -> Run:
         """The function behind `run`.
@@ -106,12 +115,19 @@ class App:
         Raises:
             MissingExtra: a package of the extra is not installed.
         """
+        found: Run = self._resolve(self.run)
+        return found
+
+    def replayer(self) -> Again | None:
+        """The function behind `again`, if there is one; raises as `runner` does."""
+        return self._resolve(self.again) if self.again else None
+
+    def _resolve(self, target: str) -> Any:
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 raise MissingExtra(tr("app '{name}'", name=self.name), self.extra, package)
-        module, _, name = self.run.partition(":")
-        found: Run = getattr(importlib.import_module(module), name)
-        return found
+        module, _, name = target.partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
 @functools.cache

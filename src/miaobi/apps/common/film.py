@@ -38,6 +38,7 @@ from miaobi.engine import generate
 from miaobi.trust import label, mark
 
 DISSOLVE = Transition(kind="dissolve")
+DRAFT_FPS = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,13 @@ def _labelled(
     language = mark_language(script, planned)
     words = mark.describe(language, script.timeline.mark.corner) if language else ""
     return generate.assembled((media,), materials.made, app=app, request=request, created=created, mark=words)
+
+
+def draft(script: Script) -> Script:
+    """The same film, small and coarse."""
+    timeline = script.timeline
+    width, height = (max(32, side // 4 * 2) for side in timeline.size)
+    return dataclasses.replace(script, timeline=timeline.model_copy(update={"size": (width, height), "fps": min(timeline.fps, DRAFT_FPS)}))
 
 
 def check_target(out: Path) -> None:

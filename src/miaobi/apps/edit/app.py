@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from miaobi.core.schema import Schema
 
 
+AGAIN = "miaobi.apps.edit.again:again"
+
+
 def _schema(name: str) -> type[Schema]:
     from miaobi.apps.edit import schema
 
@@ -23,7 +26,9 @@ def _schema(name: str) -> type[Schema]:
 def _app(name: str, summary: str, outputs: set[Modality], inputs: str, packages: tuple[str, ...] = ("av",)) -> App:
     schema: Callable[[], type[Schema]] = partial(_schema, inputs)
     run = f"miaobi.apps.edit.{name}:run"
-    return App(name=name, summary=summary, outputs=frozenset(outputs), schema=schema, run=run, extra="video", packages=packages)
+    return App(
+        name=name, summary=summary, outputs=frozenset(outputs), schema=schema, run=run, extra="video", packages=packages, again=AGAIN
+    )
 
 
 _SEES = ("av", "scenedetect")

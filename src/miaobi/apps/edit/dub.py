@@ -17,7 +17,7 @@ import numpy as np
 
 from miaobi.apps.common import mixing
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import about, check_film, existing, length_of, sound_of, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, sound_of, write_film
 from miaobi.apps.edit.remux import with_sound
 from miaobi.apps.edit.schema import Dub
 from miaobi.core.apps import Desk
@@ -69,8 +69,7 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         )
     lines, made = _read(cues, seconds, inputs, desk)
     sound = _mixed(lines, sound_of(path), seconds, inputs.original)
-    options = inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "dub"}
-    write_film(out, lambda bare: with_sound(path, sound, bare), source=path, options=options, made=made)
+    write_film(out, lambda bare: with_sound(path, sound, bare), Job(app="dub", source=path, inputs=inputs, made=made))
     rows = [
         {
             "start": round(line.start, 3),

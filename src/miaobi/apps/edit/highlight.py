@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.apps.edit.pieces import (
+    Job,
     Stretch,
     about,
     check_film,
@@ -65,7 +66,7 @@ def run(inputs: Highlight, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         heard = sound_in(sound, chosen) if sound is not None else None
         film_of(bare, ticking(frames_in(path, chosen, info.fps), desk, total), info=info, sound=heard)
 
-    write_film(out, write, source=path, options=inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "highlight"})
+    write_film(out, write, Job(app="highlight", source=path, inputs=inputs))
     return {"out": str(out), "seconds": round(total / info.fps, 3), "moments": _told(pieces, ranks, chosen)}
 
 

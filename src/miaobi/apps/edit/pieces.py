@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from miaobi.apps.edit.schema import Given
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes
 from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
@@ -149,9 +149,24 @@ def check_film(out: Path) -> None:
         raise unknown("film format", out.suffix, known)
 
 
-def write_film(
-    out: Path, write: Callable[[Path], object], *, source: Path, options: Mapping[str, Any], made: Sequence[Content] = ()
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Who edits what, and how: it fills the label. `made` is what models made for it."""
+
+    app: str
+    source: Path
+    inputs: Given
+    made: Sequence[Content] = ()
+
+    def request(self) -> Request:
+        """What was asked, its files by name and SHA-256."""
+        options = self.inputs.model_dump(mode="json")
+        paths = {key: Path(options[key]) for key in ("file", "transcript") if options.get(key)}
+        files = {path.name: file_sha256(path) for path in paths.values()}
+        return Request.of("", **options | {key: path.name for key, path in paths.items()}, files=files)
+
+
+def write_film(out: Path, write: Callable[[Path], object], job: Job) -> None:
     """What `write` leaves at the path that it is given becomes the film at `out`, labelled where it has to be."""
     with explain_os_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -159,18 +174,15 @@ def write_film(
             bare = Path(folder) / f"film{out.suffix.lower()}"
             write(bare)
             data = bare.read_bytes()
-    deliver(
-        out, Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data), source=source, options=options, made=made
-    )
+    deliver(out, Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data), job)
 
 
-def deliver(out: Path, media: Media, *, source: Path, options: Mapping[str, Any], made: Sequence[Content] = ()) -> None:
+def deliver(out: Path, media: Media, job: Job) -> None:
     """Write the medium; with a label when the source had one or a model took part."""
-    if not made and not labelled(source):
+    if job.made or labelled(job.source):
+        label.write(generate.assembled((media,), job.made, app=job.app, request=job.request()), out)
+    else:
         write_bytes(out, media.data)
-        return
-    request = Request.of("", file=f"{source.name}:{file_sha256(source)}", **options)
-    label.write(generate.assembled((media,), made, app="edit", request=request), out)
 
 
 def labelled(source: Path) -> bool:

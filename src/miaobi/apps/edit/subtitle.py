@@ -14,7 +14,7 @@ from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
 from miaobi.apps.common.painters import Stage, words
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import about, check_film, existing, film_of, is_film, length_of, sound_of, ticking, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, film_of, is_film, length_of, sound_of, ticking, write_film
 from miaobi.apps.edit.schema import Subtitle
 from miaobi.core.apps import Desk
 from miaobi.core.errors import UsageError
@@ -56,7 +56,7 @@ def _burn(path: Path, shown: Sequence[Cue], inputs: Subtitle, out: Path, desk: D
     def write(bare: Path) -> None:
         film_of(bare, ticking(_lettered(path, shown, stage, inputs.size), desk, total), info=info, sound=sound_of(path))
 
-    write_film(out, write, source=path, options=inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "subtitle"})
+    write_film(out, write, Job(app="subtitle", source=path, inputs=inputs))
 
 
 def _lettered(path: Path, all_cues: Sequence[Cue], stage: Stage, size: float) -> Iterator[Pixels]:

@@ -39,7 +39,7 @@ def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> li
         raise DataError("{path} has no sound to listen to", path=path)
     data = sounds.encode(sound.mono().resampled(EARS_RATE))
     media = Media(modality=Modality.AUDIO, mime="audio/wav", data=data, name="sound")
-    options = {"task": "translate"} if translated else {}
+    options: dict[str, Any] = {"task": "translate"} if translated else {}
     notes: Mapping[str, Any] = {}
     for chunk in desk.load(model).stream("", seed=0, sound=media, **options):
         if isinstance(chunk, Progress):

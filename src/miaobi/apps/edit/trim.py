@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from miaobi.apps.edit.pieces import (
+    Job,
     Stretch,
     about,
     check_film,
@@ -57,19 +58,19 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     kept = audible(sound, below=inputs.below, longer=inputs.longer, keep=inputs.keep)
     if not kept:
         raise DataError("{path} is silent from start to end", path=path)
-    options = inputs.model_dump(mode="json", exclude={"file"}) | {"edit": "trim"}
+    job = Job(app="trim", source=path, inputs=inputs)
     if film:
-        before, kept = _film(path, sound, kept, out, options, desk)
+        before, kept = _film(path, sound, kept, out, job, desk)
     else:
         before = sound.seconds
         data = sounds.encode(sound_in(sound, kept), sounds.MIMES[out.suffix.lower()])
-        deliver(out, Media(modality=Modality.AUDIO, mime=sounds.MIMES[out.suffix.lower()], data=data), source=path, options=options)
+        deliver(out, Media(modality=Modality.AUDIO, mime=sounds.MIMES[out.suffix.lower()], data=data), job)
     after = sum(each.seconds for each in kept)
     pieces = [{"start": round(each.start, 3), "end": round(each.end, 3)} for each in kept]
     return {"out": str(out), "before": round(before, 3), "after": round(after, 3), "kept": pieces}
 
 
-def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, options: dict[str, Any], desk: Desk) -> tuple[float, list[Stretch]]:
+def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, job: Job, desk: Desk) -> tuple[float, list[Stretch]]:
     """Write the film; its pictures go on to their end when the sound ends early."""
     info = about(path)
     before = length_of(path, info)
@@ -79,7 +80,7 @@ def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, options: dic
     def write(bare: Path) -> None:
         film_of(bare, ticking(frames_in(path, kept, info.fps), desk, total), info=info, sound=sound_in(sound, kept))
 
-    write_film(out, write, source=path, options=options)
+    write_film(out, write, job)
     return before, kept
 
 

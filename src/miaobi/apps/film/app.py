@@ -26,5 +26,6 @@ APPS = (
         run="miaobi.apps.film.run:run",
         extra="video",
         packages=("av",),
+        again="miaobi.apps.common.again:again",
     ),
 )
