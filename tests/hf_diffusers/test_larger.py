@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,28 @@ def test_a_lora_of_another_pipeline_is_refused(models: dict[str, Pipeline], tmp_
     with pytest.raises(ArtifactError, match="has no weights for the parts of the pipeline FluxPipeline"):
         ask(models["flux"], lora=str(path))
     np.testing.assert_array_equal(ask(models["flux"])[0], plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_options_leave_the_picture_as_it_is(models: dict[str, Pipeline], kind: str) -> None:
+    model = models[kind]
+    plain = ask(model)[0].astype(int)
+    assert abs(ask(model, slicing=True, tiling=True)[0] - plain).max() <= 2
+    np.testing.assert_array_equal(ask(model)[0], plain)
+    half = Pipeline.load(model.folder)
+    assert (ask(half, precision="bf16")[0] != plain).any()
+
+
+def test_without_its_largest_encoder_it_still_reads(sd3: Path, tmp_path: Path) -> None:
+    """People leave T5 out of Stable Diffusion 3, where it takes most of the memory."""
+    folder = tmp_path / "no-t5"
+    shutil.copytree(sd3, folder)
+    for part in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(folder / part)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}))
+    model = Pipeline.load(folder)
+    assert (ask(model, "a cat")[0] != ask(model, "blue fox")[0]).any()
 
 
 @pytest.mark.parametrize("kind", ["xl", "flux"])

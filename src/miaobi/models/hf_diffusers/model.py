@@ -135,16 +135,18 @@ class Pipeline:
         Raises:
             ArtifactError: it would run code, unpickle weights, or cannot be read.
         """
-        check(folder)
+        index = check(folder)
         import diffusers
 
+        optional = getattr(diffusers, index["_class_name"])._optional_components
+        absent = {part: None for part, origin in index.items() if origin == [None, None] and part not in optional}  # it wants to be told
         dtype = torch.float32 if device == "cpu" else torch.float16
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # newer releases have another name for torch_dtype, older ones only this
                 maker: Any = diffusers.DiffusionPipeline
                 pipeline = maker.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, torch_dtype=dtype
+                    folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, torch_dtype=dtype, **absent
                 )
         except Exception as error:  # the library raises anything over damaged or missing parts
             raise ArtifactError("the pipeline in {folder} cannot be loaded: {error}", folder=folder, error=error) from None
