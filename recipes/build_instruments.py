@@ -8,6 +8,7 @@ filter applied, cut behind its loop, and written as Vorbis. The result is `miaob
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from miaobi.core.artifact import new_folder, seal, write_bytes, write_text
+from miaobi.core.artifact import new_folder, write_bytes, write_text
 from miaobi.data.instruments import INSTRUMENTS
 
 HEADERS = {
@@ -198,7 +199,7 @@ def _low_passed(wave: NDArray[np.float32], cutoff: float, rate: int) -> NDArray[
 
 
 def main() -> None:
-    """Read the soundfont, cut, and seal the folder."""
+    """Read the soundfont, cut, and write the folder."""
     font = Font.read(Path(sys.argv[1]))
     target = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("src/miaobi/builtin/instruments")
     blob, listed = b"", {}
@@ -214,9 +215,9 @@ def main() -> None:
         print(f"{instrument.name:14} {len(entries):3} samples {sum(entry['bytes'] for entry in entries):9,} bytes")
     with new_folder(target, replace=True) as fresh:
         write_bytes(fresh / "samples.bin", blob)
-        write_text(fresh / "instruments.json", json.dumps(listed, indent=1) + "\n")
+        about = {"sha256": hashlib.sha256(blob).hexdigest(), "instruments": listed}
+        write_text(fresh / "instruments.json", json.dumps(about, indent=1) + "\n")
         write_text(fresh / "NOTICE.md", NOTICE)
-        seal(fresh, family="instruments", name="instruments", licence="MIT")
     print(f"{len(blob):,} bytes in {target}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.core.artifact import open_artifact
+from miaobi.core.artifact import file_sha256
 from miaobi.core.errors import ArtifactError
 from miaobi.data.sounds import decode
 
@@ -57,10 +57,11 @@ def zones() -> dict[str, tuple[Zone, ...]]:
     Raises:
         ArtifactError: the folder is not there or damaged.
     """
-    open_artifact(FOLDER)
     try:
-        listed = json.loads((FOLDER / "instruments.json").read_text(encoding="utf-8"))
-        return {name: tuple(map(_zone, entries)) for name, entries in listed.items()}
+        about = json.loads((FOLDER / "instruments.json").read_text(encoding="utf-8"))
+        if file_sha256(FOLDER / "samples.bin") != about["sha256"]:
+            raise ValueError("samples.bin is not what was written")
+        return {name: tuple(map(_zone, entries)) for name, entries in about["instruments"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError("the instruments in {folder} cannot be read: {error}", folder=FOLDER, error=error) from None
 
