@@ -126,6 +126,13 @@ def test_both_languages_are_read_in_one_sentence() -> None:
     assert read_as["5%"] == ("zh", "bai3 fen1 zhi1 wu3")
 
 
+def test_addresses_in_chinese_are_one_word() -> None:
+    [sentence] = words_of("请访问https://a.org/b，或写信给bob@example.org。")
+    sounds = {word.text: word.sounds for word in sentence.words}
+    assert sounds["https://a.org/b"].split()[1:3] == ["dˈɑt", "ˈɔɹɡ"]
+    assert " æt " in sounds["bob@example.org"]
+
+
 def test_english_figures_and_abbreviations_are_one_word_each() -> None:
     [sentence] = words_of("Dr. Smith paid $3.50 at 8:05 am, i.e. 12.5% more; call +1 (415) 555-2671 or see https://a.org/b now.")
     texts = [word.text for word in sentence.words]

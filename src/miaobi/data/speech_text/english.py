@@ -28,8 +28,11 @@ CURRENCIES = {  # one, many, a hundredth of one, hundredths
     "₹": ("rupee", "rupees", "paisa", "paise"),
 }
 _TELEPHONE = re.compile(r"(?<![\w.])(?:\+(\d{1,3})[-\s.]?)?\(?(\d{3})\)?[-\s.](\d{3})[-\s.](\d{4})(?!\w)")
-_ADDRESS = re.compile(
-    r"(?:https?://|www\.)[^\s，。]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<![\w@.])[a-z][\w-]*(?:\.[\w-]+)*\.(?:com|org|net|edu|io|cn|gov)\b(?:/[\w/.-]*)?"
+_NAME = r"[A-Za-z0-9_-]+"
+ADDRESS = re.compile(
+    r"(?:https?://|www\.)[^\s，。\u3000-\u9fff]+"
+    rf"|[A-Za-z0-9_.+-]+@{_NAME}(?:\.{_NAME})+"
+    rf"|(?<![\w@.])[a-z]{_NAME}(?:\.{_NAME})*\.(?:com|org|net|edu|io|cn|gov)\b(?:/[A-Za-z0-9_/.-]*)?"
 )
 _SHORT = re.compile("|".join(rf"(?<!\w){re.escape(short)}(?!\w)" for short in ABBREVIATIONS))
 _MONEY = re.compile(
@@ -82,7 +85,7 @@ def words(text: str, *, british: bool = False) -> Iterator[EnglishWord]:
 def in_words(text: str) -> str:
     """English text with its figures, signs and abbreviations in words, as far as the lexicon does not read them itself."""
     text = _TELEPHONE.sub(_telephone, text)
-    text = _ADDRESS.sub(_address, text)
+    text = ADDRESS.sub(_address, text)
     text = _SHORT.sub(lambda found: ABBREVIATIONS[found[0]], text)
     text = _MONEY.sub(_money, text)
     normalised: str = _hibari().normalize(text)

@@ -36,7 +36,7 @@ OPENING = dict.fromkeys("“‘「『《〈«", "“") | dict.fromkeys("（(【[
 CLOSING = dict.fromkeys("”’」』》〉»", "”") | dict.fromkeys("）)】]］〕}", ")")
 SILENT = frozenset("\"'`·•*_^\\/-‐‑­​‌‍️ 　\t\r\n\ufeff")  # no sound of their own where no rule reads them
 _HAN = re.compile(f"[{pinyin.HAN}]")
-_HAN_RUN = re.compile(f"[{pinyin.HAN}]+")
+HAN_RUN = re.compile(f"[{pinyin.HAN}]+")
 _WORD = r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ'’]*(?:[-.&][A-Za-zÀ-ɏ]+)*\.?"
 _CLAUSE = re.compile(rf"{_WORD}(?:[ ,;:]+(?:{_WORD}|[$€£]?\d[\d,.:%]*)){{2,}}")  # three words of English or more
 _LATIN = re.compile(r"(?:Mr|Mrs|Ms|Dr|Prof|St|No)\.|[A-Za-zÀ-ɏ](?:[A-Za-zÀ-ɏ'’&]*[A-Za-zÀ-ɏ])?")
@@ -156,13 +156,15 @@ def _pieces(text: str, *, british: bool) -> list[tuple[int, int, list[Word]]]:
         found.append((start, end, words))
         masked = masked[:start] + "\0" * (end - start) + masked[end:]
 
-    for clause in _CLAUSE.finditer(text):
+    for address in english.ADDRESS.finditer(text):
+        take(address.start(), address.end(), _latin(address[0], address.start(), british=british))
+    for clause in list(_CLAUSE.finditer(masked)):
         take(clause.start(), clause.end(), _latin(clause[0], clause.start(), british=british))
     for start, end, said in list(chinese.said(masked)):
         take(start, end, [_figure(text[start:end], start, said, british=british)])
     for run in list(_LATIN.finditer(masked)):
         take(run.start(), run.end(), _latin(run[0], run.start(), british=british))
-    for run in list(_HAN_RUN.finditer(masked)):
+    for run in list(HAN_RUN.finditer(masked)):
         take(run.start(), run.end(), [word for each in pinyin.words(run[0]) for word in _readable(each, run.start())])
     return sorted(found, key=lambda piece: piece[0])
 
@@ -181,7 +183,7 @@ def _latin(text: str, offset: int, *, british: bool) -> list[Word]:
 
 def _figure(text: str, start: int, said: str, *, british: bool) -> Word:
     """A number, a date or a sign as one word; the pauses inside it (of a telephone number) are kept in its sounds."""
-    syllables = [" ".join(syllable for word in pinyin.words(run) for syllable in word.syllables) for run in _HAN_RUN.findall(said)]
+    syllables = [" ".join(syllable for word in pinyin.words(run) for syllable in word.syllables) for run in HAN_RUN.findall(said)]
     return Word(text, start, start + len(text), "zh", " , ".join(syllables) if "，" in said else " ".join(syllables))
 
 

@@ -15,7 +15,7 @@ from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Media, Modality, Piece, Progress, Request, Usage
 from miaobi.data.sounds import Sound, encode
-from miaobi.data.speech_text.reading import Sentence, language_of, read
+from miaobi.data.speech_text.reading import HAN_RUN, Sentence, language_of, read
 from miaobi.models.kokoro.family import FAMILY
 from miaobi.models.kokoro.network import Network, joined
 from miaobi.models.kokoro.schema import Config, Options
@@ -143,7 +143,7 @@ def _check(text: str, speed: float) -> None:
     if not text.strip():
         raise UsageError("there is nothing to say: the text is empty")
     letters = len("".join(text.split()))
-    chinese = sum(language_of(letter) == "zh" for letter in text)
+    chinese = sum(map(len, HAN_RUN.findall(text)))
     minutes = (chinese / PACE["zh"] + (letters - chinese) / PACE["en"]) / speed / 60
     if minutes > LONGEST_MINUTES:
         raise UsageError(

@@ -16,7 +16,7 @@ from miaobi.core.errors import ArtifactError, UsageError, unknown
 
 FILE = "voices.safetensors"
 LENGTHS, STYLE, RANK = 510, 256, 12
-DEFAULT = {"zh": "zf_xiaoxiao", "en": "af_heart"}
+DEFAULT = {"zh": "zf_xiaobei", "en": "af_heart"}
 BRITISH = "b"  # the first letter of such voices' names; a is American, z Mandarin; the second says f or m
 Floats = NDArray[np.float32]
 
