@@ -126,4 +126,4 @@ def to_patches(x: Tensor, patch: int) -> Tensor:
 
 def to_picture(x: Tensor, rows: int, columns: int, patch: int) -> Tensor:
     """(B, N, C * patch * patch) to (B, C, H, W)."""
-    return F.pixel_shuffle(x.transpose(1, 2).reshape(len(x), -1, rows, columns), patch)
+    return F.pixel_shuffle(x.transpose(1, 2).reshape(x.shape[0], -1, rows, columns), patch)

@@ -130,7 +130,7 @@ class Tower(nn.Module):
     def forward(self, first: Tensor, given: Tensor) -> Tensor:
         """(B, channels, S, S) and (B,) → (B, N, W)."""
         seen = F.silu(self.stem(to_patches(first, self.square)))  # (B, squares, W / 2)
-        seen = to_patches(seen.transpose(1, 2).reshape(len(first), -1, self.rows, self.rows), self.group)
+        seen = to_patches(seen.transpose(1, 2).reshape(first.shape[0], -1, self.rows, self.rows), self.group)
         seen = self.deep(seen)  # (B, N, W)
         share = given[:, None, None].to(seen.dtype)
         return share * seen + (1 - share) * self.nothing  # type: ignore[no-any-return]
