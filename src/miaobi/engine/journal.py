@@ -1,6 +1,7 @@
 """What a run writes about itself: `log.jsonl` row by row, TensorBoard by choice, samples, and a plot of the loss at the end.
 
-Texts that were sampled are rows of `samples.jsonl`; pictures are sheets in `samples/`, and the rows name them.
+Texts that were sampled are rows of `samples.jsonl`; pictures are sheets in `samples/`, sounds and the like files of their own there, and
+the rows name them.
 
 A row is one `write` of one line, so kill -9 can cut at most the last one; a resumed run drops the rows of steps that it will do again.
 """
@@ -16,6 +17,8 @@ from typing import Any
 
 from miaobi.core.artifact import explain_os_errors, write_bytes, write_text
 from miaobi.core.errors import MissingExtra
+from miaobi.core.types import Media
+from miaobi.trust.media import suffix_of
 
 LOG, SAMPLES, PLOT = "log.jsonl", "samples.jsonl", "loss.svg"
 SHEETS = "samples"  # the folder of sampled pictures
@@ -50,7 +53,7 @@ class Journal:
                 rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
                 kept = [line for line in rows if 0 < json.loads(line)["step"] <= step]
                 write_text(path, "".join(line + "\n" for line in kept))
-        for sheet in (self.folder / SHEETS).glob("step-*.png"):
+        for sheet in (self.folder / SHEETS).glob("step-*"):
             if sheet.name > _sheet(step):
                 sheet.unlink()
 
@@ -83,6 +86,15 @@ class Journal:
 
             self._board.add_image("samples", pictures.over(pictures.decode(sheet)), step, dataformats="HWC")
         self.tell("sample", step, {"prompt": ", ".join(filter(None, prompts)), "text": str(path)})
+
+    def media(self, step: int, prompt: str, parts: Sequence[Media]) -> None:
+        """Keep what the model says, plays or films at this step: a labelled file for each part."""
+        made = len(list((self.folder / SHEETS).glob(f"{_sheet(step)[:-4]}-*")))
+        for number, part in enumerate(parts, made + 1):
+            path = self.folder / SHEETS / f"{_sheet(step)[:-4]}-{number}{suffix_of(part.mime)}"
+            write_bytes(path, part.data)
+            self._append(SAMPLES, {"step": step, "prompt": prompt, "file": path.relative_to(self.folder).as_posix()})
+            self.tell("sample", step, {"prompt": prompt, "text": str(path)})
 
     def finish(self) -> None:
         """Draw `loss.svg` and close TensorBoard's file."""

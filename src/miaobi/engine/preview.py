@@ -1,4 +1,4 @@
-"""What a model makes while it still learns: the recipe's prompts with the weights of now, texts as they are and pictures as one sheet."""
+"""What a model makes while it still learns: the recipe's prompts with the weights of now; pictures as one sheet, sounds as files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_RECORDS = 8  # held-out ones that are asked for where the recipe has no pro
 def preview(
     model: Model, section: Generate, records: Sequence[Record], journal: Journal, step: int, *, inputs: Container[str] = frozenset()
 ) -> None:
-    """Generate and keep it in the journal. Pictures go through the door like all others, so that their sheet is labelled.
+    """Generate and keep it in the journal. Media go through the door like all others, so that what is kept is labelled.
 
     `inputs` are what the model's family takes beside a prompt.
     """
@@ -30,6 +30,9 @@ def preview(
         return
     if Modality.IMAGE in model.card.outputs:
         _pictures(model, asked, journal, step)
+        return
+    if Modality.TEXT not in model.card.outputs:
+        _media(model, asked, journal, step)
         return
     for request in asked:
         text = "".join(chunk.part for chunk in model.generate(request) if isinstance(chunk, Piece) and isinstance(chunk.part, str))
@@ -52,6 +55,16 @@ def requests(model: Model, section: Generate, records: Sequence[Record], *, inpu
         replace(request, seed=section.seed + number, options=MappingProxyType({**request.options, **section.options}))
         for number, request in enumerate(asked or ([] if abstains else [Request.of("")]))
     ]
+
+
+def _media(model: Model, asked: Sequence[Request], journal: Journal, step: int) -> None:
+    """Sounds, scores and films, one file each."""
+    from miaobi.engine.generate import collect
+    from miaobi.trust.safety import compile_words
+
+    for request in asked:
+        for content in collect(model, request, words=compile_words([])):
+            journal.media(step, request.prompt, [part for part in content.parts if isinstance(part, Media)])
 
 
 def _pictures(model: Model, asked: Sequence[Request], journal: Journal, step: int) -> None:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from miaobi.core.types import Media, Modality, Part
 from miaobi.data.mel import MelSettings, log_mel
 from miaobi.data.sounds import Sound, decode
+from miaobi.data.steps.sound import trimmed
 from miaobi.engine.metrics import Evidence, Figure, Unmeasurable, metric
 from miaobi.engine.metrics.confidence import ratio
 
 RATE, BANDS, CEPSTRA = 16_000, 40, 13
 WINDOW_SECONDS, HOP_SECONDS = 0.05, 0.0125
-QUIET = 0.01  # samples below so much of the loudest are silence at the ends
+QUIET_DECIBELS = -45.0  # below the loudest: silence, which is cut at the ends
 DECIBELS = 20 / np.log(10)  # of a natural logarithm of a magnitude
 KUBICHEK = 10 * np.sqrt(2) / np.log(10)
 
@@ -63,9 +64,7 @@ def _side_by_side(made: Sound, real: Sound) -> tuple[Floats, Floats]:
 
 def _spectrum(sound: Sound, rate: int) -> Floats:
     """The log-mel spectrum (N, M) of what is not silent."""
-    samples = sound.mono().resampled(rate).samples[:, 0]
-    loud = np.flatnonzero(np.abs(samples) > QUIET * np.abs(samples).max(initial=0))
-    samples = samples[loud[0] : loud[-1] + 1] if len(loud) else samples
+    samples = trimmed(sound.mono(), below=QUIET_DECIBELS, margin=0.0).resampled(rate).samples[:, 0]
     window = round(WINDOW_SECONDS * rate)
     fft = 1 << (window - 1).bit_length()
     settings = MelSettings(rate=rate, fft=fft, window=window, hop=round(HOP_SECONDS * rate), bands=BANDS, low=40.0, high=rate / 2)

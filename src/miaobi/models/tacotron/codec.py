@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
 from miaobi.core.types import Record
+from miaobi.data.steps.sound import trimmed
 from miaobi.models.common.mel import SILENCE, as_heard, sound_of
 from miaobi.models.tacotron.schema import Config
 from miaobi.models.tacotron.text import Alphabet, text_to_read
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 MOST_REMEMBERED = 2**30  # bytes of spectrograms
-QUIET = 0.01  # samples below so much of the loudest are silence at the ends
-STAYS = 0.05  # seconds of silence that stay at either end
+QUIET_DECIBELS, STAYS_SECONDS = -45.0, 0.05  # below the loudest: silence, which is cut at the ends; so much of it stays
 
 
 class TacotronCodec:
@@ -76,7 +76,8 @@ class TacotronCodec:
             DataError: the record has no sound, or one that cannot be read.
         """
         if record.id not in self._known:
-            samples = trimmed(as_heard(sound_of(record), self.config.rate), self.config.rate)
+            sound = trimmed(sound_of(record).mono(), below=QUIET_DECIBELS, margin=STAYS_SECONDS)
+            samples = as_heard(sound, self.config.rate)
             found = self.config.mel.of(samples, self.config.rate)
             if self._bytes + found.nbytes > MOST_REMEMBERED:
                 return found
@@ -89,12 +90,3 @@ class TacotronCodec:
         if not text:
             raise DataError("the record {id} has a sound and no text that says what is spoken", id=record.id)
         return text
-
-
-def trimmed(samples: Floats, rate: int) -> Floats:
-    """The samples from shortly before the first loud one to shortly after the last."""
-    loud = np.flatnonzero(np.abs(samples) > QUIET * np.abs(samples).max(initial=0))
-    if not len(loud):
-        return samples
-    margin = round(STAYS * rate)
-    return samples[max(0, loud[0] - margin) : loud[-1] + margin + 1]

@@ -42,6 +42,8 @@ FAMILY = Family(
         "mel_error": "miaobi.engine.metrics.speech:mel_error",
         "mel_cepstral_distortion": "miaobi.engine.metrics.speech:mel_cepstral_distortion",
         "alignment": "miaobi.models.tacotron.metrics:alignment",
+        "word_error": "miaobi.engine.metrics.recognition:word_error",
+        "pinyin_error": "miaobi.engine.metrics.recognition:pinyin_error",
     },
     extra="train",
     packages=("torch",),

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from miaobi.core.errors import MissingExtra, UsageError
-from miaobi.core.language import tr
+from miaobi.core.errors import UsageError
 from miaobi.core.types import Record
+from miaobi.data.speech_text import chinese, english, pinyin
 
 Kind = Literal["characters", "pinyin", "phonemes"]
 END = "."  # stands at the end of every text, so that the model hears when it is over
-PAUSES = {"，": ",", "、": ",", "；": ",", "：": ",", "。": ".", "！": "!", "？": "?", "…": ".", "—": ",", ";": ",", ":": ","}
+PAUSES = {"，": ",", "、": ",", "；": ",", "：": ",", "。": ".", "！": "!", "？": "?", "…": ".", "—": ",", ";": ",", ":": ",", "-": " "}
 SENTENCE = re.compile(r"[^.!?。！？\n]*[.!?。！？\n]+|[^.!?。！？\n]+$")
 INITIALS = ("zh", "ch", "sh", *"bpmfdtnlgkhjqxrzcsyw")
 MOST_CHARACTERS = 10_000
+_STRETCH = re.compile(f"[{pinyin.HAN}]+|[^{pinyin.HAN}]+")
+_STRETCH_OF_HAN = re.compile(f"[{pinyin.HAN}]")
 
 
 def symbols_of(text: str, kind: Kind) -> list[str]:
@@ -31,13 +33,14 @@ def symbols_of(text: str, kind: Kind) -> list[str]:
     ['t', 'h', 'e', ' ', 'f', 'o', 'x', '.']
 
     Raises:
-        MissingExtra: pinyin is wanted, and `pypinyin` is not installed.
+        MissingExtra: pinyin or words for figures are wanted, and the packages that know them are not installed.
     """
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     if kind == "phonemes":
         found = list(plain)
     else:
-        spelt = "".join(PAUSES.get(character, character) for character in unicodedata.normalize("NFKC", plain).casefold())
+        spelt = unicodedata.normalize("NFKC", _said(plain, kind)).casefold()
+        spelt = "".join(PAUSES.get(character, character) for character in spelt)
         found = list(spelt) if kind == "characters" else list(_pinyin(spelt))
     return found if found and found[-1] in ".!?" else [*found, END]
 
@@ -47,19 +50,23 @@ def sentences(text: str) -> list[str]:
     return [piece.strip() for piece in SENTENCE.findall(text) if any(character.isalnum() for character in piece)]
 
 
-def _pinyin(text: str) -> Iterable[str]:
+def _said(text: str, kind: Kind) -> str:
+    """Figures in words, where the text has any: 10:43 is ten forty three, 3点 is 三点."""
+    if not any(character.isdigit() for character in text):
+        return text
+    return chinese.in_words(text) if kind == "pinyin" else english.numbers_in_words(english.in_words(text))
+
+
+def _pinyin(text: str) -> Iterator[str]:
     """Initials and finals of Chinese characters, everything else letter by letter."""
-    try:
-        from pypinyin import Style, pinyin
-    except ImportError:
-        raise MissingExtra(tr("reading Chinese as pinyin"), "voice", "pypinyin") from None
-    for stretch in re.findall(r"[\u3400-\u9fff]+|[^\u3400-\u9fff]+", text):
-        if not "\u3400" <= stretch[0] <= "\u9fff":
+    for stretch in _STRETCH.findall(text):
+        if not _STRETCH_OF_HAN.match(stretch):
             yield from stretch
             continue
-        for [syllable] in pinyin(stretch, style=Style.TONE3, neutral_tone_with_five=True, heteronym=False):
-            initial = next((start for start in INITIALS if syllable.startswith(start) and len(syllable) > len(start) + 1), "")
-            yield from filter(None, (initial, syllable.removeprefix(initial)))
+        for word in pinyin.words(stretch):
+            for character, syllable in zip(word.text, word.syllables):
+                initial = next((start for start in INITIALS if syllable.startswith(start) and len(syllable) > len(start) + 1), "")
+                yield from filter(None, (initial, syllable.removeprefix(initial))) if syllable else character
 
 
 class Alphabet:
