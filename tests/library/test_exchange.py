@@ -83,7 +83,7 @@ def _with(key: str, value: object) -> Callable[[dict[str, object]], str]:
         _with("modality", "smell"),
         _with("ratings", [{"value": 9, "by": "", "at": ""}]),
         _with("tags", [1]),
-        _with("media", [{"sha256": "../../etc/passwd"}]),
+        _with("parts", [{"sha256": "../../etc/passwd"}]),
         _with("parents", [{}]),
     ],
 )
@@ -118,4 +118,4 @@ def test_a_content_as_plain_values(filled: Library) -> None:
     kept: Kept = filled.find(Query(text="明月"))[0]
     values = as_dict(kept)
     assert json.loads(json.dumps(values)) == values
-    assert (values["texts"], values["ratings"][0]["value"], values["tags"]) == (["明月"], 5, ["moon"])
+    assert (values["parts"], values["ratings"][0]["value"], values["tags"]) == (["明月"], 5, ["moon"])

@@ -29,6 +29,7 @@ def test_kept_once_and_got_back(library: Library, make: Make, red: Media) -> Non
     assert kept.modality is Modality.IMAGE
     part = library.part(kept.media[0])
     assert part == content.parts[1]
+    assert library.content(first) == content
 
 
 WORDS = {

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.errors import ArtifactError, MiaobiError
+from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import canonical_json
 
 MANIFEST = "miaobi.json"
@@ -218,6 +218,36 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text with the line breaks that it has."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def read_bytes(path: Path, *, limit: int = 256 << 20) -> bytes:
+    """The bytes of a file that a person named.
+
+    Raises:
+        UsageError: no such file, a folder, no permission, an impossible name.
+        DataError: it has more bytes than `limit`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read", path=path, size=size, limit=limit)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError("there is no file at {path}", path=path) from None
+    except IsADirectoryError:
+        raise UsageError("{path} is a folder, not a file", path=path) from None
+    except PermissionError:
+        raise UsageError("no permission to read {path}", path=path) from None
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise UsageError("{path} cannot be read ({problem})", path=path, problem=error) from None
+
+
+def read_text(path: Path, *, limit: int = 256 << 20) -> str:
+    """The text of a file that a person named, its line breaks as they are; raises as `read_bytes`, and UsageError for what is not UTF-8."""
+    try:
+        return read_bytes(path, limit=limit).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("{path} is not UTF-8 text", path=path) from None
 
 
 def file_sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import miaobi
 from miaobi.core import families
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import tr
 from miaobi.core.types import NOTHING, Chunk, Content, Done, Label, Media, Options, Part, Piece, Request, canonical_json
 from miaobi.trust import label as labels
@@ -243,6 +243,17 @@ def assembled(
         parents=(*_parents(request), *(f"{content.label.model}:{content.label.content_sha256}" for content in made)),
     )
     return Content(parts=tuple(labels.embed(part, label) if labels.is_labelled_medium(part) else part for part in parts), label=label)
+
+
+def restored(parts: tuple[Part, ...], label: Label) -> Content:
+    """A content that was kept somewhere, with the label that it left with.
+
+    Raises:
+        DataError: the label is of other parts.
+    """
+    if labels.content_sha256(parts) != label.content_sha256:
+        raise DataError("the content is not the one that its label was made for")
+    return Content(parts=parts, label=label)
 
 
 def _parents(request: Request) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.core.artifact import read_bytes
 from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.families import Family
 from miaobi.core.types import Media, Modality
@@ -116,17 +117,7 @@ def _part(value: Given, name: str) -> Media:
 def _read(path: Path) -> bytes:
     from miaobi.data.pictures import DEFAULT_LIMITS
 
-    try:
-        size, limit = path.stat().st_size, DEFAULT_LIMITS.num_bytes
-        if size > limit:
-            raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read here", path=path, size=size, limit=limit)
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError("there is no file at {path}", path=path) from None
-    except IsADirectoryError:
-        raise UsageError("{path} is a folder, not a file", path=path) from None
-    except (OSError, ValueError) as error:  # no permission, a name that is too long, a null character
-        raise UsageError("{path} cannot be read ({problem})", path=path, problem=error) from None
+    return read_bytes(path, limit=DEFAULT_LIMITS.num_bytes)
 
 
 def _encode(value: object, name: str) -> bytes:

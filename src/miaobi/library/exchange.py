@@ -116,8 +116,7 @@ def as_dict(kept: Kept, rejected: tuple[Mapping[str, Any], ...] | list[Mapping[s
         "origin": kept.origin,
         "kept": kept.kept,
         "label": labels.to_dict(kept.label),
-        "texts": list(kept.texts),
-        "media": [{**asdict(stored), "modality": str(stored.modality)} for stored in kept.media],
+        "parts": [part if isinstance(part, str) else {**asdict(part), "modality": str(part.modality)} for part in kept.parts],
         "tags": list(kept.tags),
         "ratings": [asdict(said) for said in kept.ratings],
         "edits": [asdict(said) for said in kept.edits],
@@ -135,7 +134,7 @@ def import_(library: Library, folder: Path) -> Moved:
         DataError: a line or a file is damaged; nothing was taken in.
     """
     rows = list(_read(folder))
-    files = {media["sha256"]: _file(folder, media) for row in rows for media in row["media"]}
+    files = {media["sha256"]: _file(folder, media) for row in rows for media in _media(row)}
     for path in files.values():
         library.files.put(path.read_bytes())
     known = 0
@@ -148,7 +147,7 @@ def import_(library: Library, folder: Path) -> Moved:
                 new = _row(row)
                 session.add(new)
                 session.flush()
-                words.index(session, new.number, f"{new.prompt}\n" + "\n".join(row["texts"]))
+                words.index(session, new.number, f"{new.prompt}\n" + "\n".join(_texts(row)))
                 numbers[row["id"]] = new.number
         for row in rows:
             if row["id"] not in numbers:
@@ -182,11 +181,11 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     if row["id"] != id_of(label):
         raise ValueError("its id is not that of its label")
     Modality(row["modality"])
-    for media in row["media"]:
+    for media in _media(row):
         Modality(media["modality"])
         if len(bytes.fromhex(media["sha256"])) != 32 or not isinstance(media["bytes"], int):
             raise ValueError("media")
-    strings = [row["origin"], row["kept"], *row["texts"], *row["tags"]]
+    strings = [row["origin"], row["kept"], *_texts(row), *row["tags"]]
     said = [*row["ratings"], *row["edits"], *row["comments"]]
     strings += [text for each in said for text in (each["by"], each["at"])]
     strings += [choice[key] for choice in row["chosen_over"] for key in ("rejected", "by", "at")]
@@ -206,17 +205,24 @@ def _file(folder: Path, media: Mapping[str, Any]) -> Path:
     return found
 
 
+def _texts(row: Mapping[str, Any]) -> list[str]:
+    return [part for part in row["parts"] if isinstance(part, str)]
+
+
+def _media(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in row["parts"] if not isinstance(part, str)]
+
+
+def _part(position: int, part: str | Mapping[str, Any]) -> PartRow:
+    if isinstance(part, str):
+        data = part.encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        return PartRow(position=position, text=part, modality="text", mime="text/plain", name="", sha256=sha256, bytes=len(data))
+    return PartRow(position=position, text=None, **{key: part[key] for key in ("modality", "mime", "name", "sha256", "bytes")})
+
+
 def _row(row: Mapping[str, Any]) -> ContentRow:
-    label = labels.from_dict(row["label"])
-    parts = [
-        PartRow(position=place, text=text, modality="text", mime="text/plain", name="",
-                sha256=hashlib.sha256(text.encode()).hexdigest(), bytes=len(text.encode()))
-        for place, text in enumerate(row["texts"])
-    ]  # fmt: skip
-    parts += [
-        PartRow(position=len(parts) + place, text=None, **{key: media[key] for key in ("modality", "mime", "name", "sha256", "bytes")})
-        for place, media in enumerate(row["media"])
-    ]
+    label, parts = labels.from_dict(row["label"]), [_part(place, part) for place, part in enumerate(row["parts"])]
     return ContentRow(
         id=row["id"],
         modality=row["modality"],

@@ -214,12 +214,14 @@ class Queue:
             return False
         if row.wanted:
             row.state = _ASKED[row.wanted][1]
+            row.attempts = 0
         elif row.attempts >= MOST_ATTEMPTS:
             row.state = State.FAILED
             row.error = tr("its worker died {count} times", count=row.attempts)
         else:
             return False
-        row.worker, row.wanted, row.ended = "", "", now()
+        row.worker, row.wanted = "", ""
+        row.ended = "" if row.state == State.PAUSED else now()
         return True
 
     def beat(self, id: str, worker: str, *, progress: Mapping[str, Any] | None = None) -> str:
@@ -253,7 +255,7 @@ class Queue:
             rows = session.execute(
                 sa.select(JobItemRow.position, JobItemRow.result).where(JobItemRow.job == row.number).order_by(JobItemRow.position)
             )
-            return dict(rows.tuples())
+            return {row.position: row.result for row in rows}
 
     def finish(self, id: str, worker: str, state: State, *, result: Mapping[str, Any] | None = None, error: str = "") -> None:
         """The job is over, or paused.
@@ -267,6 +269,20 @@ class Queue:
             row.state, row.wanted, row.worker, row.error = state, "", "", error
             row.result = dict(result or {})
             row.ended = "" if state is State.PAUSED else now()
+
+    def release(self, id: str, worker: str, *, died: bool = False) -> None:
+        """Give a job back: as a person wanted it (paused, cancelled), or into the line; one whose worker `died` too often has failed.
+
+        Raises:
+            NotOurs: the job is another's, or is over.
+        """
+        with self.database.writing() as session:
+            row = self._own(session, id, worker)
+            if row.wanted or (died and row.attempts >= MOST_ATTEMPTS):
+                assert self._ended_in_silence(row)
+                return
+            row.state, row.worker = State.QUEUED, ""
+            row.attempts -= not died  # who stops as asked has not failed
 
     # ------------------------------------------------------------------ the inside
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from miaobi.core.errors import UsageError
 from miaobi.core.home import home
 from miaobi.core.types import Content, Label, Media, Modality, Part, canonical_json
+from miaobi.engine.generate import restored
 from miaobi.library import words
 from miaobi.library.database import Database
 from miaobi.library.files import Files
@@ -57,8 +58,7 @@ class Kept:
     id: str
     label: Label
     modality: Modality
-    texts: tuple[str, ...]
-    media: tuple[Stored, ...]
+    parts: tuple[str | Stored, ...]
     origin: str
     kept: str
     tags: tuple[str, ...] = ()
@@ -70,6 +70,16 @@ class Kept:
     parents: tuple[str, ...] = ()
     """Ids of those that are here."""
     children: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The parts that are text."""
+        return tuple(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def media(self) -> tuple[Stored, ...]:
+        """The parts that are files."""
+        return tuple(part for part in self.parts if isinstance(part, Stored))
 
     @property
     def text(self) -> str:
@@ -181,6 +191,16 @@ class Library:
         """
         return Media(modality=stored.modality, mime=stored.mime, name=stored.name, data=self.files.get(stored.sha256))
 
+    def content(self, id: str) -> Content:
+        """The content as it was kept, to be written to a file or given to a model.
+
+        Raises:
+            UsageError: there is none of that id.
+            DataError: a file is lost or damaged.
+        """
+        kept = self.get(id)
+        return restored(tuple(part if isinstance(part, str) else self.part(part) for part in kept.parts), kept.label)
+
     def find(self, query: Query = EVERYTHING, *, limit: int = 20, offset: int = 0) -> list[Kept]:
         """Contents that fit, the newest first."""
         with self.database.reading() as session:
@@ -238,12 +258,7 @@ class Library:
             id=row.id,
             label=labels.from_dict(row.label),
             modality=Modality(row.modality),
-            texts=tuple(part.text for part in row.parts if part.text is not None),
-            media=tuple(
-                Stored(sha256=part.sha256, modality=Modality(part.modality), mime=part.mime, name=part.name, bytes=part.bytes)
-                for part in row.parts
-                if part.text is None
-            ),
+            parts=tuple(_stored(part) if part.text is None else part.text for part in row.parts),
             origin=row.origin,
             kept=row.kept,
             tags=tuple(tag.name for tag in row.tags),
@@ -364,6 +379,10 @@ def _check(text: str, longest: int, what: str, *, empty: bool = False) -> None:
         raise UsageError("{what} cannot be empty", what=what)
     if len(text) > longest or "\0" in text:
         raise UsageError("{what} has at most {longest} characters, none of them NUL", what=what, longest=longest)
+
+
+def _stored(part: PartRow) -> Stored:
+    return Stored(sha256=part.sha256, modality=Modality(part.modality), mime=part.mime, name=part.name, bytes=part.bytes)
 
 
 def _new_row(session: Session, id: str, content: Content, values: dict[str, Any], parts: list[PartRow], origin: str) -> ContentRow:

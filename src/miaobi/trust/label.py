@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from miaobi.core import language as messages
-from miaobi.core.artifact import write_bytes, write_text
+from miaobi.core.artifact import read_bytes, write_bytes, write_text
+from miaobi.core.artifact import read_text as read_plain
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import Content, Label, Media, Modality, Part, canonical_json
 from miaobi.trust import aigc, containers
@@ -215,13 +216,13 @@ def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
         return read_text(path)
     from miaobi.trust import media, pictures
 
-    data = _read_bytes(path)
+    data = read_bytes(path, limit=MAX_BYTES)
     mime = media.mime_of(data)
     if not (mime or containers.mime_of(data)) and path.suffix.lower() not in (*containers.SUFFIXES, *media.SUFFIXES):
         _format(path)
     try:
         if mime or (path.suffix.lower() in media.SUFFIXES and not containers.mime_of(data)):
-            beside = _read_bytes(sidecar(path)) if sidecar(path).is_file() else b""
+            beside = read_bytes(sidecar(path), limit=MAX_BYTES) if sidecar(path).is_file() else b""
             return media.read(data, mime or media.SUFFIXES[path.suffix.lower()], sidecar=beside)
         return pictures.read(data)
     except DataError as error:
@@ -231,9 +232,9 @@ def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
 def read_text(path: Path) -> Marked:
     """The text, both labels and the visible words of a text file."""
     format = _format(path)
-    marked = format.decode(_read_text(path))
+    marked = format.decode(read_plain(path, limit=MAX_BYTES))
     if format.sidecar and sidecar(path).is_file():
-        return decode_sidecar(_read_text(sidecar(path)), marked)
+        return decode_sidecar(read_plain(sidecar(path), limit=MAX_BYTES), marked)
     return marked
 
 
@@ -254,24 +255,3 @@ def _format(path: Path) -> Format:
             suffix=path.suffix,
         )
     return found
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return _read_bytes(path).decode("utf-8")  # bytes: line breaks stay as they are
-    except UnicodeDecodeError:
-        raise UsageError("{path} is not UTF-8 text", path=path) from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read", path=path, size=size, limit=MAX_BYTES)
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError("there is no file at {path}", path=path) from None
-    except IsADirectoryError:
-        raise UsageError("{path} is a folder, not a file", path=path) from None
-    except PermissionError:
-        raise UsageError("no permission to read {path}", path=path) from None

@@ -1,0 +1,187 @@
+"""What jobs do: training, evaluating, apps and batches, each the call of the API that a person would make, able to go on where it was.
+
+A job's `spec` is checked when it is put in line, so that a mistake is told to the person who makes it and not to a worker at night.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from miaobi.core.errors import MiaobiError, unknown
+from miaobi.core.language import tr
+from miaobi.core.schema import Schema, validate
+from miaobi.library.queue import Job
+from miaobi.library.store import Library
+
+Result = Mapping[str, Any]
+
+
+class Stopped(Exception):
+    """The job was asked to stop and did, with everything saved that it needs to go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A job in the hands of a worker.
+
+    `report` takes the progress; `record` says that a piece is done, once and for all; `done` are the pieces of former attempts; `stop` is
+    set when the job is to stop.
+    """
+
+    job: Job
+    report: Callable[[Mapping[str, Any]], None]
+    record: Callable[[int, Mapping[str, Any]], None]
+    done: Mapping[int, Mapping[str, Any]]
+    library: Library | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def tick(self, phase: str, done: int, total: int | None, detail: str = "") -> None:
+        """Progress as the API tells it."""
+        self.report({"phase": phase, "done": done, "total": total, "detail": detail})
+
+
+class Spec(Schema):
+    """What every job says."""
+
+    folder: str
+    """The working folder: paths and models are looked for from there."""
+    device: str = "cpu"
+    """Where to compute."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """How many cores to use."""
+
+
+class TrainSpec(Spec):
+    """A training."""
+
+    recipe: dict[str, Any]
+    """The whole recipe, filled in: a change of its file later does not change the job."""
+
+
+class EvaluateSpec(Spec):
+    """An evaluation."""
+
+    recipe: dict[str, Any]
+    """The whole recipe."""
+    model: str = ""
+    """By default the recipe's own."""
+    out: str = ""
+    """A folder for `eval.json` and the report."""
+    seed: int = Field(0, ge=0)
+    """Of what is drawn at random."""
+
+
+class AppSpec(Spec):
+    """An app, such as `create`."""
+
+    app: str
+    """Its name."""
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    """What it is given."""
+    out: str
+    """The file or folder that it makes."""
+
+
+def _train(task: Task, spec: TrainSpec) -> Result:
+    from miaobi import api
+    from miaobi.engine.journal import TrainEvent
+
+    def note(event: TrainEvent) -> None:
+        """Steps and their loss."""
+        if event.kind == "step":
+            task.tick("training", event.step, event.total, f"loss {event.values.get('loss', 0):.4g}")
+
+    result = api.train(spec.recipe, resume=True, device=spec.device, threads=spec.threads, on_progress=task.tick, on_event=note)
+    if result.interrupted:
+        raise Stopped
+    return {"artifact": str(result.artifact), "steps": result.steps, "seconds": result.seconds, "val_loss": result.val_loss}
+
+
+def _evaluate(task: Task, spec: EvaluateSpec) -> Result:
+    from miaobi import api
+
+    out = Path(spec.out) if spec.out else None
+    return api.evaluate(
+        spec.recipe, model=spec.model or None, out=out, device=spec.device, threads=spec.threads, seed=spec.seed, on_progress=task.tick
+    )
+
+
+def _app(task: Task, spec: AppSpec) -> Result:
+    from miaobi import api
+    from miaobi.core.apps import Desk, app
+
+    wanted = app(spec.app)
+    run, inputs = wanted.runner(), validate(wanted.schema(), spec.inputs, tr("app '{name}'", name=spec.app))
+    desk = Desk(load=lambda name: api.load(name, device=spec.device, threads=spec.threads), tick=task.tick)
+    return dict(run(inputs, Path(spec.out), desk))
+
+
+def _check_train(spec: TrainSpec | EvaluateSpec) -> None:
+    from miaobi.core.recipe import Recipe
+
+    Recipe.of(spec.recipe)
+
+
+def _check_app(spec: AppSpec) -> None:
+    from miaobi.core.apps import app
+
+    validate(app(spec.app).schema(), spec.inputs, tr("app '{name}'", name=spec.app))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of job: its spec, what is checked beyond the spec's types, and what is done."""
+
+    spec: type[Spec]
+    run: Callable[[Task, Any], Result]
+    check: Callable[[Any], None] = lambda spec: None
+
+
+def kinds() -> Mapping[str, Kind]:
+    """Every kind by name."""
+    from miaobi.serve.batch import BatchSpec, check, run
+
+    return {
+        "train": Kind(spec=TrainSpec, run=_train, check=_check_train),
+        "evaluate": Kind(spec=EvaluateSpec, run=_evaluate, check=_check_train),
+        "app": Kind(spec=AppSpec, run=_app, check=_check_app),
+        "batch": Kind(spec=BatchSpec, run=run, check=check),
+    }
+
+
+def checked(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with its defaults filled in.
+
+    Raises:
+        UsageError: an unknown kind, or a wrong value.
+    """
+    known = kinds()
+    if kind not in known:
+        raise unknown("kind of job", kind, known)
+    found = validate(known[kind].spec, spec, tr("job '{name}'", name=kind))
+    known[kind].check(found)
+    return found.model_dump(mode="json")
+
+
+def perform(task: Task) -> Result:
+    """Do a job, from where former attempts left it.
+
+    Raises:
+        Stopped: it was asked to stop.
+        MiaobiError: it cannot be done.
+    """
+    import os
+
+    kind = kinds()[task.job.kind]
+    spec = validate(kind.spec, task.job.spec, tr("job '{name}'", name=task.job.kind))
+    try:
+        os.chdir(spec.folder)
+    except OSError as error:
+        raise MiaobiError("the job's folder {folder} cannot be entered: {problem}", folder=spec.folder, problem=error.strerror) from None
+    return kind.run(task, spec)

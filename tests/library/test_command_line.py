@@ -1,0 +1,76 @@
+"""The library on the command line: kept, found, judged, saved with its label, exchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from miaobi.cli.main import main
+from miaobi.library.store import Library
+from miaobi.trust.verify import verify
+
+from .conftest import Make
+
+
+@pytest.fixture
+def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make) -> list[str]:
+    """Two poems in a library of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIAOBI_HOME", str(tmp_path / "home"))
+    library = Library.open()
+    return [library.keep(make(text)) for text in ("海上生明月", "清风徐来")]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert main(["library", *words]) == code
+    found = capsys.readouterr()
+    return found.out if code == 0 else found.err
+
+
+def test_found_and_judged(ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "海上生明月" in run(capsys, "search", "明月")
+    assert "清风" not in run(capsys, "search", "明月")
+    run(capsys, "rate", ids[0][:6], "5", "--by", "li")
+    run(capsys, "choose", *ids)
+    run(capsys, "comment", ids[0], "well", "done")
+    run(capsys, "tag", ids[0], "moon", "sea")
+    run(capsys, "tag", ids[0], "^sea")
+    Path("better.txt").write_text("清风徐来，水波不兴\n", encoding="utf-8")
+    run(capsys, "edit", ids[1], "better.txt")
+    shown = json.loads(run(capsys, "show", ids[0], "--json"))
+    assert (shown["tags"], shown["ratings"][0]["by"], shown["comments"][0]["value"]) == (["moon"], "li", "well done")
+    listed = json.loads(run(capsys, "list", "--rated", "5", "--json"))
+    assert [content["id"] for content in listed["contents"]] == [ids[0]]
+    assert json.loads(run(capsys, "preferences", "out", "--json"))["preferences"] == 2
+    rows = [json.loads(line) for line in Path("out/preferences.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[1]["chosen"] == "清风徐来，水波不兴"
+
+
+def test_saved_with_its_label(ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "save", ids[0], "poem.md")
+    assert verify(Path("poem.md")).good
+    run(capsys, "export", "away")
+    assert "2 contents" in run(capsys, "import", "away", "--library", "elsewhere")
+    assert "海上生明月" in run(capsys, "list", "--library", "elsewhere")
+    run(capsys, "remove", *ids)
+    assert "nothing found" in run(capsys, "list")
+    assert "0 contents" in run(capsys, "prune", "0")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dance"], "unknown action 'dance'"),
+        (["rate", "abcd"], "write: miaobi library rate ID 1-5"),
+        (["show", "zzzz"], "has no content 'zzzz'"),
+        (["rate", "ID", "many"], "a whole number from 1 to 5"),
+        (["edit", "ID", "nosuch.txt"], "nosuch.txt"),
+        (["import", "nosuch"], "holds no exported library"),
+        (["list", "--library", "mysql://x"], "not by 'mysql'"),
+        (["prune", "soon"], "an age in days"),
+    ],
+)
+def test_wrong_words(ids: list[str], capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert said in run(capsys, *(ids[0] if word == "ID" else word for word in words), code=2)
