@@ -237,8 +237,9 @@ def run_app(name: str, inputs: Mapping[str, Any], out: Path, *, tick: Tick | Non
 
     found = app(name)
     given = validate(found.schema(), inputs, tr("options of {model}", model=name))
-    ears = {key: ear for key, ear in (("tick", tick), ("news", news)) if ear is not None}
-    return dict(found.runner()(given, out, Desk(load=functools.cache(load), **ears)))
+    desk = Desk(load=functools.cache(load))
+    desk = dataclasses.replace(desk, tick=tick or desk.tick, news=news or desk.news)
+    return dict(found.runner()(given, out, desk))
 
 
 def create(brief: str = "", *, out: str | Path, tick: Tick | None = None, news: News | None = None, **inputs: Any) -> dict[str, Any]:

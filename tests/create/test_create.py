@@ -98,7 +98,7 @@ def test_the_film_is_as_long_as_it_should_be_and_says_every_line(whole: Path) ->
     assert told["length"] == pytest.approx(about.seconds, abs=0.2)
     lines = [line for scene in json.loads((whole / "scenes.json").read_text("utf-8"))["scenes"] for line in scene["lines"]]
     assert len(told["starts"]) == len(lines) + 1
-    cues = subtitles.read(whole / "film.srt")
+    cues = subtitles.parse((whole / "film.srt").read_text("utf-8"))
     assert "".join(re.sub(r"\s", "", cue.text) for cue in cues) == "".join(lines)
 
 
@@ -178,7 +178,7 @@ def test_the_seed_decides(create: Create, stage: Path) -> None:
 
 def test_a_shorter_poem_has_fewer_pictures(create: Create, stage: Path) -> None:
     create("秋夜", only=["picture", "narration"], **QUICK)
-    create(form="short", only=["picture", "narration"])
+    create(form="short", only=["poem", "scenes", "picture", "narration"])
     assert not (stage / "work" / "picture-3.png").exists()
     assert not (stage / "work" / "parts" / "voice-3.wav").exists()
     assert [name for name in manifest(stage / "work")["parts"] if name.startswith("picture")] == ["picture-1", "picture-2"]
@@ -320,7 +320,7 @@ def test_without_models_words_are_set_and_read(create: Create, stage: Path) -> N
     assert told["left_out"] == {}
     from miaobi.data import subtitles
 
-    assert len(subtitles.read(stage / "work" / "film.vtt")) == 4
+    assert len(subtitles.parse((stage / "work" / "film.vtt").read_text("utf-8"))) == 4
 
 
 @pytest.mark.parametrize(

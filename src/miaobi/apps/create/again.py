@@ -35,7 +35,8 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
     name = path.resolve().relative_to(folder.resolve()).as_posix()
     if not any(name in made.files for made in parts.values()):
         raise UsageError("{path} is no file of the work in {folder}", path=path, folder=folder)
-    inputs = validate(Inputs, {**order, "replace": _given(order.get("replace", {}), folder, parts)}, str(folder / MANIFEST))
+    own = {target: str(folder / file) for target, file in order.get("replace", {}).items()}
+    inputs = validate(Inputs, {**order, "replace": own}, str(folder / MANIFEST))
     with tempfile.TemporaryDirectory(prefix="miaobi-again-") as new:
         made = run(inputs, Path(new), desk)
         content = made["contents"].get(name)
@@ -45,19 +46,6 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
         difference = _difference(folder, parts, Path(new), new_parts)
         same = not difference or content.label.content_sha256 == label.content_sha256
     return Replay(content=content, identical=same, difference="" if same else difference)
-
-
-def _given(replace: dict[str, str], folder: Path, parts: dict[str, Made]) -> dict[str, str]:
-    """A person's files as they lie in the work, since the originals may be gone."""
-    found = {}
-    for target, file in replace.items():
-        own = next((name for part, made in parts.items() if part.startswith(target) for name in made.files if _is_own(name)), "")
-        found[target] = str(folder / own) if own else file
-    return found
-
-
-def _is_own(name: str) -> bool:
-    return name.startswith("parts/yours-") or name == "poem.txt"
 
 
 def _difference(folder: Path, parts: dict[str, Made], new: Path, new_parts: dict[str, Made]) -> str:

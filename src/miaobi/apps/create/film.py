@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from miaobi.apps.create import replaced
 from miaobi.apps.create.chosen import choose
 from miaobi.apps.create.media import spoken
 from miaobi.apps.create.pictures import size_of
@@ -31,7 +30,7 @@ def film(work: Work, poem: Poem, pictures: Sequence[Made], music: Made | None, v
     """The film with its subtitles; see `apps.common.film.render`."""
     timeline = timeline_of(work, poem, pictures, music, voices)
     hashes = {name: sha for made in (*pictures, *([music] if music else []), *voices.values()) for name, sha in made.files.items()}
-    own = replaced.of(work.order.replace, "film")
+    own = work.own("film")
     inputs = {"yours": True} if own else {"timeline": timeline, "files": hashes}
     return work.part("film", "film", inputs, lambda: _own(work) if own else _rendered(work, timeline))
 
@@ -40,7 +39,7 @@ def _own(work: Work) -> tuple[Sequence[str], Mapping[str, Any]]:
     from miaobi.core.artifact import write_bytes
     from miaobi.data import videos
 
-    own = replaced.of(work.order.replace, "film")
+    own = work.own("film")
     assert own is not None
     name = f"film{own.suffix.lower()}"
     write_bytes(work.studio.path(name), own.read_bytes())

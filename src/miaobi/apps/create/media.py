@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from miaobi.apps.create import replaced
 from miaobi.apps.create.chosen import Chosen, choose
 from miaobi.apps.create.work import LeftOut, Poem, Work, by
 from miaobi.core.errors import MissingExtra, UsageError
@@ -55,17 +54,14 @@ def _picture_of(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chose
 def _picture(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen | None) -> Files:
     """The sticker as the model drew it (or the person's own, or a seal), and the scene around it, with and without the visible mark."""
     from miaobi.apps.create import pictures as drawing
-    from miaobi.core.artifact import write_bytes
     from miaobi.data.pictures import decode, encode, mime_of
 
     part, files = f"picture-{number}", []
     prompt = scene.picture.prompt(poem.language)
-    own = replaced.of(work.order.replace, part)
+    own = work.own(part)
     if own is not None:
         data, about = own.read_bytes(), {"by": "you"}
         sticker = Media(modality=Modality.IMAGE, mime=mime_of(data), data=data, name="picture")
-        files.append(f"parts/yours-{number}{own.suffix.lower()}")
-        write_bytes(work.studio.path(files[0]), data)
     elif chosen is not None:
         options = chosen.options(style=work.order.style, background="transparent")
         [content] = work.load(chosen).generate(prompt, seed=work.seed(part), **options)
@@ -115,7 +111,7 @@ def _word(scene: Scene) -> str:
 def music(work: Work, poem: Poem) -> Made | None:
     """The score and the music as it sounds."""
     order, mood = work.order, poem.mood
-    own = replaced.of(order.replace, "music")
+    own = work.own("music")
     chosen = None if own else choose(order.music_model, default="composer")
     if own is None and chosen is None:
         if order.music_model == "composer":
@@ -131,7 +127,7 @@ def music(work: Work, poem: Poem) -> Made | None:
 def _own_music(work: Work) -> Files:
     from miaobi.core.artifact import write_bytes
 
-    own = replaced.of(work.order.replace, "music")
+    own = work.own("music")
     assert own is not None
     name = f"music{own.suffix.lower()}"
     write_bytes(work.studio.path(name), own.read_bytes())
@@ -189,7 +185,7 @@ def narration(work: Work, poem: Poem) -> dict[int, Made]:
     found: dict[int, Made] = {}
     for number, text in texts.items():
         part = f"narration-{number}"
-        own = replaced.of(order.replace, part) if part in order.replace or number else None
+        own = work.own(part) if part in order.replace or number else None
         if own is None and chosen is None:
             continue
         if "narration" in work.needed and not silent:
@@ -223,7 +219,7 @@ def _voice(work: Work, number: int, text: str, chosen: Chosen | None, language: 
     from miaobi.engine.convert import fitting
 
     part, name = f"narration-{number}", f"parts/voice-{number}.wav"
-    own = replaced.of(work.order.replace, part)
+    own = work.own(part)
     if own is not None:
         sound = sounds.decode(own.read_bytes())
         write_bytes(work.studio.path(name), sounds.encode(sound))

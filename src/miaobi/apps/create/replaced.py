@@ -32,10 +32,9 @@ def check(replace: Mapping[str, str]) -> None:
         read(kind, Path(file), target)
 
 
-def of(replace: Mapping[str, str], part: str) -> Path | None:
-    """The person's file for a part (`picture-2`): its own, else that of its stage."""
-    file = replace.get(part) or replace.get(part.partition("-")[0])
-    return Path(file) if file else None
+def of(replace: Mapping[str, str], part: str) -> str:
+    """The person's file for a part (`picture-2`): its own, else that of its stage; empty for none."""
+    return replace.get(part) or replace.get(part.partition("-")[0]) or ""
 
 
 def read(kind: str, path: Path, target: str) -> bytes:

@@ -19,12 +19,12 @@ from typing import Any
 
 import miaobi
 from miaobi.apps.create.schema import Inputs
-from miaobi.core.artifact import explain_os_errors, file_sha256, write_text
+from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes, write_text
 from miaobi.core.errors import ArtifactError, Busy, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import NOTHING, canonical_json
 
-MANIFEST, LOCK, FORMAT = "manifest.json", ".lock", "miaobi.create/1"
+MANIFEST, LOCK, YOURS, FORMAT = "manifest.json", ".lock", "yours", "miaobi.create/1"
 NOT_REMEMBERED = frozenset({"only"})
 
 
@@ -133,7 +133,7 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
             _hold(file.fileno(), folder)
             _sweep(folder)
             before, parts = remembered(folder / MANIFEST)
-            studio = Studio(folder, _order(inputs, before, folder), parts)
+            studio = Studio(folder, _adopted(_order(inputs, before, folder), inputs, before, folder), parts)
             studio.save()
             try:
                 yield studio
@@ -207,6 +207,18 @@ def _order(inputs: Inputs, remembered: Mapping[str, Any], folder: Path) -> Input
 
         merged["seed"] = secrets.randbits(31)
     return validate(Inputs, merged, str(folder / MANIFEST))
+
+
+def _adopted(order: Inputs, inputs: Inputs, before: Mapping[str, Any], folder: Path) -> Inputs:
+    """The order with the person's files copied into the work's folder `yours`, so that it does not hang on files elsewhere."""
+    own = dict(order.replace)
+    for target, file in inputs.replace.items():
+        for old in {before.get("replace", {}).get(target)} - {None}:
+            (folder / str(old)).unlink(missing_ok=True)
+        if file:
+            own[target] = f"{YOURS}/{target}{Path(file).suffix.lower()}"
+            write_bytes(folder / own[target], Path(file).read_bytes())
+    return order.model_copy(update={"replace": own})
 
 
 def _sidecar(path: Path) -> Path:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from miaobi.apps.create import replaced
@@ -63,7 +64,7 @@ class Work:
 
     def part(self, part: str, stage: str, inputs: Mapping[str, Any], make: Make) -> Made | None:
         """A part of the work: as it is, when nothing that decides it has changed, else made. None where it is neither there nor needed."""
-        own = replaced.of(self.order.replace, part)
+        own = self.own(part)
         if own is not None:
             inputs = {"replaced": hashlib.sha256(own.read_bytes()).hexdigest(), **inputs}
         key, known = key_of(stage, inputs), self.studio.known(part)
@@ -89,6 +90,11 @@ class Work:
                 part=part, stage=stage, key=key, files=hashes, seconds=round(time.monotonic() - began, 2), about={**about, "inputs": inputs}
             )
         )
+
+    def own(self, part: str) -> Path | None:
+        """The person's file for a part, if there is one."""
+        file = replaced.of(self.order.replace, part)
+        return self.studio.path(file) if file else None
 
     def leave_out(self, stage: str, reason: str) -> None:
         """Remember why a stage is missing, and tell the person once."""
@@ -145,7 +151,7 @@ class Work:
 
     def poem(self) -> Poem:
         """The poem, its scenes and its mood."""
-        own = replaced.of(self.order.replace, "poem")
+        own = self.own("poem")
         chosen = None if own else choose(text_model(self.order, self.language))
         if chosen is None and own is None:
             raise UsageError("a work needs a poem: name a text model, or give one with --replace poem=FILE")
@@ -170,7 +176,7 @@ class Work:
         self.tick("poem", 0, 1)
         title = title_of(self.order.brief)
         if chosen is None:
-            own = replaced.of(self.order.replace, "poem")
+            own = self.own("poem")
             assert own is not None
             text = replaced.text(own.read_bytes())
             write_text(self.studio.path("poem.txt"), text + "\n")
