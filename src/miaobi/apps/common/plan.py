@@ -108,7 +108,7 @@ def _spans(script: Script, materials: Materials) -> tuple[Span, ...]:
         frames = max(1, round(_seconds(script, materials, place, scene, overlaps[number + 1] / fps) * fps))
         if overlaps[number] + overlaps[number + 1] > frames:
             raise script.at(
-                (*place, "transition") if scene.transition.kind != "cut" else place,
+                ("scenes", number if overlaps[number] else number + 1, "transition"),
                 UsageError(
                     "the transitions into this scene and out of it take {both:.2f} s together, and the scene lasts {seconds:.2f} s",
                     both=(overlaps[number] + overlaps[number + 1]) / fps,

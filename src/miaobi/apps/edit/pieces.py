@@ -66,12 +66,14 @@ def is_film(path: Path) -> bool:
         if not sounds.mime_of(head):
             raise DataError("{path} is neither a film nor a sound that can be read", path=path)
         return False
-    try:
-        videos.probe(path)
-    except DataError:
-        if sounds.mime_of(head):
+    with told(path):
+        try:
+            videos.probe(path)
+        except DataError:
+            if not sounds.mime_of(head):
+                raise
+            sounds.decode(path.read_bytes())  # an M4A, or a film that is damaged
             return False
-        raise
     return True
 
 
