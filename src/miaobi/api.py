@@ -13,127 +13,34 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal
-from miaobi.core.errors import ArtifactError, MissingExtra, UsageError, unknown
+from miaobi.core.errors import ArtifactError, MissingExtra, UsageError
 from miaobi.core.families import Family, family
 from miaobi.core.language import tr
 from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
 from miaobi.core.shelf import list_models as list_models
-from miaobi.core.types import Card, Chunk, Content, Modality, Part, Request, canonical_json
+from miaobi.core.types import Content, canonical_json
+from miaobi.engine.load import Loaded as Loaded
+from miaobi.engine.load import check_device
+from miaobi.engine.load import load as load
 
 if TYPE_CHECKING:
     from miaobi.core.apps import News, Tick
     from miaobi.core.protocols import Model
     from miaobi.core.recipe import Recipe
     from miaobi.data.dataset import Dataset
-    from miaobi.engine.inputs import Given, Picture
+    from miaobi.engine.inputs import Given
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
-    from miaobi.trust.marking import Marking
     from miaobi.trust.replay import Replay
     from miaobi.trust.verify import Verdict
 
 OnProgress = Callable[[str, int, "int | None"], None]  # phase, done, total or None when it is not known
 DATASETS, RUNS = Path("datasets"), Path("runs")  # in the working folder; finished models are in `artifacts/`
-DEVICES = ("cpu", "cuda", "mps")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model that is ready to write."""
-
-    model: Model
-    family: Family
-    artifact: Artifact
-
-    @property
-    def card(self) -> Card:
-        """Who the model is."""
-        return self.model.card
-
-    def generate(
-        self,
-        prompt: str = "",
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        image: Picture | Sequence[Picture] | None = None,
-        mask: Picture | None = None,
-        mark: str = "none",
-        watermark: str | None = None,
-        **options: Any,
-    ) -> list[Content]:
-        """`n` labelled contents. Without a seed a new one is drawn; the label tells it, so that it can be made again.
-
-        Args:
-            image: a picture to start from, for families that take one: a path, bytes, `Media`, a Pillow image or a uint8 array.
-            mask: its white pixels are painted anew. What else the family takes (`sound`, `music`) goes by its name.
-            mark: words in a corner of a picture or in the opening of a film: `zh`, `en`, `auto` (the language of messages) or `none`; a
-                sound gets the rhythm ·– ·· before it, whichever is chosen.
-            watermark: `image` or `sound` puts a mark in that nobody notices, `none` does not; by default as the model's recipe says.
-
-        Raises:
-            UsageError: an unknown or impossible option, or a picture that the family does not take.
-            DataError: a picture that cannot be read.
-        """
-        from miaobi.engine.generate import collect
-
-        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
-        return collect(self.model, request, marking=self._marking(mark, watermark))
-
-    def stream(
-        self,
-        prompt: str = "",
-        *,
-        n: int = 1,
-        seed: int | None = None,
-        image: Picture | Sequence[Picture] | None = None,
-        mask: Picture | None = None,
-        mark: str = "none",
-        watermark: str | None = None,
-        **options: Any,
-    ) -> Iterator[Chunk | Content]:
-        """Pieces and progress (with previews, where the family shows them) as they are made, and every content when it is complete.
-
-        Closing the iterator cancels. The arguments are those of `generate`.
-        """
-        from miaobi.engine.generate import run
-
-        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
-        return run(self.model, request, marking=self._marking(mark, watermark))
-
-    def _marking(self, mark: str, watermark: str | None) -> Marking:
-        from miaobi.trust.marking import Marking
-
-        if not self.card.outputs & {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO}:
-            if (mark or "none") != "none" or (watermark or "none") != "none":
-                raise UsageError("{model} makes nothing that can be marked: no pictures, sounds or films", model=self.card.name)
-            return Marking()
-        recipe = self.artifact.folder / "recipe.yaml"
-        if watermark is None and recipe.is_file():
-            watermark = recipe_of(recipe).trust.watermark
-        return Marking.of(mark, watermark or "none")
-
-
-def _request(kind: Family, prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) -> Request:
-    """What is asked; pictures, sounds and the like among the options become parts of the user's turn."""
-    if seed is None:
-        import secrets
-
-        seed = secrets.randbits(31)
-    pictures = {name: value for name, value in options.items() if name in {"image", "mask", *kind.inputs} and value is not None}
-    plain = {name: value for name, value in options.items() if name not in {"image", "mask", *kind.inputs}}
-    given: tuple[Part, ...] = ()
-    if pictures:
-        from miaobi.engine.inputs import media
-
-        given = media(kind, pictures)
-    return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **plain)
 
 
 def trained(recipe: Recipe) -> Path:
@@ -147,61 +54,6 @@ def trained(recipe: Recipe) -> Path:
 def family_of(model: str | Path) -> Family:
     """The family of a model, which knows its options; the weights are not read for that."""
     return family(open_artifact(find(model)).family)
-
-
-def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threads: int | None = None) -> Loaded:
-    """A model by name (`poet`), artifact folder or run folder, its files checked against their hashes.
-
-    Args:
-        runtime: `onnx` computes the exported graph without torch; `torch` the weights; `auto` takes the graph on a CPU when it is there.
-        device: `cpu`, `cuda` or `cuda:N`.
-        threads: cores to use; the library decides when absent.
-
-    Raises:
-        UsageError: an unknown name or runtime.
-        ArtifactError: the files are missing, damaged or of a newer format.
-        MissingExtra: the family needs a package that is not installed.
-    """
-    if runtime not in ("auto", "onnx", "torch"):
-        raise unknown("runtime", runtime, ["auto", "onnx", "torch"])
-    artifact = open_artifact(find(model), verify=True)
-    kind = family(artifact.family)
-    graph = any(name.startswith("onnx/") for name in artifact.files)
-    if runtime == "onnx" and not (graph and kind.runtime):
-        raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
-    _check_device(device)
-    light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
-    loaded: Model = _load(light or kind.model_class(), artifact, device, threads)
-    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else ""
-    loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
-    return Loaded(loaded, kind, artifact)
-
-
-def _check_device(device: str) -> None:
-    """Refuse a device that does not exist before anything is loaded onto it."""
-    kind, _, number = device.partition(":")
-    if kind not in DEVICES or (number and not number.isdecimal()):
-        raise unknown("device", device, DEVICES)
-    if kind == "cpu" or importlib.util.find_spec("torch") is None:  # without torch the family names its missing extra
-        return
-    import torch
-
-    there = torch.cuda.device_count() > int(number or 0) if kind == "cuda" else torch.backends.mps.is_available()
-    if not there:
-        raise UsageError("this machine has no device {device} that torch can use; choose another, such as cpu", device=device)
-
-
-def _load(maker: type[Model], artifact: Artifact, device: str, threads: int | None) -> Model:
-    import inspect
-    import sys
-
-    if threads is None:
-        return maker.load(artifact.folder, device=device)
-    if "threads" in inspect.signature(maker.load).parameters:  # a runtime with a thread pool of its own
-        return maker.load(artifact.folder, device=device, threads=threads)  # type: ignore[call-arg]
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    return maker.load(artifact.folder, device=device)
 
 
 def generate(model: str | Path, prompt: str = "", **arguments: Any) -> list[Content]:
@@ -330,7 +182,7 @@ def train(
         whole = whole.model_copy(update={"model": whole.model.model_copy(update={"family": open_artifact(find(whole.model.base)).family})})
     if importlib.util.find_spec("torch") is None:  # the loop is torch's, also for families that only count
         raise MissingExtra("miaobi train", "train", "torch")
-    _check_device(device)
+    check_device(device)
     family(whole.model.family).model_class()  # a missing extra is named before the data takes its time
     dataset = prepare(whole, on_progress=on_progress)
     from miaobi.engine.train import train as train_model

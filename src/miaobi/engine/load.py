@@ -1,0 +1,176 @@
+"""A model by name or folder, ready to write: its files checked, its runtime chosen, what is asked of it put into a request.
+
+Whatever is slow to import is imported where it is used, so that naming a model costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from miaobi.core.artifact import Artifact, open_artifact
+from miaobi.core.errors import ArtifactError, UsageError, unknown
+from miaobi.core.families import Family, family
+from miaobi.core.shelf import find
+from miaobi.core.types import Card, Chunk, Content, Modality, Part, Request
+
+if TYPE_CHECKING:
+    from miaobi.core.protocols import Model
+    from miaobi.engine.inputs import Picture
+    from miaobi.trust.marking import Marking
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to write."""
+
+    model: Model
+    family: Family
+    artifact: Artifact
+
+    @property
+    def card(self) -> Card:
+        """Who the model is."""
+        return self.model.card
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        image: Picture | Sequence[Picture] | None = None,
+        mask: Picture | None = None,
+        mark: str = "none",
+        watermark: str | None = None,
+        **options: Any,
+    ) -> list[Content]:
+        """`n` labelled contents. Without a seed a new one is drawn; the label tells it, so that it can be made again.
+
+        Args:
+            image: a picture to start from, for families that take one: a path, bytes, `Media`, a Pillow image or a uint8 array.
+            mask: its white pixels are painted anew. What else the family takes (`sound`, `music`) goes by its name.
+            mark: words in a corner of a picture or in the opening of a film: `zh`, `en`, `auto` (the language of messages) or `none`; a
+                sound gets the rhythm ·– ·· before it, whichever is chosen.
+            watermark: `image` or `sound` puts a mark in that nobody notices, `none` does not; by default as the model's recipe says.
+
+        Raises:
+            UsageError: an unknown or impossible option, or a picture that the family does not take.
+            DataError: a picture that cannot be read.
+        """
+        from miaobi.engine.generate import collect
+
+        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
+        return collect(self.model, request, marking=self._marking(mark, watermark))
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        n: int = 1,
+        seed: int | None = None,
+        image: Picture | Sequence[Picture] | None = None,
+        mask: Picture | None = None,
+        mark: str = "none",
+        watermark: str | None = None,
+        **options: Any,
+    ) -> Iterator[Chunk | Content]:
+        """Pieces and progress (with previews, where the family shows them) as they are made, and every content when it is complete.
+
+        Closing the iterator cancels. The arguments are those of `generate`.
+        """
+        from miaobi.engine.generate import run
+
+        request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
+        return run(self.model, request, marking=self._marking(mark, watermark))
+
+    def _marking(self, mark: str, watermark: str | None) -> Marking:
+        from miaobi.trust.marking import Marking
+
+        if not self.card.outputs & {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO}:
+            if (mark or "none") != "none" or (watermark or "none") != "none":
+                raise UsageError("{model} makes nothing that can be marked: no pictures, sounds or films", model=self.card.name)
+            return Marking()
+        recipe = self.artifact.folder / "recipe.yaml"
+        if watermark is None and recipe.is_file():
+            from miaobi.core.recipe import Recipe
+
+            watermark = Recipe.load(recipe).trust.watermark
+        return Marking.of(mark, watermark or "none")
+
+
+def _request(kind: Family, prompt: str, n: int, seed: int | None, options: Mapping[str, Any]) -> Request:
+    """What is asked; pictures, sounds and the like among the options become parts of the user's turn."""
+    if seed is None:
+        import secrets
+
+        seed = secrets.randbits(31)
+    pictures = {name: value for name, value in options.items() if name in {"image", "mask", *kind.inputs} and value is not None}
+    plain = {name: value for name, value in options.items() if name not in {"image", "mask", *kind.inputs}}
+    given: tuple[Part, ...] = ()
+    if pictures:
+        from miaobi.engine.inputs import media
+
+        given = media(kind, pictures)
+    return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **plain)
+
+
+def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threads: int | None = None) -> Loaded:
+    """A model by name (`poet`), artifact folder or run folder, its files checked against their hashes.
+
+    Args:
+        runtime: `onnx` computes the exported graph without torch; `torch` the weights; `auto` takes the graph on a CPU when it is there.
+        device: `cpu`, `cuda` or `cuda:N`.
+        threads: cores to use; the library decides when absent.
+
+    Raises:
+        UsageError: an unknown name or runtime.
+        ArtifactError: the files are missing, damaged or of a newer format.
+        MissingExtra: the family needs a package that is not installed.
+    """
+    if runtime not in ("auto", "onnx", "torch"):
+        raise unknown("runtime", runtime, ["auto", "onnx", "torch"])
+    artifact = open_artifact(find(model), verify=True)
+    kind = family(artifact.family)
+    graph = any(name.startswith("onnx/") for name in artifact.files)
+    if runtime == "onnx" and not (graph and kind.runtime):
+        raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
+    check_device(device)
+    light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
+    loaded: Model = _made(light or kind.model_class(), artifact, device, threads)
+    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else ""
+    loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
+    return Loaded(loaded, kind, artifact)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that does not exist before anything is loaded onto it."""
+    kind, _, number = device.partition(":")
+    if kind not in DEVICES or (number and not number.isdecimal()):
+        raise unknown("device", device, DEVICES)
+    if kind == "cpu" or importlib.util.find_spec("torch") is None:  # without torch the family names its missing extra
+        return
+    import torch
+
+    there = torch.cuda.device_count() > int(number or 0) if kind == "cuda" else torch.backends.mps.is_available()
+    if not there:
+        raise UsageError("this machine has no device {device} that torch can use; choose another, such as cpu", device=device)
+
+
+def _made(maker: type[Model], artifact: Artifact, device: str, threads: int | None) -> Model:
+    import inspect
+    import sys
+
+    if threads is None:
+        return maker.load(artifact.folder, device=device)
+    if "threads" in inspect.signature(maker.load).parameters:  # a runtime with a thread pool of its own
+        return maker.load(artifact.folder, device=device, threads=threads)  # type: ignore[call-arg]
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    return maker.load(artifact.folder, device=device)
