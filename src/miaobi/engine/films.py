@@ -52,17 +52,21 @@ class Films:
         Raises:
             MissingExtra: torch or the weights are not installed.
         """
-        found = {name: _looked(films) for name, films in self.sets.items() if name != STILL}
+        once = {record.id: place for place, record in enumerate(self.references)}  # a film may have been asked for in two languages
+        real = dict(zip(once, _looked([self.sets[REAL][place] for place in once.values()])))
+        found = {MADE: _looked(self.sets[MADE]), REAL: [real[record.id] for record in self.references]}
         return found | {STILL: [np.repeat(frames[:1], len(frames), axis=0) for frames in found[REAL]]}
 
     def embedded(self, judge: ImageText) -> Mapping[str, Floats]:
         """Where the judge puts each film: the mean of its frames' unit vectors, (N, E)."""
-        found = {
-            name: np.stack([judge.embed_pictures([rgba(frame) for frame in frames]).mean(axis=0) for frames in films])
-            for name, films in self.sets.items()
-            if name != STILL
-        }
-        return found | {STILL: np.stack([judge.embed_pictures([rgba(frames[0])])[0] for frames in self.sets[REAL]])}
+        seen: dict[str, tuple[Floats, Floats]] = {}
+        for record, frames in zip(self.references, self.sets[REAL]):
+            if record.id not in seen:
+                vectors = judge.embed_pictures([rgba(frame) for frame in frames])
+                seen[record.id] = vectors.mean(axis=0), vectors[0]
+        made = [judge.embed_pictures([rgba(frame) for frame in frames]).mean(axis=0) for frames in self.sets[MADE]]
+        real, still = (np.stack([seen[record.id][part] for record in self.references]) for part in (0, 1))
+        return {MADE: np.stack(made), REAL: real, STILL: still}
 
 
 def film(parts: Sequence[Part]) -> Pixels:

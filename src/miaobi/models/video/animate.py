@@ -17,7 +17,7 @@ from miaobi.core.types import Chunk, Done, Media, Modality, Piece, Progress, Req
 from miaobi.data.pictures import Pixels, colour, over, rgba
 from miaobi.engine.sampling import denoise as sampling
 from miaobi.engine.sampling.denoise import Denoise, Step
-from miaobi.engine.sampling.noise import Process, draw_noise
+from miaobi.engine.sampling.noise import Level, Process, draw_noise
 from miaobi.models.common.picture_codec import Floats, from_pixels, to_pixels
 from miaobi.models.video import flow
 from miaobi.models.video.codec import ClipCodec
@@ -132,6 +132,8 @@ def _denoise(model: Animator, plan: Plan) -> Denoise:
     denoise = under([plan.wanted])
     if plan.guidance != 1 and model.codec.vocabulary is not None:
         denoise = sampling.guide(denoise, under([plan.wanted, plan.unwanted]), scale=plan.guidance)
+    if config.space == "flow" and config.loop and config.harmonics:
+        return _swinging(denoise, flow.smoothing(config.frames, config.harmonics))
     if config.space == "pixels":
         denoise = sampling.clip(denoise)
     if first.seen is None:
@@ -142,6 +144,16 @@ def _denoise(model: Animator, plan: Plan) -> Denoise:
     free = np.ones((1, config.frames, 1, 1, 1), np.float32)
     free[:, 0] = 0
     return sampling.keep_known(denoise, known, free)
+
+
+def _swinging(denoise: Denoise, moments: Floats) -> Denoise:
+    """The clean motion that a noisy one comes from, smooth in time; its first frame does not move."""
+
+    def smooth(x: Floats, level: Level) -> Floats:
+        smoothed: Floats = np.einsum("ef,bfchw->bechw", moments, denoise(x, level), optimize=True)
+        return smoothed
+
+    return smooth
 
 
 def _media(model: Animator, plan: Plan, made: Floats) -> Media:

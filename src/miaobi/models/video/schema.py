@@ -32,6 +32,8 @@ class Config(Schema):
     """flow: places a side whose motion is told; between them it is smooth."""
     reach: float = Field(0.1, gt=0, le=1)
     """flow: the motion, as a share of half a side, that counts as 1."""
+    harmonics: int = Field(2, ge=0, le=64)
+    """flow, loop: what is made swings so many times a round at most; 0 leaves it as the network has it."""
     codec: str = ""
     """latents: a trained `vae` (its folder or name)."""
 
