@@ -187,6 +187,9 @@ def test_without_rules_chance_fills_no_bars() -> None:
             {"key": "D", "mode": "minor", "kind": "air", "metre": "3/4", "tempo": 66.0, "instruments": ["flute"]},
         ),
         ("8 bars of a jig in Bb major", {"bars": 8, "kind": "jig", "key": "Bb", "mode": "major"}),
+        ("a reel in G", {"kind": "reel", "key": "G"}),
+        ("a march in Eb", {"kind": "march", "key": "Eb"}),
+        ("an air in Autumn", {"kind": "air"}),
         ("中秋月夜", {}),
     ],
 )

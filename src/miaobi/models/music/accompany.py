@@ -1,16 +1,26 @@
-"""What plays under a melody and how loud each note is: by rule, from the chords that the model wrote and from the metre."""
+"""What plays under a melody and how loud each note is: by rule, from the chords that the melody suggests and from the metre."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from miaobi.data.harmony import CHORDS, PENTATONIC, SCALES
+from miaobi.data.harmony import CHORDS, PENTATONIC, SCALES, recognised
 from miaobi.data.instruments import INSTRUMENTS
 from miaobi.data.scores import GRID, NAMES, Key, Note, Part, Score
 
 SOFT, BUSY = 56, 132.0  # the velocity of an accompaniment, and the tempo from which it moves in quarters
 LOWEST = 43
+
+
+def harmony(score: Score) -> tuple[tuple[int, str], ...]:
+    """The chords that the finished melody suggests, the last one its tonic: a melody does not always keep to what was planned for it."""
+    assert score.key is not None
+    chords = recognised(replace(score, chords=()), score.key)
+    third_is_high = 4 in SCALES[score.key.mode] or 3 not in SCALES[score.key.mode]
+    home = NAMES[score.key.tonic] + ("" if third_is_high else "m")
+    last_bar = score.end - (score.end - score.pickup - 1) % score.bar - 1
+    return tuple((tick, home if tick >= last_bar else name) for tick, name in chords if tick < score.end)
 
 
 def accompanied(score: Score, style: str, name: str) -> Score:

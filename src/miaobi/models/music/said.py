@@ -12,6 +12,7 @@ from typing import Any
 from miaobi.data.instruments import INSTRUMENTS
 
 HAN = re.compile("[\u3400-\u9fff]")
+_SIGNS = {"#": "#", "升": "#", "sharp": "#", None: "", "b": "b", "降": "b", "flat": "b"}
 _CHINESE_MODES = {"宫": "gong", "商": "shang", "角": "jue", "徵": "zhi", "羽": "yu"}
 _MODES = ("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "gong", "shang", "jue", "zhi", "yu")
 _KINDS = {
@@ -48,10 +49,10 @@ def heard(prompt: str) -> dict[str, Any]:
     """Options that the words of a prompt name."""
     lowered = prompt.lower()
     found: dict[str, Any] = {}
-    if match := re.search(
-        r"([A-G])\s*(#|b|升|降|sharp|flat)?\s*(大调|小调|宫|商|角|徵|羽|major|minor|dorian|mixolydian|gong|shang|jue|zhi|yu)", prompt
-    ):
-        found["key"] = match[1] + {"#": "#", "升": "#", "sharp": "#", None: "", "b": "b", "降": "b", "flat": "b"}[match[2]]
+    modes = "大调|小调|宫|商|角|徵|羽|" + "|".join(_MODES)
+    named_key = re.search(rf"([A-G])\s*(#|b|升|降|sharp|flat)?\s*(?:{modes})", prompt)
+    if match := named_key or re.search(r"\bin ([A-G])\s*(#|b|sharp|flat)?(?![A-Za-z])", prompt):
+        found["key"] = match[1] + _SIGNS[match[2]]
     if match := re.search(r"(宫|商|角|徵|羽)(?=调|音|$|\s)", prompt):
         found["mode"] = _CHINESE_MODES[match[1]]
     elif match := re.search(r"\b(" + "|".join(_MODES) + r")\b", lowered):

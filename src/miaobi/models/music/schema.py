@@ -62,7 +62,7 @@ class Options(Sampling):
     harmonise: bool = False
     """The music that is given is a melody to be set for four parts; else it is a beginning to go on from."""
     accompaniment: Literal["", "none", "chords", "arpeggio", "drone"] = ""
-    """What plays under a melody, from the model's own chords by rule; by its kind when empty."""
+    """What plays under a melody, by rule from the chords that it suggests; by its kind when empty."""
     upbeat: Literal["auto", "none", "beat"] = "auto"
     """Whether it begins before the first full bar."""
     form: Literal["auto", "periods", "free"] = "auto"

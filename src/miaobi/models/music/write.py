@@ -7,6 +7,7 @@ which the count of bars in every bar makes possible.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from miaobi.data.instruments import INSTRUMENTS
 from miaobi.data.scores import MIME, Note, Score, read_midi, write_midi
 from miaobi.engine.sampling.stepper import Stepper
 from miaobi.engine.sampling.tokens import Finished, Token, decode
-from miaobi.models.music.accompany import accompanied, shaped
+from miaobi.models.music.accompany import accompanied, harmony, shaped
 from miaobi.models.music.codec import END, MusicCodec, parse, score_media
 from miaobi.models.music.grammar import ScoreGrammar
 from miaobi.models.music.layout import score_of, sheet_of
@@ -131,21 +132,28 @@ def _finished(row: _Row, plan: Plan) -> Score:
     row.full = len(sheet.bars)
     programs = [INSTRUMENTS[name].program for name in plan.names]
     score = shaped(score_of(sheet, key=plan.key, tempo=plan.tempo, programs=programs, names=plan.names, title=plan.title))
-    if plan.companion and score.chords:
-        score = accompanied(score, plan.accompaniment, plan.companion)
+    if plan.companion and score.num_notes:
+        score = accompanied(replace(score, chords=harmony(score)), plan.accompaniment, plan.companion)
     return score
 
 
 def _quality(row: _Row) -> float:
-    """Likelihood an event, less for a melody that hardly moves or hardly changes."""
+    """Half the likelihood an event (all of it would choose the dullest), less for standing still and for one tone or rhythm all along."""
     assert row.score is not None
     notes = row.score.parts[0].notes
     if len(notes) < 4:
         return -10.0
     steps = [after.pitch - note.pitch for note, after in itertools.pairwise(notes)]
     still = sum(not step for step in steps) / len(steps)
+    commonest = Counter(note.pitch for note in notes).most_common(1)[0][1] / len(notes)
+    rhythms: dict[int, list[int]] = {}
+    for note in notes:
+        at = note.start - row.score.pickup
+        rhythms.setdefault(at // row.score.bar, []).append(at % row.score.bar)
+    stiff = Counter(map(tuple, rhythms.values())).most_common(1)[0][1] / len(rhythms)
     narrow = max(0, 7 - (max(note.pitch for note in notes) - min(note.pitch for note in notes)))
-    return row.logprob / max(1, row.generated) - 2 * max(0.0, still - 0.35) - 0.1 * narrow
+    faults = 2 * max(0.0, still - 0.15) + 1.5 * max(0.0, commonest - 0.28) + 0.5 * max(0.0, stiff - 0.5) + 0.1 * narrow
+    return 0.5 * row.logprob / max(1, row.generated) - faults
 
 
 def spans(notes: Sequence[Note]) -> list[str]:
