@@ -113,7 +113,7 @@ def test_pictures_that_cannot_be_used_are_explained(daub: Path, polly: Path) -> 
             miaobi.generate("daub", **given)
     for given, words in (
         ({"image": picture}, "takes no image"),
-        ({"mark": "zh"}, "no pictures to mark"),
+        ({"mark": "zh"}, "nothing that can be marked"),
         ({"watermark": "image"}, "no pictures"),
     ):
         with pytest.raises(UsageError, match=words):
