@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("av")
 
-from miaobi.core.errors import DataError
+from miaobi.core.errors import ArtifactError, DataError
 from miaobi.data import loudness
 from miaobi.data.instruments import INSTRUMENTS, by_program
 from miaobi.data.scores import Note, Part, Score, write_midi
@@ -92,6 +94,17 @@ def test_every_program_of_general_midi_is_played_by_somebody() -> None:
     assert {by_program(program).name for program in range(128)} <= set(INSTRUMENTS)
     assert by_program(107).name == "guzheng"
     assert by_program(41).name == "violin"
+
+
+def test_damaged_instruments_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = shutil.copytree(soundfont.FOLDER, tmp_path / "instruments")
+    (copy / "samples.bin").write_bytes(b"nothing")
+    monkeypatch.setattr(soundfont, "FOLDER", copy)
+    soundfont.zones.cache_clear()
+    with pytest.raises(ArtifactError, match="instruments"):
+        soundfont.zones()
+    monkeypatch.undo()
+    assert set(soundfont.zones()) == {name for name, one in INSTRUMENTS.items() if one.sound == "font"}
 
 
 def test_music_of_an_hour_is_refused_before_it_is_played() -> None:
