@@ -12,15 +12,15 @@ import pytest
 
 pytest.importorskip("av")
 
-from miaobi.apps.edit import dub, highlight, subtitle, trim
+from miaobi.apps.edit import describe, dub, highlight, subtitle, trim
 from miaobi.apps.edit.pieces import Stretch
-from miaobi.apps.edit.schema import Dub, Highlight, Subtitle
+from miaobi.apps.edit.schema import Describe, Dub, Highlight, Subtitle
 from miaobi.cli.main import main
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import set_language
 from miaobi.core.types import Chunk, Content, Done, Media, Modality, Piece, Request
-from miaobi.data import sounds, videos
+from miaobi.data import pictures, sounds, videos
 from miaobi.data.sounds import Sound
 from miaobi.engine import generate
 from miaobi.trust import label
@@ -92,17 +92,31 @@ class Reader:
 class Loaded:
     """A model as `miaobi.load` gives it."""
 
-    def __init__(self) -> None:
-        self.model: Any = Reader()
-        self.card = self.model.card
+    def __init__(self, model: Any) -> None:
+        self.model, self.card = model, model.card
 
-    def generate(self, prompt: str = "", *, n: int = 1, seed: int | None = None, **options: Any) -> list[Content]:
-        return generate.collect(self.model, Request.of(prompt, seed=seed or 0, **options))
+    def generate(self, prompt: str = "", *, n: int = 1, seed: int | None = None, image: Any = None, **options: Any) -> list[Content]:
+        given = (Media(modality=Modality.IMAGE, mime="image/png", data=pictures.encode(image)),) if image is not None else ()
+        return generate.collect(self.model, Request.of((prompt, *given), seed=seed or 0, **options))
+
+
+class Describer:
+    """Says which colour a picture has most of."""
+
+    def __init__(self) -> None:
+        self.card = type("Card", (), {"family": "caption", "name": "describer", "source": "abc", "runtime": "", "outputs": frozenset()})
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        (picture,) = (part for part in request.turns[0].parts if isinstance(part, Media))
+        red, green, blue = pictures.decode(picture.data)[..., :3].mean(axis=(0, 1))
+        words = {"zh": {red: "红", green: "绿", blue: "蓝"}, "en": {red: "red", green: "green", blue: "blue"}}
+        yield Piece(part=words[request.options["language"]][max(red, green, blue)])
+        yield Done()
 
 
 @pytest.fixture
 def desk() -> Desk:
-    return Desk(load=lambda name: Loaded())  # type: ignore[arg-type,return-value]
+    return Desk(load=lambda name: Loaded(Describer() if name == "describer" else Reader()))  # type: ignore[arg-type,return-value]
 
 
 def test_cuts_are_found_to_the_frame(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,3 +254,13 @@ def test_mistakes_are_explained(folder: Path, words: list[str], code: int, told:
     (folder / "broken.mp4").write_bytes((folder / "shots.mp4").read_bytes()[:300])
     assert main(["edit", *words]) == code
     assert told in capsys.readouterr().err
+
+
+def test_every_shot_gets_a_caption_of_its_own_picture(folder: Path, desk: Desk) -> None:
+    pytest.importorskip("scenedetect")
+    told = describe.run(Describe(file="shots.mp4", model="describer", language="zh"), folder / "out.srt", desk)
+    assert [(shot["start"], shot["caption"]) for shot in told["shots"]] == [(0, "蓝"), (2, "红"), (4, "绿")]
+    assert (folder / "out.srt").read_text(encoding="utf-8").splitlines()[:3] == ["1", "00:00:00,000 --> 00:00:02,000", "蓝"]
+    describe.run(Describe(file="shots.mp4", model="describer"), folder / "out.json", desk)
+    made = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    assert (made["ai_generated"], made["model"], made["shots"][1]["caption"]) == (True, "describer", "red")

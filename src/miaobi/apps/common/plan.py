@@ -149,7 +149,8 @@ def _seconds(script: Script, materials: Materials, place: Place, scene: Scene, a
     shown = (clip.about.seconds - scene.begin) / scene.speed if clip is not None and clip.about.seconds else 0.0
     if clip is not None and repeats(scene, clip) and shown:
         shown = max(1, round(USUAL / shown)) * shown  # whole rounds, so that a loop does not jump
-    return max(spoken + max(AFTER, after) if spoken else 0.0, shown) or USUAL
+    still = AFTER / 2 + after if after else AFTER  # the last word is over before the transition begins
+    return max(spoken + still if spoken else 0.0, shown) or USUAL
 
 
 def repeats(scene: Scene, clip: ClipFile) -> bool:
