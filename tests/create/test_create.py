@@ -365,7 +365,9 @@ def test_another_brief_does_not_overwrite_a_work(copy: Path, create: Create) -> 
     assert create("中秋月夜")["made"] == []
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other/1"}', '{"format": "miaobi.create/1", "order": {}, "parts": {"x": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": "other/1"}', '{"format": "miaobi.create/1", "order": {}, "left_out": {}, "parts": {"x": 1}}']
+)
 def test_a_damaged_manifest_is_told(create: Create, stage: Path, text: str) -> None:
     (stage / "work").mkdir()
     (stage / "work" / "manifest.json").write_text(text, encoding="utf-8")

@@ -119,7 +119,10 @@ class Hummer(Player):
         from miaobi.data.scores import Note, Part, Score, write_midi
 
         steps = [0, 2, 4, 7, 9, 12, 9, 7]
-        notes = tuple(Note(start=480 * place, duration=440, pitch=60 + steps[place % 8] + (self.tone > 300)) for place in range(4 * request.options["bars"]))
+        notes = tuple(
+            Note(start=480 * place, duration=440, pitch=60 + steps[place % 8] + (self.tone > 300))
+            for place in range(4 * request.options["bars"])
+        )
         score = Score(parts=(Part(notes=notes, name="hum"),), ticks=480, metres=((0, (4, 4)),), tempos=((0, request.options["tempo"]),))
         return Media(modality=Modality.MUSIC, mime="audio/midi", data=write_midi(score))
 

@@ -6,6 +6,7 @@ What a person put in place of a part is taken as it lies there. Nothing of the w
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from miaobi.apps.create.run import run
@@ -31,24 +32,24 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
         raise UsageError(
             "{path} is a part of a work, and is made again in its folder only, where {manifest} lies", path=path, manifest=MANIFEST
         )
-    order, parts = remembered(folder / MANIFEST)
+    memory = remembered(folder / MANIFEST)
+    parts = memory.parts
     name = path.resolve().relative_to(folder.resolve()).as_posix()
     if not any(name in made.files for made in parts.values()):
         raise UsageError("{path} is no file of the work in {folder}", path=path, folder=folder)
-    own = {target: str(folder / file) for target, file in order.get("replace", {}).items()}
-    inputs = validate(Inputs, {**order, "replace": own}, str(folder / MANIFEST))
+    own = {target: str(folder / file) for target, file in memory.order.get("replace", {}).items()}
+    inputs = validate(Inputs, {**memory.order, "replace": own}, str(folder / MANIFEST))
     with tempfile.TemporaryDirectory(prefix="miaobi-again-") as new:
         made = run(inputs, Path(new), desk)
         content = made["contents"].get(name)
         if content is None:
             raise UsageError("{path} is your own file, or the work would now be made without it", path=path)
-        _, new_parts = remembered(Path(new) / MANIFEST)
-        difference = _difference(folder, parts, Path(new), new_parts)
+        difference = _difference(folder, parts, Path(new), remembered(Path(new) / MANIFEST).parts)
         same = not difference or content.label.content_sha256 == label.content_sha256
     return Replay(content=content, identical=same, difference="" if same else difference)
 
 
-def _difference(folder: Path, parts: dict[str, Made], new: Path, new_parts: dict[str, Made]) -> str:
+def _difference(folder: Path, parts: Mapping[str, Made], new: Path, new_parts: Mapping[str, Made]) -> str:
     """The first file, in the order in which the work was made, whose content is another now."""
     for part, made in parts.items():
         there = new_parts.get(part)

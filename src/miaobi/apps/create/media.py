@@ -27,8 +27,6 @@ def pictures(work: Work, poem: Poem) -> list[Made]:
     chosen = choose(order.image_model, default="painter")
     if chosen is None and order.image_model == "painter":
         work.leave_out("picture", tr("the model {model} is not here; words are set as seals instead", model="painter"))
-    else:
-        work.studio.left_out.pop("picture", None)
     if order.style and chosen is not None and "style" not in chosen.knows:
         raise UsageError("the model {model} has no styles; leave --style out", model=chosen.name)
     common = {"size": order.size, "draft": order.draft, "mood": poem.mood.name, "mark": work.mark, "seed": order.seed}
@@ -36,7 +34,7 @@ def pictures(work: Work, poem: Poem) -> list[Made]:
     for number, scene in enumerate(poem.scenes, 1):
         if "picture" in work.needed:
             work.tick("picture", number - 1, len(poem.scenes))
-        drawn = {"prompt": scene.picture.prompt(poem.language), "style": order.style, **chosen.inputs} if chosen else {"word": _word(scene)}
+        drawn = {} if work.own(f"picture-{number}") else _drawn(work, poem, scene, chosen)
         make = _picture_of(work, poem, scene, number, chosen)
         made.append(work.part(f"picture-{number}", "picture", {**common, **drawn}, make))
     if "picture" in work.needed:
@@ -45,6 +43,13 @@ def pictures(work: Work, poem: Poem) -> list[Made]:
     if "picture" in work.needed:
         work.studio.forget("picture", names)
     return [each for each in made if each is not None]
+
+
+def _drawn(work: Work, poem: Poem, scene: Scene, chosen: Chosen | None) -> dict[str, Any]:
+    """What decides the sticker of a scene."""
+    if chosen is None:
+        return {"word": _word(scene)}
+    return {"prompt": scene.picture.prompt(poem.language), "style": work.order.style, **chosen.inputs}
 
 
 def _picture_of(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen | None) -> Callable[[], Files]:
@@ -198,7 +203,6 @@ def narration(work: Work, poem: Poem) -> dict[int, Made]:
             found[number] = made
     if found and "narration" in work.needed:
         work.tick("narration", len(texts), len(texts))
-        work.studio.left_out.pop("narration", None)
     if "narration" in work.needed:
         work.studio.forget("narration", frozenset(f"narration-{number}" for number in found))
     return found

@@ -50,13 +50,22 @@ def key_of(stage: str, inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json([FORMAT, stage, dict(inputs)])).hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a manifest holds: the order, the parts in the order in which they were made, and why stages are missing."""
+
+    order: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    parts: Mapping[str, Made] = field(default_factory=lambda: NOTHING)
+    left_out: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+
+
 class Studio:
     """An open folder. `order` is what is asked now, over what was asked before."""
 
-    def __init__(self, folder: Path, order: Inputs, parts: Mapping[str, Made]) -> None:
+    def __init__(self, folder: Path, order: Inputs, memory: Memory) -> None:
         self.folder, self.order = folder, order
-        self.parts = dict(parts)
-        self.left_out: dict[str, str] = {}
+        self.parts = dict(memory.parts)
+        self.left_out = dict(memory.left_out)
 
     def path(self, name: str) -> Path:
         """A file of the work."""
@@ -132,8 +141,9 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
         with (folder / LOCK).open("a") as file:
             _hold(file.fileno(), folder)
             _sweep(folder)
-            before, parts = remembered(folder / MANIFEST)
-            studio = Studio(folder, _adopted(_order(inputs, before, folder), inputs, before, folder), parts)
+            memory = remembered(folder / MANIFEST)
+            order = _order(inputs, memory.order, folder)
+            studio = Studio(folder, _adopted(order, inputs, memory.order, folder), memory)
             studio.save()
             try:
                 yield studio
@@ -173,10 +183,10 @@ def _sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remembered(path: Path) -> tuple[dict[str, Any], dict[str, Made]]:
-    """The order and the parts of the manifest; nothing where there is none."""
+def remembered(path: Path) -> Memory:
+    """What the manifest says; nothing where there is none."""
     if not path.is_file():
-        return {}, {}
+        return Memory()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
@@ -184,7 +194,7 @@ def remembered(path: Path) -> tuple[dict[str, Any], dict[str, Made]]:
                 "{path} is of the format {format}; this miaobi reads {known}", path=path, format=values["format"], known=FORMAT
             )
         parts = {name: Made(part=name, **{**made, "files": dict(made["files"])}) for name, made in values["parts"].items()}
-        return dict(values["order"]), parts
+        return Memory(order=dict(values["order"]), parts=parts, left_out=dict(values["left_out"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
             "{path} is not a manifest of `miaobi create`, or is damaged ({problem}); choose another folder", path=path, problem=error

@@ -58,6 +58,8 @@ class Work:
         self.studio, self.desk, self.order = studio, desk, studio.order
         self.wanted: frozenset[str] = frozenset(self.order.only) or frozenset(STAGES)
         self.needed: frozenset[str] = self.wanted.union(*(BEFORE[stage] for stage in self.wanted))
+        for stage in self.wanted:
+            studio.left_out.pop(stage, None)
         self.made_now: list[str] = []
         self.contents: dict[str, Content] = {}  # by file, what was made in this process
         self._models: dict[str, LoadedModel] = {}
