@@ -122,7 +122,7 @@ def _block_energies(sound: Sound) -> NDArray[np.float64]:
         return np.array([squares.mean()]) if len(squares) else np.zeros(1)
     sums = np.concatenate([[0.0], np.cumsum(squares)])
     starts = np.arange(0, len(squares) - block + 1, max(1, step))
-    return (sums[starts + block] - sums[starts]) / block
+    return np.asarray((sums[starts + block] - sums[starts]) / block)
 
 
 def _weighted_squares(sound: Sound) -> NDArray[np.float64]:
@@ -148,7 +148,7 @@ def _k_weighting(rate: int, size: int) -> NDArray[np.complex128]:
     response = np.ones_like(z)
     for above, below in (_shelf(rate), _high_pass(rate)):
         response *= np.polyval(above[::-1], z) / np.polyval(below[::-1], z)
-    return response
+    return np.asarray(response)
 
 
 def _shelf(rate: int) -> tuple[list[float], list[float]]:

@@ -121,7 +121,7 @@ def to_mel(hertz: Any, scale: Scale = "slaney") -> NDArray[np.float64]:
     if scale == "htk":
         return np.asarray(2595.0 * np.log10(1.0 + hertz / 700.0))
     above = np.log(np.maximum(hertz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
-    return np.where(hertz < _BREAK_HZ, hertz * _BREAK_MEL / _BREAK_HZ, _BREAK_MEL + above)
+    return np.asarray(np.where(hertz < _BREAK_HZ, hertz * _BREAK_MEL / _BREAK_HZ, _BREAK_MEL + above))
 
 
 def to_hertz(mel: Any, scale: Scale = "slaney") -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ def to_hertz(mel: Any, scale: Scale = "slaney") -> NDArray[np.float64]:
     if scale == "htk":
         return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
     above = _BREAK_HZ * np.exp(_LOG_STEP * np.maximum(mel - _BREAK_MEL, 0))
-    return np.where(mel < _BREAK_MEL, mel * _BREAK_HZ / _BREAK_MEL, above)
+    return np.asarray(np.where(mel < _BREAK_MEL, mel * _BREAK_HZ / _BREAK_MEL, above))
 
 
 @functools.lru_cache(maxsize=16)
@@ -157,7 +157,8 @@ def mel(samples: NDArray[Any], settings: MelSettings) -> Floats:
         DataError: too few samples, see `stft`.
     """
     magnitude = np.abs(stft(samples, fft=settings.fft, hop=settings.hop, length=settings.window))
-    energies: Floats = filterbank(settings) @ (magnitude if settings.power == 1 else magnitude**settings.power)
+    powers = magnitude if settings.power == 1 else magnitude ** np.float32(settings.power)
+    energies: Floats = np.asarray(filterbank(settings) @ powers, np.float32)
     return energies
 
 

@@ -64,7 +64,8 @@ def coloured(level: NDArray[np.floating]) -> Pixels:
 
 def png(sound: Sound, kind: str = "spectrogram", *, size: tuple[int, int] = (960, 320)) -> bytes:
     """`waveform` or `spectrogram` as the bytes of a PNG file."""
-    return encode({"waveform": waveform, "spectrogram": spectrogram}[kind](sound, size))
+    assert kind in ("waveform", "spectrogram")
+    return encode(waveform(sound, size) if kind == "waveform" else spectrogram(sound, size))
 
 
 def _audible(sound: Sound) -> Sound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,7 @@ def read(data: bytes) -> Mapping[str, Sequence[str]]:
 def write(data: bytes, texts: Mapping[str, str]) -> bytes:
     """The same stream with the texts."""
     with _mutagen():
-        from mutagen import id3
-
+        id3: Any = importlib.import_module("mutagen.id3")
         buffer = io.BytesIO(data)
         if _is_mpeg(data):
             tags = _id3(data)
@@ -54,8 +54,7 @@ def _is_mpeg(data: bytes) -> bool:
 
 
 def _id3(data: bytes) -> Any:
-    from mutagen import id3
-
+    id3: Any = importlib.import_module("mutagen.id3")  # its types are half written
     try:
         return id3.ID3(io.BytesIO(data))
     except id3.ID3NoHeaderError:
