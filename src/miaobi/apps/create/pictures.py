@@ -60,7 +60,7 @@ def cut_out(pixels: Pixels) -> Pixels:
 
 def _reached(open_: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The open cells (H, W) that can be reached from the edge."""
-    image = Image.fromarray(np.pad(np.where(open_, 255, 0).astype(np.uint8), 1, constant_values=255))
+    image = Image.fromarray(np.pad(np.where(open_, 255, 0).astype(np.uint8), 1, constant_values=255)).copy()  # one that may be written
     ImageDraw.floodfill(image, (0, 0), 128)
     reached: NDArray[np.bool_] = np.asarray(image)[1:-1, 1:-1] == 128
     return reached
