@@ -87,3 +87,11 @@ def test_what_moved_is_found() -> None:
     assert ((moved - frames) ** 2).mean() < 0.1 * still
     theirs = torch_warp(clip[0, :1].expand(4, -1, -1, -1), found[0]).permute(0, 2, 3, 1).numpy()
     assert np.abs(theirs - moved).max() < 1e-4
+
+
+def test_smoothing_keeps_swings_and_the_first_frame() -> None:
+    angle = 2 * np.pi * np.arange(16) / 16
+    swing, trembling = np.sin(angle) + 0.5 * np.cos(2 * angle), np.cos(6 * angle)
+    moments = flow.smoothing(16, 2)
+    assert np.allclose(moments @ (swing + trembling), swing - swing[0], atol=1e-5)
+    assert np.allclose(moments @ moments, moments, atol=1e-5)  # done twice it is done
