@@ -81,3 +81,14 @@ def test_unfinished_damaged_and_newer_are_refused(tmp_path: Path, make: Callable
     (folder / MANIFEST).write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.json is damaged"):
         Dataset.open(folder)
+
+
+def test_ids_are_one_of_a_kind_over_all_sources(tmp_path: Path, make: Callable[..., Dataset]) -> None:
+    """Two packages that name their files alike: who remembers the one must not be given the other."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "icons.jsonl").write_text(f'{{"text": "a cat of {name}"}}\n{{"text": "a dog of {name}"}}\n', encoding="utf-8")
+    dataset = make(source=[{"path": str(tmp_path / "one")}, {"path": str(tmp_path / "two")}], split={"val": 0, "test": 0})
+    ids = [record.id for record in dataset.split("train")]
+    assert len(ids) == len(set(ids)) == 4
+    assert ids == [record.id for record in Dataset.open(dataset.folder).split("train")]

@@ -75,11 +75,16 @@ def captions_of(meta: Mapping[str, Any]) -> list[str]:
 
 
 def from_line(line: bytes, common: Sequence[Mapping[str, Any]], blob: bytes = b"") -> Record:
-    """The record of a line; `common[source]` is the meta that all records of a source share, `blob` the bytes of its media."""
+    """The record of a line; `common[source]` is the meta that all records of a source share, `blob` the bytes of its media.
+
+    Readers name records within their source: where there are several, the number of the source makes the id one of a kind, which whoever
+    remembers something of a record relies on.
+    """
     values = json.loads(line)
     text = values["text"]
     parts: tuple[Part, ...] = _media(values["parts"], blob) if "parts" in values else (text,) if isinstance(text, str) else tuple(text)
-    return Record(id=values["id"], parts=parts, meta={**values["meta"], **common[values["source"]]})
+    id = values["id"] if len(common) == 1 else f"{values['source']}/{values['id']}"
+    return Record(id=id, parts=parts, meta={**values["meta"], **common[values["source"]]})
 
 
 def _media(described: Sequence[Any], blob: bytes) -> tuple[Part, ...]:
