@@ -264,3 +264,18 @@ def test_every_shot_gets_a_caption_of_its_own_picture(folder: Path, desk: Desk) 
     describe.run(Describe(file="shots.mp4", model="describer"), folder / "out.json", desk)
     made = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     assert (made["ai_generated"], made["model"], made["shots"][1]["caption"]) == (True, "describer", "red")
+
+
+def test_the_visible_words_come_again_when_the_opening_is_cut_away(folder: Path) -> None:
+    pytest.importorskip("scenedetect")
+    (folder / "two.yaml").write_text(
+        "size: [96, 64]\nfps: 8\nmark: zh\nending: cut\nscenes:\n- background: blue\n  seconds: 4\n- background: red\n  seconds: 4\n"
+        "effects: [{effect: rain, at: 4}]\n"
+    )
+    assert main(["render", "two.yaml", "-q"]) == 0
+    assert main(["edit", "highlight", "two.mp4", "--seconds", "4", "--motion", "0", "-q"]) == 0
+    frames = videos.decode(folder / "two.highlight.mp4").frames
+    assert frames[5, 40, 10, 0] > 200  # the scene that is heard
+    assert (frames[:20, 2:8, 60:, 1].max(axis=(1, 2)) > 150).all()  # white letters on a dark plate
+    assert frames[24:, 2:8, 60:, 1].max() < 60
+    assert label.read(folder / "two.highlight.mp4").mark == label.read(folder / "two.mp4").mark != ""

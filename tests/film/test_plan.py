@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from miaobi.apps.common.materials import gather
+from miaobi.apps.common.materials import gather, reduced
 from miaobi.apps.common.plan import Plan, plan
 from miaobi.apps.common.script import Script
 from miaobi.core.apps import Desk
@@ -87,3 +87,13 @@ def test_files_are_named_by_their_hashes_and_makers_kept(write: Write, desk: Des
     assert set(found.used) == {"moon.png"}
     assert len(found.used["moon.png"]) == 64
     assert np.array_equal(found.pictures["scenes", 0, "picture"][16, 16], (250, 220, 90, 255))
+
+
+def test_photographs_are_made_as_small_as_the_film_needs_them() -> None:
+    photograph = np.full((600, 900, 4), (9, 8, 7, 255), np.uint8)
+    small = reduced(photograph, (96, 64))
+    assert small.shape == (150, 225, 3)
+    assert (small == (9, 8, 7)).all()
+    clear = photograph.copy()
+    clear[0, 0, 3] = 0
+    assert reduced(clear, (96, 64)) is clear

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Thing
 from miaobi.core.apps import Desk
@@ -22,6 +25,7 @@ from miaobi.data.pictures import Pixels
 from miaobi.data.sounds import Sound
 
 MIDI = (".mid", ".midi")
+NEEDED = 2  # frames; the camera zooms in no further
 ROUND = 60.0  # seconds; an effect that lasts longer goes round
 
 
@@ -69,7 +73,8 @@ class Gathering:
         elif kind == "picture":
             source = self._source(place, thing)
             with self._told(place):
-                self.found.pictures[place] = pictures.decode(source.data if isinstance(source, Media) else source.read_bytes())
+                pixels = pictures.decode(source.data if isinstance(source, Media) else source.read_bytes())
+                self.found.pictures[place] = reduced(pixels, self.script.timeline.size)
         elif kind == "clip":
             source = self._source(place, thing)
             with self._told(place):
@@ -148,6 +153,15 @@ def gather(script: Script, desk: Desk) -> Materials:
         gathering.take(place, thing)
     desk.tick("gathering", len(wanted), len(wanted))
     return gathering.found
+
+
+def reduced(pixels: Pixels, frame: tuple[int, int]) -> Pixels:
+    """An opaque picture as RGB, by a whole factor smaller where it is larger than any camera needs: photographs would fill the memory."""
+    if (pixels[..., 3] != 255).any():
+        return pixels
+    factor = int(min(pixels.shape[1] / (NEEDED * frame[0]), pixels.shape[0] / (NEEDED * frame[1])))
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
 def things(script: Script) -> Iterator[tuple[Place, Thing]]:

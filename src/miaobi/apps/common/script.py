@@ -77,6 +77,8 @@ class Script:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UsageError("there is no file at {path}", path=path)
     if path.is_file() and path.stat().st_size > LARGEST:
         raise UsageError("{path} has more than {most} bytes, which no timeline has", path=path, most=LARGEST)
     return read_yaml(path)

@@ -25,6 +25,7 @@ from miaobi.apps.edit.pieces import (
     film_of,
     frames_in,
     in_frames,
+    reopened,
     sound_in,
     sound_of,
     ticking,
@@ -64,7 +65,8 @@ def run(inputs: Highlight, out: Path, desk: Desk, /) -> Mapping[str, Any]:
 
     def write(bare: Path) -> None:
         heard = sound_in(sound, chosen) if sound is not None else None
-        film_of(bare, ticking(frames_in(path, chosen, info.fps), desk, total), info=info, sound=heard)
+        frames = reopened(frames_in(path, chosen, info.fps), path, chosen, info.fps)
+        film_of(bare, ticking(frames, desk, total), info=info, sound=heard)
 
     write_film(out, write, Job(app="highlight", source=path, inputs=inputs))
     return {"out": str(out), "seconds": round(total / info.fps, 3), "moments": _told(pieces, ranks, chosen)}

@@ -20,12 +20,13 @@ from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes
 from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
 from miaobi.core.types import Content, Media, Modality, Request
 from miaobi.data import sounds, videos
-from miaobi.data.pictures import Pixels
+from miaobi.data.pictures import Pixels, rgba
 from miaobi.data.sounds import Sound
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
-from miaobi.trust import label
+from miaobi.trust import label, mark
 
+OPENING = 2.5  # seconds of the visible words; GB 45438-2025 asks for two or more
 EDGE = 0.006  # seconds over which a sound rises and falls where it was cut, so that nothing clicks
 
 
@@ -182,9 +183,26 @@ def write_film(out: Path, write: Callable[[Path], object], job: Job) -> None:
 def deliver(out: Path, media: Media, job: Job) -> None:
     """Write the medium; with a label when the source had one or a model took part."""
     if job.made or labelled(job.source):
-        label.write(generate.assembled((media,), job.made, app=job.app, request=job.request()), out)
+        label.write(generate.assembled((media,), job.made, app=job.app, request=job.request(), mark=mark_of(job.source)), out)
     else:
         write_bytes(out, media.data)
+
+
+def mark_of(source: Path) -> str:
+    """The visible words in the opening of a film that was generated, as its label names them; empty for none."""
+    try:
+        return label.read(source).mark
+    except MiaobiError:
+        return ""
+
+
+def reopened(frames: Iterator[Pixels], source: Path, stretches: Sequence[Stretch], fps: float) -> Iterator[Pixels]:
+    """The frames, with the visible words of the source's opening where that was cut away."""
+    words = mark.described(mark_of(source))
+    there = stretches[0].start == 0 and stretches[0].seconds >= OPENING
+    count = round(OPENING * fps) if words and not there else 0
+    for number, frame in enumerate(frames):
+        yield mark.draw(rgba(frame), words[0], corner=words[1])[..., :3] if words and number < count else frame
 
 
 def labelled(source: Path) -> bool:

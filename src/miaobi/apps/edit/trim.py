@@ -24,6 +24,7 @@ from miaobi.apps.edit.pieces import (
     in_frames,
     is_film,
     length_of,
+    reopened,
     sound_in,
     sound_of,
     ticking,
@@ -78,7 +79,8 @@ def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, job: Job, de
     total = round(sum(each.seconds for each in kept) * info.fps)
 
     def write(bare: Path) -> None:
-        film_of(bare, ticking(frames_in(path, kept, info.fps), desk, total), info=info, sound=sound_in(sound, kept))
+        frames = reopened(frames_in(path, kept, info.fps), path, kept, info.fps)
+        film_of(bare, ticking(frames, desk, total), info=info, sound=sound_in(sound, kept))
 
     write_film(out, write, job)
     return before, kept
