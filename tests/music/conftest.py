@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("symusic")
-
 from miaobi.core.types import Media, Modality, Record
 from miaobi.data import abc, scores
 from miaobi.data.scores import Note, Part, Score

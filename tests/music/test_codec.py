@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+pytest.importorskip("symusic")
+
 from miaobi.core.errors import DataError
 from miaobi.core.types import Record
 from miaobi.data.harmony import SCALES, estimated_key, folded, recognised

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("symusic")
+
 from miaobi.core.errors import DataError
 from miaobi.core.recipe import Data
 from miaobi.data import abc, musicxml, piano_roll, scores

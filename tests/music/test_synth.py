@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("av")
+pytest.importorskip("symusic")
 
 from miaobi.core.errors import ArtifactError, DataError
 from miaobi.data import loudness
