@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ MAIN = (  # what the Hub's metadata lists, where it was measured
     "perplexity",
     "distinct_2",
     "frechet",
+    "frechet_clips",
     "kernel",
     "precision",
     "recall",
@@ -90,16 +92,56 @@ LIMITS_OF_MUSIC = (
     "- 短的一串音可能与已有的曲子相同：`copied_span` 说明这样的片段有多长。",
 )
 
+LIMITS_OF_FILMS = (
+    "- It knows only the films above: motion that they do not show it cannot make, and it repeats their views and gaps.\n"
+    "- Its films show nothing that happened; they prove nothing.\n"
+    "- The figures hold for held-out films of the same data, and compare only with figures over as many films. A still image is the "
+    "baseline: it never flickers and does not move.",
+    "- 模型只学过上述影片：其中没有的运动它做不出来，其中的观点和缺漏它会重复。\n- 它做的影片里的事没有发生过，不能作为任何证据。\n"
+    "- 上述指标只对同一数据中留出的影片成立，也只能与同样多影片上的数字相比。静止的图片是对照：它从不闪烁，也不动。",
+)
+
 PYTHON = "print(model.generate({prompt}, seed=1)[0].text)"
 PYTHON_OF_PICTURES = """[picture] = model.generate({prompt}, seed=1)
 write(picture, Path("picture.png"))  # with its label"""
 PYTHON_OF_MUSIC = """[tune] = model.generate({prompt}, seed=1)
 write(tune, Path("tune.mid"))  # its label lies beside it"""
+PYTHON_OF_FILMS = """[film] = model.generate({prompt}, image="picture.png", seed=1)
+write(film, "film.webp")  # with its label; .gif, .mp4 and .webm as well"""
 IMPORTS = "import miaobi"
+IMPORTS_OF_FILMS = """import miaobi
+from miaobi.api import write"""
 IMPORTS_OF_PICTURES = """from pathlib import Path
 
 import miaobi
 from miaobi.trust.label import write"""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a kind of content is asked for and kept, and what the card says of it."""
+
+    limits: tuple[str, str]
+    python: str
+    imports: str = IMPORTS_OF_PICTURES
+    out: str = ""  # what follows the prompt on the command line
+    heading: str = "What it wrote"
+    task: str = "text-generation"  # the Hub's word
+
+
+WAYS = {
+    Modality.IMAGE: Way(LIMITS_OF_PICTURES, PYTHON_OF_PICTURES, out=" --out picture.png", heading="What it drew", task="text-to-image"),
+    Modality.MUSIC: Way(LIMITS_OF_MUSIC, PYTHON_OF_MUSIC, out=" --out tune.mid", task="text-to-audio"),
+    Modality.VIDEO: Way(
+        LIMITS_OF_FILMS,
+        PYTHON_OF_FILMS,
+        imports=IMPORTS_OF_FILMS,
+        out=" --image picture.png --out film.webp",
+        heading="What it filmed",
+        task="image-to-video",
+    ),
+}
+OF_TEXTS = Way(LIMITS, PYTHON, imports=IMPORTS)
 
 
 def model_card(
@@ -124,10 +166,7 @@ def model_card(
         languages: what the model writes, for the Hub.
     """
     prompt = json.dumps(next(iter(recipe.generate.prompts), ""), ensure_ascii=False)
-    drawn, composed = _makes(artifact, Modality.IMAGE), _makes(artifact, Modality.MUSIC)
-    limits = LIMITS_OF_PICTURES if drawn else LIMITS_OF_MUSIC if composed else LIMITS
-    python = PYTHON_OF_PICTURES if drawn else PYTHON_OF_MUSIC if composed else PYTHON
-    out = " --out picture.png" if drawn else " --out tune.mid" if composed else ""
+    way = _way(artifact)
     parts = [_metadata(recipe, artifact, evaluation, languages)]
     for language in LANGUAGES:
         own = notes.get(language, {})
@@ -136,12 +175,12 @@ def model_card(
             template.format(
                 name=recipe.name,
                 summary=own.get("summary", recipe.summary),
-                prompt=("" if prompt == '""' else f" {prompt}") + out,
-                python=python.format(prompt=prompt),
-                imports=IMPORTS_OF_PICTURES if drawn or composed else IMPORTS,
-                heading="What it drew" if drawn else "What it wrote",
+                prompt=("" if prompt == '""' else f" {prompt}") + way.out,
+                python=way.python.format(prompt=prompt),
+                imports=way.imports,
+                heading=way.heading,
                 use=own.get("use", ""),
-                limits=own.get("limits", limits[LANGUAGES.index(language)]),
+                limits=own.get("limits", way.limits[LANGUAGES.index(language)]),
                 licence=own.get("licence", artifact.licence or word("unknown", language)),
                 facts=_facts(recipe, artifact, parameters, language),
                 data=_data(recipe, artifact, data, language),
@@ -189,9 +228,9 @@ def _metadata(recipe: Recipe, artifact: Artifact, evaluation: Mapping[str, Any],
 
     figures = evaluation.get("figures", {})
     metrics = [{"type": name, "name": name, "value": figures[name]["value"]} for name in MAIN if name in figures]
-    picture = "text-to-image" if "retrieval_en" in figures else "unconditional-image-generation"
-    made = "text-to-audio" if _makes(artifact, Modality.MUSIC) else "text-generation"
-    task = picture if _makes(artifact, Modality.IMAGE) else made
+    task = _way(artifact).task
+    if task == "text-to-image" and "retrieval_en" not in figures:
+        task = "unconditional-image-generation"
     head: dict[str, Any] = {
         "license": (artifact.licence or "other").lower(),
         "language": list(languages),
@@ -295,10 +334,10 @@ def _examples(evaluation: Mapping[str, Any], language: Language) -> str:
     return "\n\n".join(quoted) or word("no_examples", language)
 
 
-def _makes(artifact: Artifact, modality: Modality) -> bool:
-    """Whether the model makes pictures, or music."""
+def _way(artifact: Artifact) -> Way:
+    """By the first thing that the family makes, in the order of `WAYS`."""
     kind = families().get(artifact.family)
-    return kind is not None and modality in kind.outputs
+    return next((way for modality, way in WAYS.items() if kind is not None and modality in kind.outputs), OF_TEXTS)
 
 
 def _list(rows: Mapping[str, str], language: Language) -> str:
