@@ -80,7 +80,8 @@ SILENCE = (np.log(1e-5) - MIDDLE) / SPREAD  # the least number of a spectrogram
 def with_context(frames: Floats, start: int, end: int) -> Floats:
     """Frames start … end and CONTEXT more on both sides; where there are none, the first or the last again."""
     places = np.arange(start - CONTEXT, end + CONTEXT)
-    return frames[places.clip(0, len(frames) - 1)]
+    found: Floats = frames[places.clip(0, len(frames) - 1)]
+    return found
 
 
 def as_heard(sound: Sound, rate: int) -> Floats:

@@ -99,7 +99,7 @@ class Speaker:
         for layer in range(2):
             x = np.maximum(_linear(self._w, f"prenet.{layer}", x), 0)
             kept = rng.random(len(x)) >= ALWAYS_DROPPED
-            x = x * kept.astype(np.float32) / np.float32(1 - ALWAYS_DROPPED)
+            x = np.asarray(x * kept / (1 - ALWAYS_DROPPED), np.float32)
         return x
 
     def _mend(self, frames: Floats) -> Floats:

@@ -74,7 +74,7 @@ class WaveNet:
         """-ln p of every sample (B, T), 0 where the record has ended."""
         found = self.network(batch["given"], batch.get("frames"), batch.get("labels"))
         nats = nats_of_codes(found, batch["wanted"]) if self.config.output == "mulaw" else nats_of_samples(found, batch["wanted"])
-        return nats * batch["there"]
+        return nats * batch["there"]  # type: ignore[no-any-return]
 
     def trainable(self, phase: str, /) -> Iterable[nn.Parameter]:
         """Everything."""

@@ -16,7 +16,8 @@ def to_codes(samples: Floats, levels: int) -> NDArray[np.int64]:
     """Samples in [-1, 1] as codes 0 … levels - 1."""
     mu = levels - 1
     curved = np.sign(samples) * np.log1p(mu * np.abs(np.clip(samples, -1, 1))) / np.log1p(mu)
-    return np.floor((curved + 1) / 2 * mu + 0.5).astype(np.int64)
+    codes: NDArray[np.int64] = np.floor((curved + 1) / 2 * mu + 0.5).astype(np.int64)
+    return codes
 
 
 def table(levels: int) -> Floats:

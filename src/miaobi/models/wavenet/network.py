@@ -73,10 +73,11 @@ class Network(nn.Module):
     def _gates(self, layer: int, given: list[Tensor], steering: Tensor | None) -> Tensor:
         """Both halves of a layer's gate (B, T, 2W): one product over present, past and steering side by side."""
         gates = self.gates[layer]
+        assert isinstance(gates, nn.Linear)
         if steering is None:
             return gates(torch.cat(given, dim=-1))  # type: ignore[no-any-return]
         assert self.steer is not None
-        steer = self.steer.weight.unflatten(0, (self.config.layers, -1))[layer]  # (2W, C)
+        steer = self.steer.weight.view(self.config.layers, -1, self.config.condition_width)[layer]  # (2W, C)
         return functional.linear(torch.cat([*given, steering], dim=-1), torch.cat([gates.weight, steer], dim=1), gates.bias)
 
     def _drawn_out(self, steered: Tensor, count: int) -> Tensor:

@@ -94,11 +94,13 @@ class Sampler:
         if steering is None:
             return given
         if len(steering) == 1:
-            return np.add(given, steering[0], out=given)
+            given += steering[0]
+            return given
         frame, place = divmod(sample, self.config.mel.hop)
         share = np.float32(place / self.config.mel.hop)
         here = steering[frame]
-        return np.add(given, here + share * (steering[frame + 1] - here), out=given)
+        given += here + share * (steering[frame + 1] - here)
+        return given
 
     def _layers(self, x: Floats, given: Floats) -> tuple[Floats, Floats]:
         """Skip channels (B, S), and what each layer was given (L, B, W), which the queues keep."""
@@ -116,7 +118,8 @@ class Sampler:
             gated[:, layer] = z
             x = x + z @ self._residual[layer]
             x += self._residual_bias[layer]
-        return gated.reshape(batch, -1) @ self._skip + self._skip_bias, seen
+        skipped = np.asarray(gated.reshape(batch, -1) @ self._skip + self._skip_bias, np.float32)
+        return skipped, seen
 
     def _draw(self, skipped: Floats, lots: NDArray[np.float64], temperature: float) -> tuple[Floats, Floats]:
         """Samples (B,) drawn from what is predicted, and what the first layer makes of them."""
@@ -139,10 +142,12 @@ class Sampler:
 def drawn_code(logits: Floats, lots: NDArray[np.float64], temperature: float) -> NDArray[np.int64]:
     """One class a row of (B, levels), where a lot in [0, 1) falls in the running sum of the probabilities."""
     if temperature == 0:
-        return logits.argmax(axis=1)
+        likeliest: NDArray[np.int64] = logits.argmax(axis=1)
+        return likeliest
     scaled = (logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature)
     summed = np.cumsum(np.exp(scaled), axis=1, dtype=np.float64)
-    return (summed > (lots * summed[:, -1])[:, None]).argmax(axis=1)
+    drawn: NDArray[np.int64] = (summed > (lots * summed[:, -1])[:, None]).argmax(axis=1)
+    return drawn
 
 
 def drawn_sample(parameters: Floats, lots: NDArray[np.float64], temperature: float) -> Floats:
