@@ -163,6 +163,7 @@ def test_only_makes_what_it_needs_and_is_not_there(create: Create, stage: Path) 
     assert create(only=["picture"])["made"] == ["cover", *PICTURES]
 
 
+@pytest.mark.slow
 def test_the_seed_decides(create: Create, stage: Path) -> None:
     create("秋夜", out="one", only=["picture", "music"], **QUICK)
     create("秋夜", out="two", only=["picture", "music"], **QUICK)
@@ -387,18 +388,32 @@ def test_no_permission_is_told(create: Create, stage: Path) -> None:
 # ---------------------------------------------------------------- replay
 
 
-def test_a_work_is_made_again_to_the_same_content(copy: Path, stage: Path) -> None:
-    for name in ("picture-2.png", "film.mp4"):
-        assert api.replay(copy / name).identical, name
+def test_a_part_is_made_again_to_the_same_content(copy: Path, stage: Path) -> None:
+    before = files(copy)
+    assert api.replay(copy / "picture-2.png").identical
+    assert files(copy) == before
 
 
-def test_the_first_part_that_differs_is_named(copy: Path, stage: Path) -> None:
+@pytest.mark.slow
+def test_a_film_is_made_again_frame_for_frame(copy: Path, stage: Path) -> None:
+    assert api.replay(copy / "film.mp4").identical
+
+
+def test_what_differs_first_is_named(copy: Path, stage: Path) -> None:
+    told = manifest(copy)
+    told["order"]["style"] = "line"
+    (copy / "manifest.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    replayed = api.replay(copy / "picture-2.png")
+    assert not replayed.identical
+    assert replayed.difference == "the first part that differs is picture-1 (picture-1.png)"
+
+
+@pytest.mark.slow
+def test_the_first_part_that_differs_is_named_for_a_film(copy: Path, stage: Path) -> None:
     told = manifest(copy)
     told["order"]["voice"] = "high"
     (copy / "manifest.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
-    replayed = api.replay(copy / "film.mp4")
-    assert not replayed.identical
-    assert replayed.difference == "the first part that differs is narration-0 (parts/voice-0.wav)"
+    assert api.replay(copy / "film.mp4").difference == "the first part that differs is narration-0 (parts/voice-0.wav)"
 
 
 def test_a_part_away_from_its_work_is_not_made_again(copy: Path, stage: Path) -> None:

@@ -1,4 +1,4 @@
-"""A file of a work made again: the whole work, by the order in its manifest, in a folder that goes away; what differs first is named.
+"""A file of a work made again: it and what it needs, by the order in the manifest, in a folder that goes away; what differs first is named.
 
 What a person put in place of a part is taken as it lies there. Nothing of the work itself is touched.
 """
@@ -35,10 +35,11 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
     memory = remembered(folder / MANIFEST)
     parts = memory.parts
     name = path.resolve().relative_to(folder.resolve()).as_posix()
-    if not any(name in made.files for made in parts.values()):
+    stage = next((made.stage for made in parts.values() if name in made.files), "")
+    if not stage:
         raise UsageError("{path} is no file of the work in {folder}", path=path, folder=folder)
     own = {target: str(folder / file) for target, file in memory.order.get("replace", {}).items()}
-    inputs = validate(Inputs, {**memory.order, "replace": own}, str(folder / MANIFEST))
+    inputs = validate(Inputs, {**memory.order, "replace": own, "only": [stage]}, str(folder / MANIFEST))
     with tempfile.TemporaryDirectory(prefix="miaobi-again-") as new:
         made = run(inputs, Path(new), desk)
         content = made["contents"].get(name)
@@ -52,11 +53,9 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
 def _difference(folder: Path, parts: Mapping[str, Made], new: Path, new_parts: Mapping[str, Made]) -> str:
     """The first file, in the order in which the work was made, whose content is another now."""
     for part, made in parts.items():
-        there = new_parts.get(part)
-        if there is None:
-            return tr("the part {part} is not made any more", part=part)
+        there = new_parts[part].files if part in new_parts else {}
         for name in made.files:
-            if name in there.files and _content(folder / name) != _content(new / name):
+            if name in there and _content(folder / name) != _content(new / name):
                 return tr("the first part that differs is {part} ({file})", part=part, file=name)
     return ""
 
