@@ -129,8 +129,7 @@ def _lstm(cell: Cell, x: Floats, state: tuple[Floats, Floats]) -> tuple[Floats, 
 
 
 def _sigmoid(x: Floats) -> Floats:
-    found: Floats = (1 + np.tanh(x / 2)) / 2
-    return found
+    return np.asarray((1 + np.tanh(x / 2)) / 2, np.float32)
 
 
 def _linear(weights: Mapping[str, Floats], name: str, x: Floats) -> Floats:
