@@ -8,7 +8,7 @@ import pytest
 
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.protocols import Score
-from miaobi.engine.evaluate import check_same_text
+from miaobi.engine.baselines import check_same_text
 from miaobi.engine.metrics import BUILTIN, Evidence, Figure, Metric, find_metric
 
 SCORES = [Score(id="a", bits=20.0, tokens=5, characters=4, bytes=12), Score(id="b", bits=10.0, tokens=5, characters=6, bytes=18)]

@@ -7,7 +7,8 @@ nobody asked the same, are resampled by themselves. Each figure is tested at 5 %
 from __future__ import annotations
 
 from miaobi.core.errors import MiaobiError
-from miaobi.engine.evaluate import Baseline, Evaluation, check_same_text
+from miaobi.engine.baselines import check_same_text
+from miaobi.engine.evaluate import Baseline, Evaluation
 from miaobi.engine.metrics import Evidence, Figure
 from miaobi.engine.metrics.confidence import Difference, difference
 

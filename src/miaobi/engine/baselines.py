@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from miaobi.core.artifact import open_artifact
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import family
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.types import Record
@@ -101,3 +101,20 @@ def _load(name: str) -> Model:
     if not folder.is_dir():
         raise UsageError("the baseline '{name}' is neither a folder with a model nor ngram:ORDER (e.g. ngram:5)", name=name)
     return family(open_artifact(folder, verify=True).family).model_class().load(folder)
+
+
+def check_same_text(ours: Sequence[Score], theirs: Sequence[Score], name: str) -> None:
+    """Refuse to compare likelihoods of different texts.
+
+    Raises:
+        MiaobiError: the two did not score the same characters of the same records.
+    """
+    for a, b in zip(ours, theirs, strict=True):
+        if (a.id, a.characters) != (b.id, b.characters):
+            raise MiaobiError(
+                "{name} cannot be compared: of record {id} it scores {b} characters and the model {a}",
+                name=name,
+                id=a.id,
+                a=a.characters,
+                b=b.characters,
+            )

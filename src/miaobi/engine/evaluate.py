@@ -396,7 +396,7 @@ def _baseline(name: str, model: Model, evidence: Evidence, report: OnProgress) -
     start = time.perf_counter()
     report(f"baseline {name}", 0, None)
     scores = baselines.scores(name, model, evidence.scores, evidence.records, training=evidence.training)
-    check_same_text(evidence.scores, scores, name)
+    baselines.check_same_text(evidence.scores, scores, name)
     theirs = Evidence(records=evidence.records, scores=scores, seed=evidence.seed)
     figures, differences = {}, {}
     for metric in _comparable(model, evidence.scores):
@@ -413,23 +413,6 @@ def _comparable(model: Model, scores: Sequence[Score]) -> list[Metric]:
     family = families().get(model.card.family)
     names = [name for name in (family.metrics if family else ()) if name.startswith("bits_per_")]
     return [find_metric(name, family) for name in names or ("bits_per_dimension",)]
-
-
-def check_same_text(ours: Sequence[Score], theirs: Sequence[Score], name: str) -> None:
-    """Refuse to compare likelihoods of different texts.
-
-    Raises:
-        MiaobiError: the two did not score the same characters of the same records.
-    """
-    for a, b in zip(ours, theirs, strict=True):
-        if (a.id, a.characters) != (b.id, b.characters):
-            raise MiaobiError(
-                "{name} cannot be compared: of record {id} it scores {b} characters and the model {a}",
-                name=name,
-                id=a.id,
-                a=a.characters,
-                b=b.characters,
-            )
 
 
 def _counted(items: Iterable[T], phase: str, total: int, report: OnProgress) -> Iterator[T]:
