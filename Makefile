@@ -1,4 +1,4 @@
-# make demo    three poems with their labels in demo/ (base install: neither torch nor transformers)
+# make demo    a poem, pictures, music, a voice, a film and a page in demo/ (neither torch nor transformers is installed for it)
 # make test    linters, types, layers and every fast test
 # See CONTRIBUTING.md for the others.
 
@@ -9,19 +9,17 @@ FORM ?= 七绝
 BENCHMARKS ?= decode train prepare startup
 
 BIN := $(VENV)/bin
-BASE := $(VENV)/.miaobi-base
+CREATE := $(VENV)/.miaobi-create
 DEV := $(VENV)/.miaobi-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test check test-slow bench docs clean
 
-demo: $(BASE)
+demo: $(CREATE)
 	@rm -rf demo
-	@HF_HUB_OFFLINE=1 $(BIN)/miaobi --lang zh generate poet "$(THEME)" --form $(FORM) --n 3 --out demo/poem.md
+	@HF_HUB_OFFLINE=1 $(BIN)/miaobi --lang zh create "$(THEME)" --form $(FORM) --out demo
 	@echo
-	@$(BIN)/miaobi --lang zh show demo/poem-1.md
-	@echo
-	@for file in demo/*.md; do $(BIN)/miaobi --lang zh verify $$file || exit 1; done
+	@for file in demo/poem.md demo/film.mp4 demo/index.html; do $(BIN)/miaobi --lang zh verify $$file || exit 1; done
 
 test: check
 	$(BIN)/python -m pytest
@@ -48,12 +46,12 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "miaobi needs Python 3.11 or newer; try: make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
 
-$(BASE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+$(CREATE): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[create]'
 	@touch $@
 
 # torch comes first: once it is there, no other package's looser range brings another build
 $(DEV): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@ $(BASE)
+	@touch $@ $(CREATE)

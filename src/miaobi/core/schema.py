@@ -60,9 +60,7 @@ _MESSAGES = {  # pydantic's kinds of problems in our words, which have a Chinese
 }
 
 
-def validate(
-    schema: type[S], values: Mapping[str, Any], where: str, *, place: Callable[[Sequence[int | str]], str] | None = None
-) -> S:
+def validate(schema: type[S], values: Mapping[str, Any], where: str, *, place: Callable[[Sequence[int | str]], str] | None = None) -> S:
     """`values` as a `schema`, or a `UsageError` that says what is wrong at which path and what is known.
 
     `where` names the place for the person: a file, a recipe section, "options of poet". `place` gives what stands before the problem of

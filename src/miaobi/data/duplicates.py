@@ -315,8 +315,8 @@ def _join_bucket(bucket: Sequence[int], similarity: Similarity, same: Forest, to
 class Similarity:
     """Whether two records are alike, and whether they are nearly the same, by the Jaccard similarity of their sets.
 
-    Texts are compared by n-grams, pictures and scores by marks; a method that is for the other kind holds alike ones together but drops none. The
-    sets of the last few thousand records are remembered.
+    Texts are compared by n-grams, pictures and scores by marks; a method that is for the other kind holds alike ones together but drops
+    none. The sets of the last few thousand records are remembered.
     """
 
     def __init__(self, parts: Parts, options: Dedup) -> None:
