@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from miaobi.data.speech_text import chinese, numerals
@@ -166,6 +166,7 @@ def test_punctuation_clings_to_its_word() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
+@example("¹A")
 def test_no_text_at_all_is_a_crash(text: str) -> None:
     for sentence in words_of(text):
         assert sentence.words or sentence.unread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,11 +62,12 @@ def picture(colour: tuple[int, int, int]) -> Media:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL that runs for these tests only."""
-    server = pytest.importorskip("pgserver").get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL that runs for these tests only. It runs as a user of its own, who may not enter pytest's folders."""
+    with tempfile.TemporaryDirectory(prefix="miaobi-postgres-", ignore_cleanup_errors=True) as folder:
+        server = pytest.importorskip("pgserver").get_server(folder)
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

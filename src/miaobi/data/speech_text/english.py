@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from re import Match
@@ -166,6 +167,8 @@ def _phonemes(spoken: str, *, british: bool) -> list[str]:
     """The phonemes of each word between spaces, its punctuation with it."""
     reader = _reader(british)
     found = [""]
+    # digits that are no decimals (¹, ②) are digits to the lexicon too, until it counts with them
+    spoken = "".join(str(unicodedata.digit(sign)) if sign.isdigit() and not sign.isdecimal() else sign for sign in spoken)
     for token in reader.phonemize_tokens(reader.tokenize(spoken)):
         found[-1] += token.phonemes or ""
         if token.whitespace:
