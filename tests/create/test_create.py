@@ -421,3 +421,16 @@ def test_a_part_away_from_its_work_is_not_made_again(copy: Path, stage: Path) ->
     alone.write_bytes((copy / "picture-1.png").read_bytes())
     with pytest.raises(UsageError, match="is made again in its folder only"):
         api.replay(alone)
+
+
+def test_a_model_of_many_styles_is_told_its_own() -> None:
+    """Without --style the built-in painter draws as its recipe asks, and does not mix what it has seen."""
+    from miaobi.apps.create.chosen import choose
+
+    painter = choose("painter")
+    assert painter is not None
+    assert painter.style == "fluent-3d"
+    assert painter.options(style=painter.style) == {"style": "fluent-3d"}
+    rhymer = choose("rhymer")
+    assert rhymer is not None
+    assert rhymer.style == ""

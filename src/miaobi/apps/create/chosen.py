@@ -10,6 +10,7 @@ from miaobi.apps.create.schema import NONE, Inputs
 from miaobi.core.artifact import open_artifact
 from miaobi.core.errors import UsageError
 from miaobi.core.families import family
+from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find
 
 DEFAULTS = {"poem": {"zh": "poet", "en": "rhymer"}}
@@ -22,6 +23,8 @@ class Chosen:
     name: str
     source: str
     knows: frozenset[str]
+    style: str = ""
+    """What its own recipe asks it for: a model of many styles that is told none mixes them."""
 
     def options(self, **wanted: Any) -> dict[str, Any]:
         """Those of the wanted options that the model has and that say something."""
@@ -48,7 +51,10 @@ def choose(name: str, *, default: str = "") -> Chosen | None:
         if name == default:
             return None
         raise
-    return Chosen(name=name, source=artifact.sha256, knows=frozenset(family(artifact.family).schemas()[1].model_fields))
+    knows = frozenset(family(artifact.family).schemas()[1].model_fields)
+    recipe = artifact.folder / "recipe.yaml"
+    usual = Recipe.load(recipe).generate.options if "style" in knows and recipe.is_file() else {}
+    return Chosen(name=name, source=artifact.sha256, knows=knows, style=str(usual.get("style", "")))
 
 
 def text_model(order: Inputs, language: str) -> str:

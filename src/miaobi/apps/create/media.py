@@ -49,7 +49,7 @@ def _drawn(work: Work, poem: Poem, scene: Scene, chosen: Chosen | None) -> dict[
     """What decides the sticker of a scene."""
     if chosen is None:
         return {"word": _word(scene)}
-    return {"prompt": scene.picture.prompt(poem.language), "style": work.order.style, **chosen.inputs}
+    return {"prompt": scene.picture.prompt(poem.language), "style": work.order.style or chosen.style, **chosen.inputs}
 
 
 def _picture_of(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen | None) -> Callable[[], Files]:
@@ -68,7 +68,7 @@ def _picture(work: Work, poem: Poem, scene: Scene, number: int, chosen: Chosen |
         data, about = own.read_bytes(), {"by": "you"}
         sticker = Media(modality=Modality.IMAGE, mime=mime_of(data), data=data, name="picture")
     elif chosen is not None:
-        options = chosen.options(style=work.order.style, background="transparent")
+        options = chosen.options(style=work.order.style or chosen.style, background="transparent")
         [content] = work.load(chosen).generate(prompt, seed=work.seed(part), **options)
         sticker = next(each for each in content.parts if isinstance(each, Media) and each.modality is Modality.IMAGE)
         files.append(f"parts/sticker-{number}.png")
