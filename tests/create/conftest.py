@@ -29,7 +29,7 @@ Create = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def band(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def band(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home folder with the models `writer`, `doodle`, `hummer`, `mumbler` and `absent`, whose package is missing."""
     home = tmp_path_factory.mktemp("band")
     patch = pytest.MonkeyPatch()
@@ -47,8 +47,8 @@ def band(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copytree(home / "models" / "mumbler", home / "models" / "absent")
     (home / "models" / "absent" / "miaobi.json").unlink()
     seal(home / "models" / "absent", family="absent", name="absent")
-    yield home
-    patch.undo()
+    patch.undo()  # other tests are not to meet these families
+    return home
 
 
 @pytest.fixture
