@@ -343,6 +343,24 @@ def test_unknown_names_are_met_with_the_nearest(create: Create, stage: Path, inp
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", [{"form": "lang"}, {"image_model": "doodel"}, {"voice": "hihg"}])
+def test_what_was_wrong_is_not_remembered(create: Create, stage: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        create("秋夜", **{**QUICK, "only": ["poem", "picture", "narration"], **wrong})
+    if "form" in wrong:  # nothing was made, so another brief may have the folder
+        create("春雨", **{**QUICK, "only": ["poem"]})
+    else:
+        assert create(**{**QUICK, "only": ["poem"]})["made"] == [], "the poem of the failed call is kept"
+
+
+def test_a_wrong_change_leaves_the_work_as_it_was(copy: Path, create: Create) -> None:
+    before = manifest(copy)
+    with pytest.raises(UsageError, match="unknown style"):
+        create(style="flta")
+    assert manifest(copy)["order"] == before["order"]
+    assert create()["made"] == []
+
+
 @pytest.mark.parametrize("brief", ["", "   ", "\n"])
 def test_an_empty_brief_is_refused(create: Create, stage: Path, brief: str) -> None:
     with pytest.raises(UsageError, match="the brief is empty"):

@@ -79,9 +79,8 @@ class Studio:
     def known(self, part: str) -> Made | None:
         """The part, if all its files are there as they were written."""
         made = self.parts.get(part)
-        if made is None or not all(self.path(name).is_file() and file_sha256(self.path(name)) == sha for name, sha in made.files.items()):
-            return None
-        return made
+        whole = made is not None and all(_is(self.path(name), sha) for name, sha in made.files.items())
+        return made if whole else None
 
     def keep(self, made: Made) -> Made:
         """Remember a part whose files are written."""
@@ -94,7 +93,7 @@ class Studio:
         for part, made in list(self.parts.items()):
             if made.stage == stage and part not in parts:
                 for name, sha in made.files.items():
-                    if self.path(name).is_file() and file_sha256(self.path(name)) == sha:
+                    if _is(self.path(name), sha):
                         self.path(name).unlink()
                         _sidecar(self.path(name)).unlink(missing_ok=True)
                 del self.parts[part]
@@ -110,6 +109,18 @@ class Studio:
                 path.rename(new)
                 moved.append(new.relative_to(self.folder).as_posix())
         return moved
+
+    def take_back(self, before: Memory) -> None:
+        """Remember what was asked before instead of what turned out to be wrong: an unknown style would fail every later call as well."""
+        if not before.order and not self.parts:
+            (self.folder / MANIFEST).unlink(missing_ok=True)  # the folder is as free as it was
+            return
+        for part, made in before.parts.items():  # the part that failed is there still, when nothing was written
+            if part not in self.parts and all(_is(self.path(name), sha) for name, sha in made.files.items()):
+                self.parts[part] = made
+        kept = before.order or {"brief": self.order.brief, "seed": self.order.seed}
+        self.order = validate(Inputs, {**kept, "replace": self.order.replace}, str(self.folder / MANIFEST))
+        self.save()
 
     def save(self) -> None:
         """Replace the manifest."""
@@ -147,6 +158,9 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
             studio.save()
             try:
                 yield studio
+            except UsageError:
+                studio.take_back(memory)
+                raise
             finally:
                 (folder / LOCK).unlink(missing_ok=True)
 
@@ -229,6 +243,10 @@ def _adopted(order: Inputs, inputs: Inputs, before: Mapping[str, Any], folder: P
             own[target] = f"{YOURS}/{target}{Path(file).suffix.lower()}"
             write_bytes(folder / own[target], Path(file).read_bytes())
     return order.model_copy(update={"replace": own})
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
 
 
 def _sidecar(path: Path) -> Path:
