@@ -337,9 +337,9 @@ def verify(thing: str | Path) -> Verdict | Artifact:
         from miaobi.trust.verify import verify as verify_file
 
         return verify_file(path)
-    if path.suffix and not path.is_dir():
-        raise UsageError("there is no file at {path}", path=path)
-    return open_artifact(find(thing), verify=True)
+    from miaobi.engine.about import found
+
+    return open_artifact(found(thing), verify=True)
 
 
 def replay(

@@ -73,7 +73,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     >>> str(unknown("family", "gna", ["gan", "ngram"]))
     "unknown family 'gna'. Did you mean 'gan'? Known: gan, ngram"
     """
-    names = sorted(known)
+    names = sorted(filter(None, known))  # an empty choice means "not chosen"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listed = ", ".join(names) if names else "–"
     kind = tr(kind)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import Artifact, is_model, open_artifact
+from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find
@@ -33,7 +34,22 @@ def about(thing: str | Path) -> dict[str, Any]:
 
         dataset = Dataset.open(path)
         return {"kind": "dataset", "folder": str(path), "sha256": dataset.sha256, **dataset.card}
-    return _model(open_artifact(find(thing)))
+    return _model(open_artifact(found(thing)))
+
+
+def found(thing: str | Path) -> Path:
+    """The model's folder; a name that ends as files do, and is nothing here, is a missing file rather than an unknown model.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = Path(thing)
+    try:
+        return find(thing)
+    except UsageError:
+        if path.suffix:
+            raise UsageError("there is no file at {path}", path=path) from None
+        raise
 
 
 def _content(path: Path) -> dict[str, Any]:
