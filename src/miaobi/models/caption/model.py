@@ -10,12 +10,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Batch, Loss, Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
@@ -32,8 +30,8 @@ from miaobi.models.common.captions import LANGUAGES, captions_of
 from miaobi.models.common.hub_format import config_to_hub, weights_from_hub, weights_to_hub
 from miaobi.models.common.picture_features import grid_of, see
 from miaobi.models.common.transformer import TorchStepper
+from miaobi.models.common.weights import FLOATS, reading_weights, save_weights
 
-FLOATS = {"fp32": torch.float32, "fp16": torch.float16}
 PICTURE = "picture."  # what stands before the names of the way in; the decoder's names are Hugging Face's
 SCORED = 32  # records scored at once
 
@@ -120,12 +118,10 @@ class Captioner:
 
     def save(self, folder: Path, /) -> None:
         """`config.json`, `vocabulary.json` and `model.safetensors`, without the eye, which a package brings."""
-        decoder, dtype = self.network.decoder, FLOATS[self.config.stored]
+        decoder = self.network.decoder
         tensors = weights_to_hub(decoder.config, decoder.state_dict())
         tensors |= {PICTURE + name: tensor for name, tensor in self.network.state_dict().items() if not name.startswith("decoder.")}
-        stored = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
-        save_file(stored, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)
+        save_weights(tensors, folder, dtype=FLOATS[self.config.stored])
         values = config_to_hub(decoder.config) | {"caption": self.config.model_dump(mode="json")}
         write_text(folder / CONFIG, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
         self.vocabulary.save(folder)
@@ -139,11 +135,9 @@ class Captioner:
         """
         config, vocabulary = read_config(folder), Vocabulary.load(folder)
         network = CaptionNetwork(config, len(vocabulary))
-        try:
+        with reading_weights(folder):
             tensors = load_file(folder / WEIGHTS)
             decoder = weights_from_hub(network.decoder.config, tensors)
             own = {name.removeprefix(PICTURE): tensor for name, tensor in tensors.items() if name.startswith(PICTURE)}
             network.load_state_dict(own | {f"decoder.{name}": tensor for name, tensor in decoder.items()})
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.float().to(device).eval(), config, vocabulary, name=folder.name)

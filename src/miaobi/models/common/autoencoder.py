@@ -17,16 +17,17 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.models.common.hub_format import read_config
+from miaobi.models.common.weights import WEIGHTS, save_weights
 
 SHARPEST = 7.0  # log scales beyond this are taken for it: a scale of 0.0009 is an eighth of a grey level already
 EMBEDDING = 16  # length of a class's vector beside the latents
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 Kind = Literal["kl", "vq", "plain"]
 Reading = Literal["pixels", "odds", "logistic", "normal"]  # themselves; log odds of white; means and log scales of a distribution
@@ -291,9 +292,7 @@ class Autoencoder(nn.Module):
 
 def save(autoencoder: Autoencoder, folder: Path, *, dtype: torch.dtype = torch.float32, **more: Any) -> None:
     """`model.safetensors` and `config.json`, which holds `more` beside the autoencoder's own configuration."""
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in autoencoder.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+    save_weights(autoencoder.state_dict(), folder, dtype=dtype)
     write_text(folder / CONFIG, json.dumps({"autoencoder": asdict(autoencoder.config)} | more, indent=2, ensure_ascii=False) + "\n")
 
 

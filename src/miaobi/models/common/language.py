@@ -14,8 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
@@ -24,8 +23,9 @@ from miaobi.core.protocols import Batch, Loss
 from miaobi.models.common.hub_format import config_from_hub, config_to_hub, read_config, weights_from_hub, weights_to_hub
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.common.transformer_config import TransformerConfig
+from miaobi.models.common.weights import WEIGHTS, reading_weights, save_weights
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 
 class CausalLoss:
@@ -104,13 +104,7 @@ def new_network(config: TransformerConfig, seed: int) -> Transformer:
 
 def save_network(network: Transformer, folder: Path, *, dtype: torch.dtype = torch.float32, **tokens: int | None) -> None:
     """`config.json` and `model.safetensors` with Hugging Face's names; `tokens` adds bos_token_id and the like."""
-    tensors = weights_to_hub(network.config, network.state_dict())
-    save_file(
-        {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()},
-        folder / WEIGHTS,
-        metadata={"format": "pt"},
-    )
-    (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+    save_weights(weights_to_hub(network.config, network.state_dict()), folder, dtype=dtype)
     hub = config_to_hub(network.config, **tokens) | {"dtype": str(dtype).removeprefix("torch.")}
     write_text(folder / CONFIG, json.dumps(hub, indent=2, ensure_ascii=False) + "\n")
 
@@ -122,12 +116,10 @@ def load_network(folder: Path, *, device: str = "cpu") -> Transformer:
         ArtifactError: a file is missing, unreadable or does not fit its configuration.
     """
     config = config_from_hub(read_config(folder))
-    try:
+    with reading_weights(folder):
         tensors = load_file(folder / WEIGHTS)
         network = Transformer(config)
         network.load_state_dict(weights_from_hub(config, tensors))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
     return network.float().to(device).eval()
 
 

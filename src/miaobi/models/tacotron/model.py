@@ -10,15 +10,15 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as functional
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, DataError
+from miaobi.core.errors import DataError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.models.common.weights import reading_weights, save_weights
 from miaobi.models.tacotron.ask import request_for
 from miaobi.models.tacotron.codec import TacotronCodec
 from miaobi.models.tacotron.family import FAMILY
@@ -110,9 +110,7 @@ class Tacotron:
 
     def save(self, folder: Path, /) -> None:
         """Weights, configuration, symbols, and the vocoder that it takes along."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+        save_weights(self.network.state_dict(), folder)
         own = {
             "model_type": "miaobi_tacotron",
             "config": self.config.model_dump(mode="json"),
@@ -127,10 +125,8 @@ class Tacotron:
         """The model that `save` wrote."""
         config, alphabet = read(folder)
         network = Network(config, len(alphabet))
-        try:
+        with reading_weights(folder):
             network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         vocoder = folder / VOCODER if (folder / VOCODER).is_dir() else None
         return cls(network.to(device).eval(), config, alphabet, vocoder=vocoder, name=folder.name)
 

@@ -15,12 +15,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, DataError, UsageError
+from miaobi.core.errors import DataError, UsageError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.shelf import find
@@ -31,6 +30,7 @@ from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
 from miaobi.models.common.picture_codec import Floats
 from miaobi.models.common.text_condition import tie
 from miaobi.models.common.text_units import Vocabulary
+from miaobi.models.common.weights import FLOATS, WEIGHTS, reading_weights, save_weights
 from miaobi.models.video import graphs
 from miaobi.models.video.animate import animate
 from miaobi.models.video.codec import ClipCodec, texts_of
@@ -40,7 +40,7 @@ from miaobi.models.video.network import Network
 from miaobi.models.video.schema import Config
 from miaobi.models.video.stored import Stored
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 
 class Video:
@@ -186,13 +186,7 @@ class Video:
 
     def save(self, folder: Path, /) -> None:
         """`config.json`, and `model.safetensors` with the network, its words, and the codec of a model of latents."""
-        dtype = torch.float16 if self.config.stored == "fp16" else torch.float32
-        tensors = {
-            name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-            for name, tensor in self.network.state_dict().items()
-        }
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+        save_weights(self.network.state_dict(), folder, dtype=FLOATS[self.config.stored])
         write_text(folder / CONFIG, json.dumps(self.stored.values(), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -203,7 +197,7 @@ class Video:
             ArtifactError: a file is missing, damaged or does not fit its configuration.
         """
         stored = Stored.read(folder)
-        try:
+        with reading_weights(folder):
             tensors = load_file(folder / WEIGHTS)
             shape = stored.autoencoder
             network = Network(
@@ -212,8 +206,6 @@ class Video:
                 latent=AutoencoderConfig(**{**shape, "widths": tuple(shape["widths"])}) if shape else None,
             )
             network.load_state_dict(tensors)
-        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.float().to(device).eval(), stored, name=folder.name)
 
 

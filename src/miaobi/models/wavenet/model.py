@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, DataError
+from miaobi.core.errors import DataError
 from miaobi.core.protocols import Batch, Loss, Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.models.common.weights import reading_weights, save_weights
 from miaobi.models.wavenet.ask import request_for
 from miaobi.models.wavenet.codec import WaveNetCodec
 from miaobi.models.wavenet.family import FAMILY
@@ -117,9 +117,7 @@ class WaveNet:
 
     def save(self, folder: Path, /) -> None:
         """Weights and configuration."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / WEIGHTS).chmod(0o644)  # the library makes it readable for its owner only, and models are shared
+        save_weights(self.network.state_dict(), folder)
         own = {"model_type": "miaobi_wavenet", "config": self.config.model_dump(mode="json"), "classes": list(self.classes)}
         write_text(folder / CONFIG, json.dumps(own, indent=2, ensure_ascii=False) + "\n")
 
@@ -128,8 +126,6 @@ class WaveNet:
         """The model that `save` wrote."""
         config, classes = read(folder)
         network = Network(config, len(classes))
-        try:
+        with reading_weights(folder):
             network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ArtifactError("the weights in {folder} cannot be read: {error}", folder=folder, error=error) from None
         return cls(network.to(device).eval(), config, classes=classes, name=folder.name)
