@@ -87,10 +87,17 @@ def _meant(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _explain(schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
     """One pydantic problem as a sentence."""
+    known = _known_keys(schema, problem["loc"][:-1]) if problem["type"] == "extra_forbidden" else ()
+    return explained(problem, known=known)
+
+
+def explained(problem: Mapping[str, Any], *, known: Sequence[str] = ()) -> str:
+    """One pydantic problem as a sentence in our words; `known` are the keys that are allowed where an unknown one stands."""
     location: Sequence[int | str] = problem["loc"]
     path = ".".join(str(step) for step in location if not _TAG.fullmatch(str(step)))
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(schema, location[:-1])
+        if not known:
+            return tr("unknown key '{path}'", path=path)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = tr(" Did you mean '{near}'?", near=near[0]) if near else ""
         return tr("unknown key '{path}'.{hint} Known: {known}", path=path, hint=hint, known=", ".join(known))

@@ -1,0 +1,65 @@
+"""The app: one table of areas, the house around them, and a life that starts the pool and lets requests end before it stops.
+
+An area is a module of `routes/` with a `router` and the scope that a key needs for it. Whatever stands in the table is guarded, measured,
+logged and attacked by the tests without another line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, FastAPI
+
+import miaobi
+from miaobi.serve.http import errors
+from miaobi.serve.http.state import State
+
+if TYPE_CHECKING:
+    from miaobi.library.store import Library
+    from miaobi.serve.http.settings import Settings
+    from miaobi.serve.pool import Pool
+
+AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
+    ("health", "metrics"),
+    ("models", "models"),
+)
+
+
+def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> FastAPI:
+    """The server's app. `library` is opened at `settings.library` when first needed, if none is given."""
+    app = FastAPI(
+        title="miaobi",
+        version=miaobi.__version__,
+        description="AI-generated content from this machine, labelled. OpenAI's clients work with the base URL `/v1`.",
+        lifespan=_life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.miaobi = State(settings, pool=pool, library=library)
+    errors.install(app)
+    for area, _ in AREAS:
+        app.include_router(router_of(area))
+    return app
+
+
+def router_of(area: str) -> APIRouter:
+    """The router of an area of the table."""
+    found: APIRouter = importlib.import_module(f"miaobi.serve.http.routes.{area}").router
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    """The pool runs while the app does. Uvicorn waits for requests under way before it ends this block."""
+    state: State = app.state.miaobi
+    await state.pool.start()
+    state.ready = True
+    try:
+        yield
+    finally:
+        state.ready = False
+        await state.pool.close()
+        state.close()

@@ -1,0 +1,78 @@
+"""What every route shares: the settings, the pool of models, the library and the figures. Routes take it as `state: Here`.
+
+Routes ask models by `state.stream` and `state.collect`, which measure what the pool does for them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from miaobi.core.types import Content
+from miaobi.serve.http.metrics import Figures
+
+if TYPE_CHECKING:
+    from miaobi.core.types import Chunk
+    from miaobi.library.store import Library
+    from miaobi.serve.http.settings import Settings
+    from miaobi.serve.pool import Ask, Pool
+
+
+class State:
+    """One server's belongings; `app.state.miaobi`."""
+
+    def __init__(self, settings: Settings, *, pool: Pool, library: Library | None = None) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.figures = Figures(pool)
+        self.ready = False
+        self._library = library
+        self._opening = threading.Lock()
+
+    @property
+    def library(self) -> Library:
+        """The library, opened when it is first needed. It is slow (a database): call it and its methods in a thread."""
+        with self._opening:
+            if self._library is None:
+                from miaobi.library.store import Library
+
+                self._library = Library.open(self.settings.library)
+            return self._library
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Chunk | Content]:
+        """What `Pool.stream` gives, measured. Closing it stops the generation."""
+        watch, failed = self.figures.watch(ask.model), None
+        try:
+            async with aclosing(self.pool.stream(ask)) as chunks:
+                async for chunk in chunks:
+                    watch.see(chunk)
+                    yield chunk
+        except Exception as error:
+            failed = error
+            raise
+        finally:
+            watch.end(failed)
+
+    async def collect(self, ask: Ask) -> list[Content]:
+        """All contents of one request, in their order."""
+        async with aclosing(self.stream(ask)) as chunks:
+            contents = [chunk async for chunk in chunks if isinstance(chunk, Content)]
+        return sorted(contents, key=lambda content: content.label.index)
+
+    def close(self) -> None:
+        """Let the library go, if this server opened it."""
+        if self._library is not None:
+            self._library.close()
+
+
+def state_of(request: Request) -> State:
+    """The server's state, for `Depends`."""
+    found: State = request.app.state.miaobi
+    return found
+
+
+Here = Annotated[State, Depends(state_of)]
