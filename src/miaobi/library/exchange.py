@@ -24,22 +24,10 @@ from miaobi.library.preferences import Preference, preferences
 from miaobi.library.store import EVERYTHING, Kept, Library, Query, id_of
 from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, TagRow
 from miaobi.trust import label as labels
+from miaobi.trust.media import suffix_of
 
 ROWS, FILES, PREFERENCES = "library.jsonl", "files", "preferences.jsonl"
 FORMAT = "miaobi.library/1"
-SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "audio/wav": ".wav",
-    "audio/mpeg": ".mp3",
-    "audio/flac": ".flac",
-    "audio/ogg": ".ogg",
-    "audio/midi": ".mid",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +52,7 @@ def export(library: Library, folder: Path, *, query: Query = EVERYTHING) -> Move
         choices = _choices(library)
         for kept in library.each(query):
             for stored in kept.media:
-                path = new / FILES / (stored.sha256 + SUFFIXES.get(stored.mime, ".bin"))
+                path = new / FILES / (stored.sha256 + suffix_of(stored.mime))
                 if stored.sha256 not in files:
                     path.parent.mkdir(exist_ok=True)
                     write_bytes(path, library.part(stored).data)
@@ -99,7 +87,7 @@ def _with_files(library: Library, preference: Preference, folder: Path) -> dict[
     for key in ("chosen", "rejected"):
         with library.database.reading() as session:
             mime = session.scalar(sa.select(PartRow.mime).where(PartRow.sha256 == row[key]).limit(1)) or ""
-        path = folder / FILES / (row[key] + SUFFIXES.get(mime, ".bin"))
+        path = folder / FILES / (row[key] + suffix_of(mime))
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
             write_bytes(path, library.files.get(row[key]))

@@ -23,6 +23,7 @@ from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
 from miaobi.core.types import Content, Request
 from miaobi.serve.kinds import Result, Spec, Stopped, Task
+from miaobi.trust.media import suffix_of
 
 if TYPE_CHECKING:
     from miaobi.api import Loaded
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
 MOST_LINES = 1_000_000
 LONGEST_LINE = 1 << 20  # characters
 FURTHEST = 2**62
-SUFFIXES = {
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "audio/wav": ".wav",
-    "audio/midi": ".mid",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-}
 
 
 class Line(Schema):
@@ -195,7 +187,7 @@ def _content(spec: BatchSpec, place: int, content: Content) -> dict[str, Any]:
     media = [part for part in content.parts if not isinstance(part, str)]
     for number, part in enumerate(media):
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{place:06d}-{content.label.index}-{number}{SUFFIXES.get(part.mime, '.bin')}"
+        path = folder / f"{place:06d}-{content.label.index}-{number}{suffix_of(part.mime)}"
         write_bytes(path, part.data)
         values.setdefault("files", []).append(f"{folder.name}/{path.name}")
     return values

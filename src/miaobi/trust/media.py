@@ -147,9 +147,8 @@ def decode(data: bytes) -> tuple[Samples, int]:
 
 
 def suffix_of(mime: str) -> str:
-    """The usual file ending of a kind, of pictures too."""
-    known = SUFFIXES | {suffix: kind for suffix, kind in containers.SUFFIXES.items() if suffix not in SUFFIXES}
-    return next(suffix for suffix, kind in known.items() if kind == mime)
+    """The usual file ending of a kind, of pictures too; `.bin` for kinds that carry no label."""
+    return next((suffix for suffix, kind in (SUFFIXES | containers.SUFFIXES).items() if kind == mime), ".bin")
 
 
 def is_ours(path: Path) -> bool:
