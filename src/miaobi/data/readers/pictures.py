@@ -19,7 +19,8 @@ from miaobi.core.errors import DataError
 from miaobi.core.recipe import Source
 from miaobi.core.types import Media, Modality
 from miaobi.data.pictures import DEFAULT_LIMITS, encode, mime_of
-from miaobi.data.readers.encoding import explain_read_errors, open_bytes
+from miaobi.data.readers.beside import beside
+from miaobi.data.readers.encoding import open_bytes
 from miaobi.data.readers.formats import Piece, Row
 from miaobi.data.records import Dropped
 
@@ -147,17 +148,7 @@ def _value(value: Any, shape: Sequence[int], piece: Piece, *, named: bool) -> li
 
 def _file(name: str, piece: Piece) -> Media | Dropped:
     """The file that a row names, beside the file that it stands in."""
-    folder = piece.file.parent.resolve()
-    try:
-        path = (folder / name).resolve()
-        if not name or "\\" in name or not path.is_relative_to(folder):
-            return Dropped("outside_of_folder", name[:200])
-        with explain_read_errors(path):
-            return _media(_bytes(path), name)
-    except DataError as error:
-        return Dropped("unreadable_file", error.template.format(**error.values | {"path": name[:200]}))
-    except (OSError, ValueError):  # a name that is too long, or with a zero byte
-        return Dropped("unreadable_file", name[:200])
+    return beside(name, piece, _media, _bytes)
 
 
 def _grey(numbers: Sequence[Any], shape: Sequence[int]) -> list[Media | Dropped]:

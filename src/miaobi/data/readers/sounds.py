@@ -13,7 +13,8 @@ from typing import Any
 from miaobi.core.errors import DataError
 from miaobi.core.recipe import Source
 from miaobi.core.types import Media, Modality, Part, Record
-from miaobi.data.readers.encoding import encoding_of, explain_read_errors, is_broken, lines, open_bytes
+from miaobi.data.readers.beside import beside
+from miaobi.data.readers.encoding import encoding_of, is_broken, lines, open_bytes
 from miaobi.data.readers.formats import Piece, Row
 from miaobi.data.records import Dropped
 from miaobi.data.sounds import DEFAULT_LIMITS, MIMES, mime_of
@@ -127,14 +128,4 @@ def _bytes(path: Path) -> bytes:
 
 def _file(name: str, piece: Piece) -> Media | Dropped:
     """The sound that a row names, beside the file that it stands in and nowhere else."""
-    folder = piece.file.parent.resolve()
-    try:
-        path = (folder / name).resolve()
-        if not name or "\\" in name or not path.is_relative_to(folder):
-            return Dropped("outside_of_folder", name[:200])
-        with explain_read_errors(path):
-            return _media(_bytes(path), name)
-    except DataError as error:
-        return Dropped("unreadable_file", error.template.format(**error.values | {"path": name[:200]}))
-    except (OSError, ValueError):  # a name that is too long, or with a zero byte
-        return Dropped("unreadable_file", name[:200])
+    return beside(name, piece, _media, _bytes)
