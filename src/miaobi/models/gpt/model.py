@@ -11,7 +11,7 @@ from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, save_network, shape, token_bits
 from miaobi.models.common.transformer import TorchStepper, Transformer
-from miaobi.models.gpt.codec import TextCodec, load_codec
+from miaobi.models.common.text_codec import TextCodec, load_codec
 from miaobi.models.gpt.family import FAMILY
 from miaobi.models.gpt.schema import Config
 from miaobi.models.gpt.write import continue_prompt
@@ -42,7 +42,7 @@ class GPT(CausalLoss):
         documents = [self.codec.windows(self.codec.document(record)) for record in records]
         bits = token_bits(self.network.eval(), [window for windows in documents for window in windows])
         for record, windows in zip(records, documents):
-            total = sum(float(next(bits).sum()) for _ in windows)
+            total = sum(float(next(bits).sum()) + self.codec.spelled_bits(window[1:]) for window in windows)
             tokens = sum(len(window) - 1 for window in windows)
             yield Score(id=record.id, bits=total, tokens=tokens, characters=len(record.text), bytes=len(record.text.encode()))
 

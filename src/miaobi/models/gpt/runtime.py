@@ -9,7 +9,7 @@ from typing import Self
 
 from miaobi.core.types import Card, Chunk, Request
 from miaobi.models.common.decoder_runtime import OnnxStepper
-from miaobi.models.gpt.codec import TextCodec, load_codec
+from miaobi.models.common.text_codec import TextCodec, load_codec
 from miaobi.models.gpt.family import FAMILY
 from miaobi.models.gpt.write import continue_prompt
 
