@@ -16,11 +16,11 @@ from miaobi.core.artifact import Artifact, open_artifact
 from miaobi.core.errors import ArtifactError, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.shelf import find
-from miaobi.core.types import Card, Chunk, Content, Modality, Part, Request
+from miaobi.core.types import NOTHING, Card, Chunk, Content, Modality, Part, Request
 
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
-    from miaobi.engine.inputs import Picture
+    from miaobi.engine.inputs import Given, Picture
     from miaobi.trust.marking import Marking
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -90,6 +90,14 @@ class Loaded:
         request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
         return run(self.model, request, marking=self._marking(mark, watermark))
 
+    def answer(
+        self, request: Request, *, given: Mapping[str, Given | Sequence[Given]] = NOTHING, mark: str = "none", watermark: str | None = None
+    ) -> Iterator[Chunk | Content]:
+        """`stream` for a request that is put together already, of several turns perhaps; `given` joins the last turn of the user."""
+        from miaobi.engine.generate import run
+
+        return run(self.model, with_given(self.family, request, given), marking=self._marking(mark, watermark))
+
     def _marking(self, mark: str, watermark: str | None) -> Marking:
         from miaobi.trust.marking import Marking
 
@@ -119,6 +127,25 @@ def _request(kind: Family, prompt: str, n: int, seed: int | None, options: Mappi
 
         given = media(kind, pictures)
     return Request.of((prompt, *given), seed=seed, **({"n": n} if n != 1 else {}), **plain)
+
+
+def with_given(kind: Family, request: Request, given: Mapping[str, Given | Sequence[Given]]) -> Request:
+    """The request with pictures, sounds and the like behind what the user said last.
+
+    Raises:
+        UsageError: the family takes no such part, or no user says anything.
+        DataError: a part that cannot be read.
+    """
+    if not given:
+        return request
+    from miaobi.engine.inputs import media
+
+    last = max((place for place, turn in enumerate(request.turns) if turn.role == "user"), default=-1)
+    if last < 0:
+        raise UsageError("a picture, a sound or the like belongs to a turn of the user, and there is none")
+    turn = request.turns[last]
+    turn = dataclasses.replace(turn, parts=(*turn.parts, *media(kind, given)))
+    return dataclasses.replace(request, turns=(*request.turns[:last], turn, *request.turns[last + 1 :]))
 
 
 def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threads: int | None = None) -> Loaded:

@@ -1,0 +1,12 @@
+"""Models in processes of their own, shared by many requests: loaded on demand, let go when memory is short, replaced when they die.
+
+Plain asyncio, without a web framework: the server, the studio and the agents' tools ask the same pool.
+"""
+
+from miaobi.serve.pool.ask import Ask as Ask
+from miaobi.serve.pool.ask import Options as Options
+from miaobi.serve.pool.ask import Overloaded as Overloaded
+from miaobi.serve.pool.ask import Served as Served
+from miaobi.serve.pool.ask import TooLarge as TooLarge
+from miaobi.serve.pool.ask import WorkerLost as WorkerLost
+from miaobi.serve.pool.pool import Pool as Pool

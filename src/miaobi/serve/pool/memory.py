@@ -1,0 +1,72 @@
+"""What a model takes in memory before it is loaded, and what there is: estimates that err on the side of refusing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from miaobi.core.artifact import open_artifact
+from miaobi.core.errors import MiaobiError
+from miaobi.core.families import family
+
+SHARE = 0.8  # of the memory that is free when the pool starts
+LIGHT, HEAVY = 120 << 20, 450 << 20  # a process with ONNX Runtime, and one with torch
+ROOM = 1.25  # weights once more in part: buffers, caches, rearranged matrices
+GRAPHS = ("onnx/model_int8.onnx", "onnx/model.onnx")
+_CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "context", "max_sequence_length", "max_target_positions")
+
+
+def estimate_bytes(folder: Path, device: str = "cpu") -> int:
+    """What a process that holds this model takes, about."""
+    artifact = open_artifact(folder)
+    try:
+        light = bool(family(artifact.family).runtime)
+    except MiaobiError:  # the load says what is wrong with the family
+        light = False
+    sizes = {name: int(entry["bytes"]) for name, entry in artifact.files.items()}
+    graphs = {name: size for name, size in sizes.items() if name.startswith("onnx/")}
+    if light and graphs and device == "cpu":
+        whole = next((graphs[name] + graphs.get(f"{name}_data", 0) for name in GRAPHS if name in graphs), sum(graphs.values()))
+        return LIGHT + int(ROOM * whole)
+    weights = sum(size for name, size in sizes.items() if not name.startswith("onnx/"))
+    return (LIGHT if light else HEAVY) + int(ROOM * weights)
+
+
+def context_of(folder: Path) -> int:
+    """The longest text of the model in tokens, as its configuration says; 0 where it says nothing."""
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = next((config[name] for name in _CONTEXTS if isinstance(config.get(name), int)), 0)
+    except (OSError, ValueError, AttributeError):
+        return 0
+    return max(0, int(found))
+
+
+def free_bytes() -> int:
+    """The memory that may be used now: of the machine, or of the control group where that is less."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        free = 4 << 30 if not hasattr(os, "sysconf") else _half_of_all()
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        try:
+            root = Path("/sys/fs/cgroup")
+            free = min(free, int((root / limit).read_text(encoding="ascii")) - int((root / used).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such control group, or the limit is "max"
+            continue
+    return max(free, 0)
+
+
+def _half_of_all() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (OSError, ValueError):
+        return 4 << 30
+
+
+def budget_bytes(wanted: int = 0) -> int:
+    """What all models may take together."""
+    return wanted or int(SHARE * free_bytes())

@@ -1,0 +1,166 @@
+"""The pool's end of a process with one model: start it, load, ask, cancel, and notice when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from miaobi.serve.pool import wire
+from miaobi.serve.pool.ask import WorkerLost
+
+GRACE_SECONDS = 1.5  # after which a generation that nobody wants and that will not stop takes its process along
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A request or call in a process. `news` gets ("chunk" or "result", value), then ("end", error or None), or ("lost", began)."""
+
+    id: int
+    news: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    began: bool = False
+    cancelled: bool = False
+
+
+class Process:
+    """One model in one process. `on_change` is called whenever a request begins or ends, and `on_death` once, when it died unasked."""
+
+    def __init__(
+        self, model: str, folder: Path, estimate: int, *, on_change: Callable[[], None], on_death: Callable[[Process], None]
+    ) -> None:
+        self.model, self.folder, self.bytes = model, folder, estimate
+        self.loaded = False
+        self.ended = False
+        self.used = self.made = time.monotonic()
+        self.running: dict[int, Running] = {}
+        self.figures: Mapping[str, Any] = {}
+        self._on_change, self._on_death = on_change, on_death
+        self._numbers = itertools.count(1)
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._child: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self, device: str, threads: int) -> None:
+        """Start the process and load the model.
+
+        Raises:
+            MiaobiError: the model cannot be loaded.
+        """
+        session = {} if sys.platform == "win32" else {"start_new_session": True}
+        command = (sys.executable, "-m", "miaobi.serve.pool.worker")
+        pipe = asyncio.subprocess.PIPE
+        self._child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, **session)  # type: ignore[arg-type]
+        self._reader = asyncio.create_task(self._read(self._child))
+        self._say("load", str(self.folder), device, threads)
+        await asyncio.shield(self._ready)
+
+    @property
+    def pid(self) -> int:
+        """The number of the operating system's process; 0 before it starts."""
+        return self._child.pid if self._child else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return self.loaded and not self.running
+
+    def begin(self, kind: str, *values: Any) -> Running:
+        """Hand over a request (`ask`) or a call."""
+        running = Running(next(self._numbers))
+        self.running[running.id] = running
+        self.used = time.monotonic()
+        self._say(kind, running.id, *values)
+        return running
+
+    def cancel(self, running: Running) -> None:
+        """Stop a request, now that nobody wants it; it is over when the process says so."""
+        if running.id not in self.running or running.cancelled:
+            return
+        running.cancelled = True
+        self._say("cancel", running.id)
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._lose_patience, running)
+
+    async def stop(self) -> None:
+        """End the process; its requests are told that it is lost."""
+        self._stopping = True
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()  # it owns nothing that must be put in order
+        if self._reader is not None:
+            await self._reader
+
+    def kill(self) -> None:
+        """End it from outside, as a crash would."""
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.kill()
+
+    def _lose_patience(self, running: Running) -> None:
+        """A step that goes on for seconds cannot be interrupted; alone in its process, the process can."""
+        if running.id in self.running and all(other.cancelled for other in self.running.values() if other.began):
+            self.kill()
+
+    def _say(self, *message: Any) -> None:
+        if self._child is not None and self._child.stdin is not None and not self.ended:
+            self._child.stdin.write(wire.pack(list(message)))
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        """Hear the process until it ends."""
+        assert child.stdout is not None
+        try:
+            while True:
+                said, rest = wire.sizes(await child.stdout.readexactly(wire.HEAD.size))
+                message = wire.unpack(await child.stdout.readexactly(said), await child.stdout.readexactly(rest))
+                self._hear(*message)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.kill()
+            self._end()
+        await child.wait()
+
+    def _hear(self, kind: str, *values: Any) -> None:
+        if kind == "loaded":
+            self.loaded, self.bytes = True, max(values[0], 0) or self.bytes
+            self._ready.set_result(None)
+        elif kind == "failed":
+            self._stopping = True  # a model that cannot be loaded is not tried again by itself
+            self._ready.set_exception(values[0])
+        elif kind == "figures":
+            self.figures = values[0]
+        else:
+            self._tell(kind, *values)
+
+    def _tell(self, kind: str, id: int, *values: Any) -> None:
+        running = self.running.get(id)
+        if running is None:
+            return
+        if kind == "began":
+            running.began = True
+        else:
+            running.news.put_nowait((kind, values[0]))
+        if kind == "end":
+            del self.running[id]
+            self.used = time.monotonic()
+        if kind in ("began", "end"):
+            self._on_change()
+
+    def _end(self) -> None:
+        """The process is no more."""
+        self.ended, self.loaded = True, False
+        for running in self.running.values():
+            running.news.put_nowait(("lost", running.began))
+        self.running.clear()
+        if not self._ready.done():
+            self._ready.set_exception(WorkerLost(self.model))
+            self._ready.exception()  # whoever waited for it may be gone
+        self._on_change()
+        if not self._stopping:
+            self._on_death(self)

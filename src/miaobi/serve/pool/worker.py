@@ -1,0 +1,162 @@
+"""One model in a process of its own: `python -m miaobi.serve.pool.worker`, frames on standard input and output.
+
+Requests begin in their order, one at a time, each in a thread of its own, which looks after every chunk whether it is still wanted. When
+the pool goes away, however it does, standard input ends and so does the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.language import speaking
+from miaobi.core.types import Request
+from miaobi.serve.pool import wire
+from miaobi.serve.pool.ask import Ask
+
+if TYPE_CHECKING:
+    from miaobi.engine.load import Loaded
+
+CALLS = frozenset({"score", "embed", "classify"})  # what `Pool.call` may ask of a model
+
+
+class Worker:
+    """The process's side: what is said to the pool, and what is under way."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._speaks = threading.Lock()
+        self._wanted: set[int] = set()  # what is under way and not cancelled
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self._changed = threading.Condition()
+        self._loaded: Loaded | None = None
+
+    def say(self, *message: Any) -> None:
+        """One frame to the pool, whole."""
+        frame = wire.pack(list(message))
+        with self._speaks:
+            self._out.write(frame)
+            self._out.flush()
+
+    def listen(self, source: BinaryIO) -> None:
+        """Take what the pool says until it says nothing any more."""
+        while head := source.read(wire.HEAD.size):
+            said, rest = wire.sizes(head)
+            kind, *values = wire.unpack(source.read(said), source.read(rest))
+            if kind == "cancel":
+                self._cancel(*values)
+            elif kind == "load":
+                self._load(*values)
+            else:
+                with self._changed:
+                    self._waiting.append((kind, *values))
+                    self._changed.notify()
+
+    def work(self) -> None:
+        """Do what waits, for ever."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                kind, id, *values = self._waiting.popleft()
+                self._wanted.add(id)
+            self._one(kind, id, values)
+
+    def _load(self, folder: str, device: str, threads: int) -> None:
+        from miaobi.engine.load import load
+
+        try:
+            self._loaded = load(Path(folder), device=device, threads=threads or None)
+        except Exception as error:
+            self.say("failed", _told(error))
+            return
+        self.say("loaded", resident_bytes())
+
+    def _cancel(self, id: int) -> None:
+        with self._changed:
+            left = [waiting for waiting in self._waiting if waiting[1] != id]
+            gone = len(left) < len(self._waiting)
+            self._waiting = deque(left)
+            self._wanted.discard(id)
+        if gone:
+            self.say("end", id, None)
+
+    def _one(self, kind: str, id: int, values: Sequence[Any]) -> None:
+        """One request or call, and how it ended."""
+        error: MiaobiError | None = None
+        try:
+            self.say("began", id)
+            if kind == "ask":
+                self._answer(id, *values)
+            else:
+                self.say("result", id, self._call(*values))
+        except Exception as problem:
+            error = _told(problem)
+        with self._changed:
+            self._wanted.discard(id)
+        self.say("end", id, error)
+
+    def _answer(self, id: int, ask: Ask, language: str) -> None:
+        """Say the chunks of a request until it is no longer wanted."""
+        assert self._loaded is not None, "a model is loaded before it is asked"
+        assert ask.seed is not None, "the pool draws the seed"
+        request = Request(turns=ask.turns, options=dict(ask.options), seed=ask.seed)
+        with speaking(language):
+            chunks = self._loaded.answer(request, given=ask.given, mark=ask.mark, watermark=ask.watermark)
+            with contextlib.closing(chunks):  # type: ignore[type-var]
+                for chunk in chunks:
+                    if id not in self._wanted:
+                        return
+                    self.say("chunk", id, chunk)
+
+    def _call(self, method: str, arguments: Sequence[Any], language: str) -> Any:
+        assert self._loaded is not None, "a model is loaded before it is asked"
+        found = getattr(self._loaded.model, method, None) if method in CALLS else None
+        if found is None:
+            raise UsageError("{model} cannot be asked to {method}", model=self._loaded.card.name, method=method)
+        with speaking(language):
+            result = found(*arguments)
+            return list(result) if isinstance(result, Iterator) else result
+
+
+def _told(error: Exception) -> MiaobiError:
+    """What the person reads; the traceback of what was not foreseen goes to the server's log."""
+    if isinstance(error, MiaobiError):
+        return error
+    import traceback
+
+    traceback.print_exception(error)
+    if isinstance(error, MemoryError):
+        return MiaobiError("the memory of this machine does not suffice for the request")
+    return MiaobiError("unexpected: {kind}: {problem}", kind=type(error).__name__, problem=str(error)[:500])
+
+
+def resident_bytes() -> int:
+    """The memory that this process holds."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):  # not Linux: the estimate stays
+        return 0
+
+
+def main() -> None:
+    """Serve until the pool goes away. What libraries print goes to standard error, so that no frame is broken."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group; the pool tells when it is over
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    worker = Worker(out)
+    threading.Thread(target=worker.work, daemon=True).start()
+    with contextlib.suppress(OSError, ValueError):
+        worker.listen(sys.stdin.buffer)
+    os._exit(0)  # whatever is still being computed, nobody waits for it
+
+
+if __name__ == "__main__":
+    main()
