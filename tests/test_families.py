@@ -18,7 +18,7 @@ import pytest
 
 from miaobi.core.artifact import new_folder, open_artifact, seal
 from miaobi.core.families import Family, families
-from miaobi.core.protocols import Exporter, Fitter, Learner, Model, Scorer
+from miaobi.core.protocols import Adaptable, Exporter, Fitter, Learner, Model, Scorer
 from miaobi.core.schema import validate
 from miaobi.core.types import Content, Done, Media, Modality, Part, Piece, Record, Request, Verb
 from miaobi.data import abc, scores, sounds, videos
@@ -122,7 +122,13 @@ GIVEN: dict[str, tuple[Part, ...]] = {  # what a family is asked with, where it 
     "video": ("红色的圆", *PICTURES[0].parts),
     "wavenet": ("high",),
 }
-PROTOCOLS: dict[Verb, type[Any]] = {Verb.FIT: Fitter, Verb.TRAIN: Learner, Verb.SCORE: Scorer, Verb.EXPORT: Exporter}
+PROTOCOLS: dict[Verb, type[Any]] = {
+    Verb.ADAPT: Adaptable,
+    Verb.EXPORT: Exporter,
+    Verb.FIT: Fitter,
+    Verb.SCORE: Scorer,
+    Verb.TRAIN: Learner,
+}
 
 
 LEARNING = [name for name, family in families().items() if family.verbs & {Verb.TRAIN, Verb.FIT}]  # others only load what exists

@@ -128,3 +128,36 @@ class Exporter(Model, Protocol):
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """Write e.g. `onnx/model.onnx`; returns for each format the largest error against this model."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubNames:
+    """What Hugging Face calls the matrices of a network: our module's name -> theirs.
+
+    Several of ours may be one of theirs, stacked in this order; `transposed` says that theirs are stored as (in, out), as GPT-2's are.
+    """
+
+    modules: Mapping[str, str]
+    transposed: bool = False
+
+
+@runtime_checkable
+class Adaptable(Learner, Protocol):
+    """Takes additions of low rank, and says what others call the matrices that they are added to."""
+
+    def hub_names(self) -> HubNames:
+        """The names of every matrix that may get an addition."""
+        ...
+
+
+@runtime_checkable
+class Answerer(Learner, Protocol):
+    """Knows how a request and an answer become tokens: what is learned from preferences, rewards and teachers goes through here."""
+
+    def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
+        """The ids of the prompt with its answer and the end mark, cut to the context, and how many of them are the prompt."""
+        ...
+
+    def logits(self, batch: Batch, /) -> Tensor:
+        """Logits (selected, V) of the targets that `batch["weights"]` (B, T) selects, row by row; `loss` is their cross-entropy."""
+        ...

@@ -1,4 +1,4 @@
-"""A recipe is one model's whole life: data, model, train, adapt, evaluate, generate, trust, scale.
+"""A recipe is one model's whole life: data, model, train, adapt (or prefer, reinforce, distill), evaluate, generate, trust, scale.
 
 Every section is frozen and refuses unknown keys. `presets` holds named changes (`cpu`, `gpu`); `--set a.b=c` comes last and wins.
 """
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from miaobi.core.adapting import Adapt, Distill, Prefer, Reinforce, check_aims
 from miaobi.core.errors import UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
@@ -227,19 +228,6 @@ class Train(Schema):
         return Optimizer.model_validate(self.optimizer.model_dump() | changes) if changes else self.optimizer
 
 
-class Adapt(Schema):
-    """Change an existing model: all weights, some layers, or low-rank additions."""
-
-    method: Literal["full", "freeze", "lora", "dora"] = "lora"
-    """All weights, some layers, or additions of low rank."""
-    rank: int = Field(16, ge=1)
-    """The rank of the additions."""
-    alpha: float = Field(32.0, gt=0)
-    """Their scale, divided by the rank."""
-    layers: list[str] = Field(default_factory=list)
-    """Which layers move (freeze) or get additions; the family's usual ones when empty."""
-
-
 class Evaluate(Schema):
     """Which figures to compute on the held-out split."""
 
@@ -309,6 +297,12 @@ class Recipe(Schema):
     """How it is trained."""
     adapt: Adapt | None = None
     """How an existing model is changed; needs `model.base`."""
+    prefer: Prefer | None = None
+    """What is learned from pairs of a better and a worse answer; needs `model.base`."""
+    reinforce: Reinforce | None = None
+    """What is learned from rewards; needs `model.base`."""
+    distill: Distill | None = None
+    """Which larger model is the teacher."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
     generate: Generate = Generate()
@@ -317,6 +311,12 @@ class Recipe(Schema):
     """Licence and marks."""
     scale: Scale = Scale()
     """Where it runs."""
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Recipe:
+        sections = {"adapt": self.adapt, "prefer": self.prefer, "reinforce": self.reinforce, "distill": self.distill}
+        check_aims([name for name, section in sections.items() if section is not None], base=self.model.base)
+        return self
 
     @classmethod
     def of(cls, values: Mapping[str, Any], *, preset: str = "", overrides: Sequence[str] = (), where: str = "recipe") -> Recipe:

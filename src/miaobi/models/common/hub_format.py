@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import ArtifactError, unknown
+from miaobi.core.protocols import HubNames
 from miaobi.models.common.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
@@ -189,6 +190,19 @@ def weights_to_hub(config: TransformerConfig, state: Mapping[str, Tensor]) -> di
     if config.positions == "learned":
         return _gpt2_out(config, state)
     return _rename(state, dict(_names(config)))
+
+
+def hub_modules(config: TransformerConfig) -> HubNames:
+    """What they call our matrices. GPT-2's query, key and value are one of theirs."""
+    if config.positions != "learned":
+        ours = [name.removesuffix(".weight") for _, name in _names(config) if name.endswith(".weight") and name.startswith("blocks.")]
+        theirs = {name.removesuffix(".weight"): hub.removesuffix(".weight") for hub, name in _names(config)}
+        return HubNames(modules={name: theirs[name] for name in ours if "norm" not in name})
+    names: dict[str, str] = {}
+    for layer in range(config.layers):
+        names |= {f"blocks.{layer}.attention.{part}": f"transformer.h.{layer}.attn.c_attn" for part in ("query", "key", "value")}
+        names |= {f"blocks.{layer}.{own}": f"transformer.h.{layer}.{hub}" for own, hub in _GPT2.items() if "norm" not in own}
+    return HubNames(modules=names, transposed=True)
 
 
 def _names(config: TransformerConfig) -> list[tuple[str, str]]:

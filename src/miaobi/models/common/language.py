@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, unknown
-from miaobi.core.protocols import Batch, Loss
-from miaobi.models.common.hub_format import config_from_hub, config_to_hub, read_config, weights_from_hub, weights_to_hub
+from miaobi.core.protocols import Batch, HubNames, Loss
+from miaobi.models.common.hub_format import config_from_hub, config_to_hub, hub_modules, read_config, weights_from_hub, weights_to_hub
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.common.transformer_config import TransformerConfig
 from miaobi.models.common.weights import WEIGHTS, reading_weights, save_weights
@@ -39,12 +39,20 @@ class CausalLoss:
 
     def loss(self, batch: Batch, phase: str, /) -> Loss:
         """`tokens` (B, T + 1); `weights` (B, T) True at targets that count; `segments` (B, T) numbers packed documents."""
-        tokens, weights = batch["tokens"], batch["weights"]
-        positions, mask = packed_attention(batch["segments"]) if "segments" in batch else (None, None)
-        logits = self.network(tokens[:, :-1], positions=positions, mask=mask, select=weights)  # (selected, V)
+        targets = batch["tokens"][:, 1:][batch["weights"]]
         smoothing = self.label_smoothing if self.network.training else 0.0
-        total = F.cross_entropy(logits.float(), tokens[:, 1:][weights], reduction="sum", label_smoothing=smoothing)
-        return Loss(total=total, count=int(weights.sum()))
+        total = F.cross_entropy(self.logits(batch).float(), targets, reduction="sum", label_smoothing=smoothing)
+        return Loss(total=total, count=len(targets))
+
+    def logits(self, batch: Batch, /) -> Tensor:
+        """Logits (selected, V) of the targets that count, row by row."""
+        positions, mask = packed_attention(batch["segments"]) if "segments" in batch else (None, None)
+        logits: Tensor = self.network(batch["tokens"][:, :-1], positions=positions, mask=mask, select=batch["weights"])
+        return logits
+
+    def hub_names(self) -> HubNames:
+        """The matrices that may get additions of low rank, with the names that others know."""
+        return hub_modules(self.network.config)
 
     def trainable(self, phase: str, /) -> Iterable[nn.Parameter]:
         """Every parameter that asks for a gradient."""

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from miaobi.core.protocols import Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, save_network, shape, token_bits
+from miaobi.models.common.text_codec import TextCodec, load_codec, said_text
 from miaobi.models.common.transformer import TorchStepper, Transformer
-from miaobi.models.common.text_codec import TextCodec, load_codec
 from miaobi.models.gpt.family import FAMILY
 from miaobi.models.gpt.schema import Config
 from miaobi.models.gpt.write import continue_prompt
@@ -38,13 +40,21 @@ class GPT(CausalLoss):
         yield from continue_prompt(TorchStepper(self.network.eval()), self.codec, request)
 
     def score(self, records: Sequence[Record], /) -> Iterator[Score]:
-        """Bits of every token behind the document mark; documents longer than the context are scored window by window."""
-        documents = [self.codec.windows(self.codec.document(record)) for record in records]
-        bits = token_bits(self.network.eval(), [window for windows in documents for window in windows])
+        """Bits of every token that is learned of a record; documents longer than the context are scored window by window."""
+        documents = [self.codec.windows_of(record) for record in records]
+        bits = token_bits(self.network.eval(), [ids for windows in documents for ids, _ in windows])
         for record, windows in zip(records, documents):
-            total = sum(float(next(bits).sum()) + self.codec.spelled_bits(window[1:]) for window in windows)
-            tokens = sum(len(window) - 1 for window in windows)
-            yield Score(id=record.id, bits=total, tokens=tokens, characters=len(record.text), bytes=len(record.text.encode()))
+            total, tokens = 0.0, 0
+            for (ids, said), found in zip(windows, bits):
+                counted = [number for number, is_said in zip(ids[1:], said[1:]) if is_said]
+                total += float(found[torch.tensor(said[1:])].sum()) + self.codec.spelled_bits(counted)
+                tokens += len(counted)
+            text = said_text(record)
+            yield Score(id=record.id, bits=total, tokens=tokens, characters=len(text), bytes=len(text.encode()))
+
+    def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
+        """The prompt's ids with those of its continuation and the end mark."""
+        return self.codec.answered(request.prompt, answer)
 
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """Graphs for the runtime, compared with torch on a few prompts."""

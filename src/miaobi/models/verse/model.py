@@ -16,8 +16,8 @@ from miaobi.models.common.language import CausalLoss, export_graphs, load_networ
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
 from miaobi.models.verse.family import FAMILY
-from miaobi.models.verse.schema import Config
-from miaobi.models.verse.write import LINES, open_clauses, request_for, training_clauses, write_poems
+from miaobi.models.verse.schema import Config, Options
+from miaobi.models.verse.write import LINES, header_for, open_clauses, request_for, training_clauses, write_poems
 from miaobi.trust.originality import LineFilter
 
 FALSE_ALARMS = 0.01  # a clause wrongly taken for a training clause only costs another attempt
@@ -60,6 +60,12 @@ class Verse(CausalLoss):
     def request_for(self, record: Record, /) -> Request | None:
         """What a person would have asked to get such a poem; evaluation asks it of held-out ones."""
         return request_for(record)
+
+    def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
+        """The header that the request asks for, with the poem behind it."""
+        options = Options.model_validate({name: value for name, value in request.options.items() if name in Options.model_fields})
+        prompt = self.codec.header(header_for(options, options.title or request.prompt.strip(), self.codec))
+        return [*prompt, *self.codec.ids(answer), self.codec.end][: self.codec.context], len(prompt)
 
     def score(self, records: Sequence[Record], /, *, header: Header | None = None) -> Iterator[Score]:
         """Bits of the Han characters of each poem's body, given its whole header (or the given one)."""
