@@ -15,9 +15,16 @@ from fastapi import APIRouter, FastAPI
 
 import miaobi
 from miaobi.serve.http import errors
+from miaobi.serve.http.bodies import Bodies
+from miaobi.serve.http.gate import Gate
+from miaobi.serve.http.guard import Guard
+from miaobi.serve.http.logs import Journal
+from miaobi.serve.http.plan import Plan
 from miaobi.serve.http.state import State
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from miaobi.library.store import Library
     from miaobi.serve.http.settings import Settings
     from miaobi.serve.pool import Pool
@@ -26,6 +33,7 @@ AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("health", "metrics"),
     ("models", "models"),
 )
+PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
 
 
 def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> FastAPI:
@@ -38,11 +46,22 @@ def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    app.state.miaobi = State(settings, pool=pool, library=library)
+    plan = Plan(((router_of(area), scope) for area, scope in AREAS), pages=PAGES)
+    state = app.state.miaobi = State(settings, pool=pool, library=library, plan=plan)
     errors.install(app)
     for area, _ in AREAS:
         app.include_router(router_of(area))
+    app.add_middleware(Bodies, settings=settings)  # the last that is added is the first that is reached
+    app.add_middleware(Gate, state=state, plan=plan)
+    app.add_middleware(Guard, settings=settings, plan=plan)
+    app.add_middleware(Journal, state=state, plan=plan)
     return app
+
+
+def mount(app: FastAPI, prefix: str, other: ASGIApp, *, scope: str) -> None:
+    """Another app below a prefix, behind the same house; a key needs `scope` for it."""
+    app.state.miaobi.plan.mount(prefix, scope)
+    app.mount(prefix, other)
 
 
 def router_of(area: str) -> APIRouter:

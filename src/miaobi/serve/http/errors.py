@@ -34,10 +34,12 @@ STATUS: tuple[tuple[type[errors.MiaobiError], int, str, str], ...] = (  # the fi
     (errors.MiaobiError, 500, "server_error", "internal_error"),
 )
 TYPES = {
+    400: ("invalid_request_error", "invalid_value"),
     401: ("authentication_error", "invalid_api_key"),
     403: ("permission_error", "forbidden"),
     404: ("invalid_request_error", "not_found"),
     405: ("invalid_request_error", "method_not_allowed"),
+    408: ("invalid_request_error", "timeout"),
     409: ("conflict_error", "conflict"),
     413: ("invalid_request_error", "too_large"),
     415: ("invalid_request_error", "unsupported_media_type"),
@@ -82,19 +84,12 @@ def body(error: Exception) -> dict[str, Any]:
 
 
 def _place(error: Exception) -> tuple[int, str, str]:
-    """Status, type and code. An error that knows its own (`status`, `code`, `retry_after`) is believed."""
-    status, kind, code = next(
-        ((status, kind, code) for cls, status, kind, code in STATUS if isinstance(error, cls)), (500, "server_error", "internal_error")
-    )
+    """Status, type and code. An error that knows its own (`status`, `code`) is believed."""
+    status, kind, code = next((place for cls, *place in STATUS if isinstance(error, cls)), (500, "server_error", "internal_error"))
     if isinstance(error, errors.UsageError) and error.values.get("kind") == tr("model"):
         status, code = 404, "model_not_found"
-    if getattr(error, "retry_after", 0.0):
-        status = 429
-    status = int(getattr(error, "status", status) or status)
-    if status in TYPES and status != 400 and code != "model_not_found":
-        kind, code = TYPES[status]
-    elif status >= 500:
-        kind = "server_error"
+    if own := int(getattr(error, "status", 0) or 0):
+        status, (kind, code) = own, TYPES.get(own, ("server_error", "unavailable" if own == 503 else "internal_error"))
     return status, kind, str(getattr(error, "code", "") or code)
 
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from miaobi.core.types import Content
+from miaobi.serve.http.keys import CALLER, Keys
+from miaobi.serve.http.limits import Limits
 from miaobi.serve.http.metrics import Figures
 
 if TYPE_CHECKING:
     from miaobi.core.types import Chunk
     from miaobi.library.store import Library
+    from miaobi.serve.http.plan import Plan
     from miaobi.serve.http.settings import Settings
     from miaobi.serve.pool import Ask, Pool
 
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
 class State:
     """One server's belongings; `app.state.miaobi`."""
 
-    def __init__(self, settings: Settings, *, pool: Pool, library: Library | None = None) -> None:
+    def __init__(self, settings: Settings, *, pool: Pool, plan: Plan, library: Library | None = None) -> None:
         self.settings = settings
+        self.plan = plan
         self.pool = pool
         self.figures = Figures(pool)
+        self.keys = Keys(settings.keys)
+        self.limits = Limits(settings.requests_per_minute)
         self.ready = False
         self._library = library
         self._opening = threading.Lock()
@@ -56,6 +62,8 @@ class State:
             raise
         finally:
             watch.end(failed)
+            if caller := CALLER.get():
+                self.limits.spend(caller, watch.prompt + watch.generated)
 
     async def collect(self, ask: Ask) -> list[Content]:
         """All contents of one request, in their order."""
