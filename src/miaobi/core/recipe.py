@@ -18,6 +18,7 @@ from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
 
 VERSION = 1
+MALFORMED = 1000
 Step = str | dict[str, Any]
 
 
@@ -104,6 +105,13 @@ class Data(Schema):
     """The tokenizer to train; families that work on characters of their own need none."""
     limit: int | None = Field(None, ge=1)
     """Stop after so many records (for a try)."""
+    malformed: int = Field(MALFORMED, ge=0)
+    """So many malformed conversations are skipped, counted and listed in `dropped.jsonl`; one more is an error."""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = plain(self)
+        return {key: value for key, value in values.items() if (key, value) != ("malformed", MALFORMED)}  # as `without_unset`
 
     def sources(self) -> list[Source]:
         """The sources as a list, whichever way they were written."""

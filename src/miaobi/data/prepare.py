@@ -19,11 +19,12 @@ from miaobi.core.errors import Busy, DataError, UsageError
 from miaobi.core.recipe import Data
 from miaobi.data import assemble
 from miaobi.data import plan as planning
+from miaobi.data.conversations import BAD
 from miaobi.data.dataset import MANIFEST, Dataset
 from miaobi.data.duplicates import Part, Parts, mark
 from miaobi.data.plan import Plan
 from miaobi.data.pool import run_units
-from miaobi.data.worker import done_path, part_path, run_unit
+from miaobi.data.worker import done_path, dropped_path, part_path, run_unit
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -63,6 +64,7 @@ def prepare(
         _open_work(plan, work, resume)
         _read_all(plan, work, workers, report)
         parts, dropped, read = _collect(plan, work)
+        _check_conversations(plan, work, dropped)
         if not parts.num_records:
             raise _nothing_left(plan, dropped, read)
         marks = mark(
@@ -158,6 +160,30 @@ def _collect(plan: Plan, work: Path) -> tuple[Parts, Counter[str], int]:
             lines = part_path(work / "units", unit, number)
             parts.append(Part.open(lines))
     return Parts(parts), dropped, read
+
+
+def _check_conversations(plan: Plan, work: Path, dropped: Counter[str]) -> None:
+    """Refuse data of which more rows are malformed than the recipe bears.
+
+    Raises:
+        DataError: with the first of those rows and what is wrong with it.
+    """
+    count = dropped[f"read {BAD}"]
+    if count <= plan.section.malformed:
+        return
+    rows = (json.loads(line) for unit in range(len(plan.units)) for line in _lines(dropped_path(work / "units", unit)))
+    first = next(row for row in rows if row["reason"] == BAD)
+    raise DataError(
+        "{count} rows are no conversations, and data.malformed bears {most}. The first is {row}: {problem}",
+        count=count,
+        most=plan.section.malformed,
+        row=first["id"],
+        problem=first["detail"],
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
 def _nothing_left(plan: Plan, dropped: Counter[str], read: int) -> DataError:

@@ -16,6 +16,7 @@ from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
 from miaobi.core.home import home
 from miaobi.core.recipe import Source
 from miaobi.core.types import Media, Record
+from miaobi.data import conversations
 from miaobi.data.readers import packages
 from miaobi.data.readers.encoding import COMPRESSED, explain_read_errors
 from miaobi.data.readers.formats import FORMATS, Piece, format_of, rows
@@ -287,7 +288,7 @@ def records(piece: Piece, source: Source, *, explicit: bool = True) -> Iterator[
             found = [row["score"]] if isinstance(row.get("score"), Media) else clips_in(row, source, piece)
             found = pictures_in(row, source, piece) if found is None else found
             if found is None:
-                yield _record(row, place, key, source.fields)
+                yield conversations.record_of(row, place, source.fields) or _record(row, place, key, source.fields)
             else:
                 yield from _picture_records(found, row, place, source.fields)
     except DataError as error:
