@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from miaobi.core.shelf import list_models as list_models
 from miaobi.core.types import Content, canonical_json
 from miaobi.engine.load import Loaded as Loaded
 from miaobi.engine.load import check_device
-from miaobi.engine.load import load as load
+from miaobi.engine.load import load as load_model
 
 if TYPE_CHECKING:
     from miaobi.core.apps import News, Tick
@@ -54,6 +54,44 @@ def trained(recipe: Recipe) -> Path:
 def family_of(model: str | Path) -> Family:
     """The family of a model, which knows its options; the weights are not read for that."""
     return family(open_artifact(find(model)).family)
+
+
+def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threads: int | None = None, library: str | Path = "") -> Loaded:
+    """A model by name (`poet`), artifact folder or run folder, its files checked against their hashes.
+
+    Args:
+        runtime: `onnx` computes the exported graph without torch; `torch` the weights; `auto` takes the graph on a CPU when it is there.
+        device: `cpu`, `cuda` or `cuda:N`.
+        threads: cores to use; the library decides when absent.
+        library: where `generate(…, keep=True)` keeps contents: a folder or a database's URL; by default the one in the home folder.
+
+    Raises:
+        UsageError: an unknown name or runtime.
+        ArtifactError: the files are missing, damaged or of a newer format.
+        MissingExtra: the family needs a package that is not installed.
+    """
+    loaded = load_model(model, runtime=runtime, device=device, threads=threads)
+    return dataclasses.replace(loaded, keeper=lambda content: keep([content], library=library))
+
+
+def keep(contents: Iterable[Content], *, library: str | Path = "", origin: str = "api", tags: Sequence[str] = ()) -> list[str]:
+    """Put contents into the library; returns their ids there. One that is there already keeps its id and gets the tags.
+
+    Args:
+        library: a folder or a database's URL; by default the one in the home folder.
+        origin: the door through which they came.
+
+    Raises:
+        MissingExtra: the extra `library` is not installed.
+        MiaobiError: the database cannot be reached, the disk is full.
+    """
+    from miaobi.library.store import Library
+
+    opened = Library.open(library)
+    try:
+        return [opened.keep(content, origin=origin, tags=tags) for content in contents]
+    finally:
+        opened.close()
 
 
 def generate(model: str | Path, prompt: str = "", **arguments: Any) -> list[Content]:
@@ -94,17 +132,39 @@ def run_app(name: str, inputs: Mapping[str, Any], out: Path, *, tick: Tick | Non
     return dict(found.runner()(given, out, desk))
 
 
-def create(brief: str = "", *, out: str | Path, tick: Tick | None = None, news: News | None = None, **inputs: Any) -> dict[str, Any]:
+def create(
+    brief: str = "",
+    *,
+    out: str | Path,
+    tick: Tick | None = None,
+    news: News | None = None,
+    keep: bool = False,
+    library: str | Path = "",
+    **inputs: Any,
+) -> dict[str, Any]:
     """A poem, pictures, music, a voice, a film and a page from one brief, in the folder `out`; again, and only what changed is made.
 
         miaobi.create("中秋月夜", out="mid-autumn", style="fluent-3d")["open"]
 
     `inputs` are the options of `miaobi create` (`apps.create.schema`); in a folder that holds a work, those left out stay as they were.
+    With `keep`, what was made goes to the library, tagged with the work's title; `kept` of the result are the ids.
 
     Raises:
         UsageError: an empty brief, an unknown model, form, style or voice, a replacement of the wrong kind, a folder with other files.
     """
-    return run_app("create", {**({"brief": brief} if brief else {}), **inputs}, Path(out), tick=tick, news=news)
+    made = run_app("create", {**({"brief": brief} if brief else {}), **inputs}, Path(out), tick=tick, news=news)
+    return {**made, "kept": keep_work(made, library=library)} if keep else made
+
+
+def keep_work(made: Mapping[str, Any], *, library: str | Path = "") -> list[str]:
+    """Put the contents of a work into the library, tagged with its title; returns their ids. `made` is what `create` told of it.
+
+    What was converted (the music as it sounds) stays out: its label is that of the score, which is kept.
+    """
+    from miaobi.trust.label import content_sha256
+
+    own = [content for content in made["contents"].values() if content_sha256(content.parts) == content.label.content_sha256]
+    return keep(own, library=library, origin="create", tags=(made["title"],))
 
 
 # ---------------------------------------------------------------- a recipe's life

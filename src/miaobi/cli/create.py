@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.render import run_app
@@ -30,21 +31,26 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help=tr("the work's folder (default: the brief's words); named again, it goes on")
     )
+    keep_arguments(parser)
     add_options(parser, app("create").schema(), tr("options of {model}", model="create"), skip=("brief",))
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Create, and say what to open."""
+    """Create, keep, and say what to open."""
+    from miaobi import api
     from miaobi.core.apps import app
 
     given = given_options(arguments, app("create").schema(), tr("options of {model}", model="create"))
     brief = arguments.brief.strip()
     if brief:
         given["brief"] = brief
-    made = run_app("create", given, arguments.out or _folder(brief), output)
+    with Keeping.at(arguments, output) as keeping:
+        made = run_app("create", given, arguments.out or _folder(brief), output)
+        if arguments.keep:
+            keeping.ids += api.keep_work(made, library=arguments.library)
     lines = [made["poem"], "", *([tr("open: {path}", path=made["open"])] if made["open"] else [tr("made in {path}", path=made["folder"])])]
     made.pop("contents")  # the files hold them
-    output.result(made, "\n".join(lines))
+    output.result({**made, "kept": keeping.ids}, "\n".join(lines))
     output.news("made anew: {parts}; seed {seed}", parts=", ".join(made["made"]) or "–", seed=made["seed"])
     return 0
 

@@ -13,6 +13,7 @@ from miaobi.core.types import Content, Media, Modality, Progress
 
 if TYPE_CHECKING:
     from miaobi.api import Loaded
+    from miaobi.cli.keeping import Keeping
     from miaobi.cli.terminal import Output, Tick
 
 
@@ -32,13 +33,13 @@ class Order:
         return len(self.prompts) * self.n
 
 
-def draw(loaded: Loaded, order: Order, targets: Files, output: Output) -> int:
+def draw(loaded: Loaded, order: Order, targets: Files, output: Output, keeping: Keeping) -> int:
     """Write everything as soon as it is finished, so that Ctrl-C keeps it, then the contact sheet; print the paths."""
     made: list[tuple[Content, Path]] = []
     try:
         with output.progress() as tick:
             for number in range(len(order.prompts)):
-                _draw_prompt(loaded, order, number, targets, made, tick)
+                _draw_prompt(loaded, order, number, targets, made, tick, keeping)
     except KeyboardInterrupt:
         for _, path in made:
             output.news("written: {path}", path=path)
@@ -54,13 +55,15 @@ def draw(loaded: Loaded, order: Order, targets: Files, output: Output) -> int:
     return 0
 
 
-def _draw_prompt(loaded: Loaded, order: Order, number: int, targets: Files, made: list[tuple[Content, Path]], tick: Tick) -> None:
+def _draw_prompt(
+    loaded: Loaded, order: Order, number: int, targets: Files, made: list[tuple[Content, Path]], tick: Tick, keeping: Keeping
+) -> None:
     """The contents of prompt `number`. The bar counts the steps of all prompts together, so its time left is that of the whole order."""
     from miaobi import api
 
     phase = "drawing" if Modality.IMAGE in loaded.card.outputs else "making"
     calls = 1 if order.batched else order.n
-    for chunk in loaded.stream(order.prompts[number], n=order.n, seed=order.seed, **order.options):
+    for chunk in keeping.each(loaded.stream(order.prompts[number], n=order.n, seed=order.seed, **order.options)):
         if isinstance(chunk, Progress):
             before = number * calls + (0 if order.batched else chunk.index)
             tick(phase, before * chunk.total + chunk.step, len(order.prompts) * calls * chunk.total)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.cli.draw import Order, draw
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
 from miaobi.cli.recipes import given_arguments, machine_arguments, seed_argument
@@ -57,6 +58,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
         metavar="PATH",
         help=tr("the labelled file to write; its ending says what it becomes, such as .md, .png, .mp3 or .mp4; a folder ends with /"),
     )
+    keep_arguments(parser)
     parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
     machine_arguments(parser)
     if not target:
@@ -105,14 +107,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         targets = Files(
             arguments.out, count=order.count, name=name, suffixes=_suffixes(kind), contact=kind.outputs == frozenset({Modality.IMAGE})
         )
-        return draw(api.load(target, **machine), order, targets, output)
+        with Keeping.at(arguments, output) as keeping:
+            return draw(api.load(target, **machine), order, targets, output, keeping)
     texts = Texts(arguments.out)
-    loaded = api.load(target, **machine)
     contents: list[Content] = []
-    for prompt in prompts:
-        chunks = loaded.stream(prompt, seed=seed, **options)
-        contents += _shown(chunks, output) if output.live and not output.quiet else _finished(chunks)
-    _report(contents, _written(contents, texts), loaded, output)
+    with Keeping.at(arguments, output) as keeping:
+        loaded = api.load(target, **machine)
+        for prompt in prompts:
+            chunks = keeping.each(loaded.stream(prompt, seed=seed, **options))
+            contents += _shown(chunks, output) if output.live and not output.quiet else _finished(chunks)
+        _report(contents, _written(contents, texts), loaded, output)
     return 0
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from miaobi.core.artifact import Artifact, open_artifact
 from miaobi.core.errors import ArtifactError, UsageError, unknown
@@ -19,6 +20,8 @@ from miaobi.core.shelf import find
 from miaobi.core.types import NOTHING, Card, Chunk, Content, Modality, Part, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from miaobi.core.protocols import Model
     from miaobi.engine.inputs import Given, Picture
     from miaobi.trust.marking import Marking
@@ -28,11 +31,12 @@ DEVICES = ("cpu", "cuda", "mps")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model that is ready to write."""
+    """A model that is ready to write. `keeper` takes contents into the library, which stands above the engine: the API brings it."""
 
     model: Model
     family: Family
     artifact: Artifact
+    keeper: Callable[[Content], object] | None = None
 
     @property
     def card(self) -> Card:
@@ -49,6 +53,7 @@ class Loaded:
         mask: Picture | None = None,
         mark: str = "none",
         watermark: str | None = None,
+        keep: bool = False,
         **options: Any,
     ) -> list[Content]:
         """`n` labelled contents. Without a seed a new one is drawn; the label tells it, so that it can be made again.
@@ -59,6 +64,7 @@ class Loaded:
             mark: words in a corner of a picture or in the opening of a film: `zh`, `en`, `auto` (the language of messages) or `none`; a
                 sound gets the rhythm ·– ·· before it, whichever is chosen.
             watermark: `image` or `sound` puts a mark in that nobody notices, `none` does not; by default as the model's recipe says.
+            keep: put the contents into the library, too.
 
         Raises:
             UsageError: an unknown or impossible option, or a picture that the family does not take.
@@ -67,7 +73,10 @@ class Loaded:
         from miaobi.engine.generate import collect
 
         request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
-        return collect(self.model, request, marking=self._marking(mark, watermark))
+        contents = collect(self.model, request, marking=self._marking(mark, watermark))
+        for content in contents if keep else ():
+            self._keep(content)
+        return contents
 
     def stream(
         self,
@@ -79,6 +88,7 @@ class Loaded:
         mask: Picture | None = None,
         mark: str = "none",
         watermark: str | None = None,
+        keep: bool = False,
         **options: Any,
     ) -> Iterator[Chunk | Content]:
         """Pieces and progress (with previews, where the family shows them) as they are made, and every content when it is complete.
@@ -88,7 +98,8 @@ class Loaded:
         from miaobi.engine.generate import run
 
         request = _request(self.family, prompt, n, seed, {**options, "image": image, "mask": mask})
-        return run(self.model, request, marking=self._marking(mark, watermark))
+        chunks = run(self.model, request, marking=self._marking(mark, watermark))
+        return self._kept(chunks) if keep else chunks
 
     def answer(
         self, request: Request, *, given: Mapping[str, Given | Sequence[Given]] = NOTHING, mark: str = "none", watermark: str | None = None
@@ -97,6 +108,18 @@ class Loaded:
         from miaobi.engine.generate import run
 
         return run(self.model, with_given(self.family, request, given), marking=self._marking(mark, watermark))
+
+    def _kept(self, chunks: Iterator[Chunk | Content]) -> Iterator[Chunk | Content]:
+        """The same chunks, every content put into the library before it is given out."""
+        with closing(cast("Generator[Chunk | Content]", chunks)):
+            for chunk in chunks:
+                if isinstance(chunk, Content):
+                    self._keep(chunk)
+                yield chunk
+
+    def _keep(self, content: Content) -> None:
+        assert self.keeper is not None, "a model that was loaded through the API has a library to keep contents in"
+        self.keeper(content)
 
     def _marking(self, mark: str, watermark: str | None) -> Marking:
         from miaobi.trust.marking import Marking
