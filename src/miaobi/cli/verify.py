@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     value |= {"replayable": found.replayable, "visible": found.visible, "aigc": found.implicit}
     if found.watermark is not None:
         value["watermark"] = {"found": found.watermark.found, "payload": found.watermark.describe(), "p_value": found.watermark.p_value}
+    if found.signature is not None:
+        value["signature"] = dataclasses.asdict(found.signature)
     value["label"] = label.to_dict(found.label) if found.label else None
     output.result(value, str(found))
     return 0 if found.good else 1

@@ -120,12 +120,14 @@ def implicit(label: Label) -> dict[str, str]:
 
 
 def embed(part: Media, label: Label) -> Media:
-    """The picture, sound or film with its labels in its bytes; what is seen or heard is not touched."""
-    from miaobi.trust import media, pictures
+    """The picture, sound or film with its labels in its bytes, signed where a certificate is here; what is seen or heard is not touched."""
+    from miaobi.trust import media, pictures, signature
 
     if part.mime in containers.SUFFIXES.values():
-        return dataclasses.replace(part, data=pictures.embed(part.data, implicit(label), to_dict(label)))
-    return dataclasses.replace(part, data=media.embed(part.data, part.mime, implicit(label), to_dict(label)))
+        data = pictures.embed(part.data, implicit(label), to_dict(label))
+    else:
+        data = media.embed(part.data, part.mime, implicit(label), to_dict(label))
+    return dataclasses.replace(part, data=signature.signed(data, part.mime, label))
 
 
 def write(content: Content, path: Path, *, language: str = "", part: Media | None = None) -> None:

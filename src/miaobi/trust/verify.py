@@ -1,7 +1,7 @@
 """What a file says about itself: labelled or not, what it shows or sounds like as it was made or changed since, by which model.
 
-The label is not signed: a verdict of "intact" means that text, label and implicit label agree with each other, which an accident or a
-careless edit does not survive; somebody who rewrites all three is not found out. That takes C2PA.
+The label itself is not signed: a verdict of "intact" means that text, label and implicit label agree with each other, which an accident or
+a careless edit does not survive; somebody who rewrites all three is found out where the file was signed (`trust.signature`) only.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from miaobi.core.artifact import read_bytes
 from miaobi.core.errors import ArtifactError
 from miaobi.core.language import tr
 from miaobi.core.types import Label, Modality
 from miaobi.trust import aigc, xmp
 from miaobi.trust.formats import Marked
-from miaobi.trust.label import content_sha256, from_dict, read_marked
+from miaobi.trust.label import MAX_BYTES, content_sha256, from_dict, read_marked
 from miaobi.trust.media import MarkedMedia
 from miaobi.trust.replay import replayable
+from miaobi.trust.signature import Signature
+from miaobi.trust.signature import read as read_signature
 
 if TYPE_CHECKING:
     from miaobi.trust.pictures import MarkedPicture
@@ -41,6 +44,7 @@ class Verdict:
     implicit: Mapping[str, str] = field(default_factory=dict)
     visible: str = ""
     watermark: Detection | None = None  # what was looked for in the pixels of a picture, the samples of a sound
+    signature: Signature | None = None  # C2PA; None where there is none, or the package that reads it is not here
     replayable: bool = False
     problems: tuple[str, ...] = ()
 
@@ -50,8 +54,9 @@ class Verdict:
         return self.labelled and self.intact is not False and not self.problems
 
     def __str__(self) -> str:
-        """The verdict in one sentence, then the watermark if it was found, then problems."""
+        """The verdict in one sentence, then the watermark if it was found, the signature if it holds, then problems."""
         found = [self._watermark()] if self.watermark is not None and self.watermark.found else []
+        found += [str(self.signature)] if self.signature is not None and self.signature.valid else []
         return " ".join([self._sentence(), *found, *self.problems])
 
     def _watermark(self) -> str:
@@ -99,7 +104,10 @@ def verify(path: Path) -> Verdict:
     marked = read_marked(path)
     if isinstance(marked, Marked):
         return _of_text(path, marked)
-    return _of_medium(path, marked) if isinstance(marked, MarkedMedia) else _of_picture(path, marked)
+    verdict = _of_medium(path, marked) if isinstance(marked, MarkedMedia) else _of_picture(path, marked)
+    signature = read_signature(read_bytes(path, limit=MAX_BYTES), marked.mime)
+    broken = (str(signature),) if signature is not None and not signature.valid else ()
+    return replace(verdict, signature=signature, problems=verdict.problems + broken)
 
 
 def _of_text(path: Path, marked: Marked) -> Verdict:
