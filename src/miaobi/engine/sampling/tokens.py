@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from miaobi.core.errors import MiaobiError
-from miaobi.engine.sampling import choice, processors
+from miaobi.engine.sampling import choice, processors, shared
 from miaobi.engine.sampling.beam import BeamRules, Hypothesis, Search, advance, best
 from miaobi.engine.sampling.constraint import Constraint
 from miaobi.engine.sampling.options import Sampling
@@ -72,8 +72,11 @@ def decode(
         raise MiaobiError(
             "logit_bias names token {token}; the last one is {last}", token=max(options.logit_bias), last=stepper.vocab_size - 1
         )
+    num_seated = len(prompts) * max(options.n, options.beams)
+    stepper = shared.seat(stepper, rows=num_seated, columns=max(map(len, prompts), default=0) + options.max_tokens)
     if options.beams > 1:
-        return _beams(stepper, prompts, options, constraints, BeamRules(options=options, end_tokens=frozenset(end_tokens), stop=stop))
+        rules = BeamRules(options=options, end_tokens=frozenset(end_tokens), stop=stop)
+        return shared.until_left(stepper, _beams(stepper, prompts, options, constraints, rules))
     rows = []
     for index, seed in enumerate(seeds):
         constraint = constraints[index] if constraints else None
@@ -86,7 +89,7 @@ def decode(
             state=constraint.start() if constraint else None,
         )
         rows.append(row)
-    return _loop(stepper, rows, options, frozenset(end_tokens), stop)
+    return shared.until_left(stepper, _loop(stepper, rows, options, frozenset(end_tokens), stop))
 
 
 @dataclass(slots=True)

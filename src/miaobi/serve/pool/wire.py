@@ -62,8 +62,8 @@ def unpack(said: bytes, rest: bytes) -> Any:
 
 def _plain(value: Any, blobs: list[bytes]) -> Any:
     """The value as JSON; bytes go to `blobs`."""
-    if value is None or isinstance(value, bool | int | float) or type(value) is str:
-        return value.item() if hasattr(value, "item") else value  # numpy's float64 is a float
+    if value is None or type(value) in (bool, int, float, str):
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         blobs.append(bytes(value))
         return {"$bytes": [sum(map(len, blobs[:-1])), len(value)]}
@@ -83,6 +83,8 @@ def _plain(value: Any, blobs: list[bytes]) -> Any:
             return {name: inner} if name else inner
     if isinstance(value, str | PurePath):
         return str(value)
+    if isinstance(value, int | float):
+        return value.real
     raise TypeError(f"{type(value).__name__} does not go over the wire")
 
 

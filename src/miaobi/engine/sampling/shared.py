@@ -1,0 +1,455 @@
+"""Many requests, one batch: continuous batching (Yu et al., 2022, Orca), without a loop that knows of it.
+
+Each request runs its own decoding loop in its own thread, over a `Seat` that looks like a stepper of its own. What the seats want is
+gathered and computed in one step of one real stepper; newcomers read their prompts between two steps, long ones a stretch at a time, and
+what was read before is not read again (`prefix`). Nobody serves the batch: the last thread to come computes for all and wakes the others, so
+that a request alone pays for no change of threads. Who is not there in time sits a step out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from miaobi.core.errors import UsageError
+from miaobi.engine.sampling.prefix import PrefixCache
+from miaobi.engine.sampling.stepper import Array, Joinable, Stepper
+
+if TYPE_CHECKING:
+    from miaobi.engine.sampling.stepper import Kept
+
+T = TypeVar("T")
+
+MOST_ROWS = 128
+STRETCH = 256  # tokens of prompts that are read between two steps
+LEAST_PATIENCE, MOST_PATIENCE = 0.001, 0.05  # seconds that a step waits for those who are not there yet
+ABSENCES = 3  # so many steps missed in a row, and nobody waits for the seat until it comes back
+
+
+class Table:
+    """The batches of one process, one for each set of weights. `share` puts the requests of a thread at it."""
+
+    def __init__(self, *, rows: int = MOST_ROWS, cache_bytes: int = 1 << 30, prefix_bytes: int = 64 << 20) -> None:
+        self.rows, self.cache_bytes, self.prefix_bytes = rows, cache_bytes, prefix_bytes
+        self._batches: dict[Hashable, Batch] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def share(self, *, on_seat: Callable[[], None] = lambda: None, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Let what is decoded in this thread take seats; `on_seat` hears of each.
+
+        A seat that waits for its turn asks now and then whether it `is_wanted`, and raises `Unwanted` when it is not.
+        """
+        token = _PLACE.set(_Place(self, on_seat, is_wanted))
+        try:
+            yield
+        finally:
+            _PLACE.reset(token)
+
+    def batch(self, stepper: Joinable) -> Batch:
+        """The batch of these weights."""
+        with self._lock:
+            found = self._batches.get(stepper.weights)
+            if found is None:
+                found = Batch(stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes, prefix_bytes=self.prefix_bytes)
+                self._batches[stepper.weights] = found
+            return found
+
+    def figures(self) -> dict[str, float]:
+        """What the batches did: tokens, steps, rows a step, prompt tokens read and those that were known already."""
+        totals: dict[str, float] = {}
+        for batch in list(self._batches.values()):
+            for name, value in batch.figures.items():
+                totals[name] = totals.get(name, 0) + value
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a thread brings to the table."""
+
+    table: Table
+    on_seat: Callable[[], None]
+    is_wanted: Callable[[], bool]
+
+
+_PLACE: ContextVar[_Place | None] = ContextVar("place", default=None)
+
+
+class Unwanted(Exception):
+    """Nobody waits any more for what was to be decoded."""
+
+
+def seat(stepper: Stepper, *, rows: int, columns: int) -> Stepper:
+    """A seat at this thread's table for at most so many rows of at most so many tokens; the stepper itself where it cannot be shared.
+
+    Raises:
+        UsageError: so much would never fit into the memory.
+    """
+    place = _PLACE.get()
+    if place is None or not isinstance(stepper, Joinable) or stepper.weights is None:
+        return stepper
+    taken = place.table.batch(stepper).seat(rows, min(columns, stepper.context), is_wanted=place.is_wanted)
+    place.on_seat()
+    return taken
+
+
+def until_left(stepper: Stepper, events: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The events; when they end or nobody wants them any more, the seat is free."""
+    if not isinstance(stepper, Seat):
+        return events
+    return _left(stepper, events)
+
+
+def _left(taken: Seat, events: Generator[T, None, None]) -> Generator[T, None, None]:
+    try:
+        yield from events
+    finally:
+        taken.leave()
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """A row of the real stepper: where it is, what it has read, and what of its prompt it has still to read."""
+
+    place: int
+    tokens: list[int]
+    rest: list[int] = field(default_factory=list)
+    logits: Array = None
+
+
+class Seat:
+    """A request's own stepper, as it seems. Only the thread of the request calls it."""
+
+    def __init__(self, batch: Batch, rows: int, columns: int, is_wanted: Callable[[], bool]) -> None:
+        self.vocab_size = batch.vocab_size
+        self.is_wanted = is_wanted
+        self.num_bytes = rows * columns * batch.column_bytes
+        self.most_rows = rows
+        self.admitted = False
+        self.rows: list[_Row] = []
+        self.order: list[int] | None = None  # a reorder that the batch has still to follow
+        self.prompts: list[list[int]] = []  # wanted: to start with these
+        self.tokens: Sequence[int] | None = None  # wanted: to append these
+        self.result: Array = None
+        self.error: Exception | None = None
+        self.missed = 0
+        self._batch = batch
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> Array:
+        """Read the prompts together with whatever the others do."""
+        if self.rows:
+            self.order = []  # a second start forgets the first
+        self._batch.check(max(map(len, prompts)))
+        self.prompts = [list(prompt) for prompt in prompts]
+        return self._batch.wait_for(self)
+
+    def step(self, tokens: Sequence[int]) -> Array:
+        """Append a token to each row, in one step with the others."""
+        self._batch.check(1 + max(len(row.tokens) for row in self.rows))
+        self.tokens = tokens
+        return self._batch.wait_for(self)
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Keep, drop or copy rows; done with the next step."""
+        self.order = list(rows) if self.order is None else [self.order[row] for row in rows]
+
+    def leave(self) -> None:
+        """Give the rows up."""
+        self._batch.leave(self)
+
+    @property
+    def wants(self) -> bool:
+        """Whether it waits for something."""
+        return bool(self.prompts) or self.tokens is not None
+
+    def settle(self, result: Array = None, error: Exception | None = None) -> None:
+        """What it waited for."""
+        self.prompts, self.tokens, self.result, self.error = [], None, result, error
+
+
+class Batch:
+    """The real stepper and those who sit around it. Whoever computes has `_busy`; everything else is under the lock."""
+
+    def __init__(self, stepper: Joinable, *, rows: int, cache_bytes: int, prefix_bytes: int) -> None:
+        self.vocab_size, self.context, self.column_bytes = stepper.vocab_size, stepper.context, stepper.column_bytes
+        self.figures = dict.fromkeys(("steps", "tokens", "prompt_tokens", "known_tokens", "seats"), 0)
+        self._stepper = stepper
+        self._most_rows, self._cache_bytes = rows, cache_bytes
+        self._prefixes = PrefixCache(prefix_bytes)
+        self._rows: list[_Row] = []
+        self._seats: list[Seat] = []
+        self._leaving: list[Seat] = []
+        self._changed = threading.Condition()
+        self._busy = False
+        self._gathering = 0.0  # since when someone waits for the others
+        self._patience = LEAST_PATIENCE
+
+    def seat(self, rows: int, columns: int, *, is_wanted: Callable[[], bool] = lambda: True) -> Seat:
+        """A new seat. It waits at its start until there is room.
+
+        Raises:
+            UsageError: there never will be.
+        """
+        taken = Seat(self, rows, columns, is_wanted)
+        if rows > self._most_rows or taken.num_bytes > self._cache_bytes:
+            raise UsageError(
+                "{rows} texts of up to {columns} tokens take {wanted} MB at once; {limit} MB and {most} texts are allowed. "
+                "Ask for fewer, or for shorter ones",
+                rows=rows,
+                columns=columns,
+                wanted=taken.num_bytes >> 20,
+                limit=self._cache_bytes >> 20,
+                most=self._most_rows,
+            )
+        return taken
+
+    def check(self, length: int) -> None:
+        """Refuse a text that would make the step fail for all.
+
+        Raises:
+            UsageError: it is longer than the model's context.
+        """
+        if length > self.context:
+            raise UsageError(
+                "a text of {length} tokens is longer than the model's context of {context}", length=length, context=self.context
+            )
+
+    def leave(self, seat: Seat) -> None:
+        """A seat is free again."""
+        with self._changed:
+            if seat not in self._seats:
+                return
+            self._seats.remove(seat)
+            self._leaving.append(seat)
+            if not self._seats and not self._busy:
+                self._arrange()
+            self._changed.notify_all()
+
+    def wait_for(self, seat: Seat) -> Array:
+        """Take turns with the others until the seat has what it wants."""
+        with self._changed:
+            if seat not in self._seats:
+                self._seats.append(seat)
+                self.figures["seats"] += 1
+            if seat.error is not None:
+                seat.settle(error=seat.error)
+            self._gathering = self._gathering or time.monotonic()
+            seat.missed = 0
+            while seat.wants:
+                if not self._busy and not seat.is_wanted():
+                    seat.settle(error=Unwanted())
+                elif self._busy:
+                    self._changed.wait()
+                elif (patience := self._left_to_wait()) > 0:
+                    self._changed.wait(patience)
+                else:
+                    self._turn()
+                    self._changed.notify_all()
+        if seat.error is not None:
+            raise seat.error
+        return seat.result
+
+    def _left_to_wait(self) -> float:
+        """For how long those who are not there yet are waited for, in seconds."""
+        thinking = any(not seat.wants and seat.missed < ABSENCES for seat in self._seats if seat.admitted)
+        return self._gathering + self._patience - time.monotonic() if thinking else 0.0
+
+    # ---------------------------------------------------------------- a turn, by whoever came last
+
+    def _turn(self) -> None:
+        """Compute once for everybody who waits. The lock is open meanwhile: others come and leave, and are seen in the next turn."""
+        self._admit()
+        here = [seat for seat in self._seats if seat.admitted and seat.wants]
+        for seat in self._seats:
+            seat.missed += seat.admitted and not seat.wants
+        if not here:  # all wait for room, which those have who think
+            self._changed.wait(MOST_PATIENCE)
+            return
+        self._busy = True
+        leaving, self._leaving = self._leaving, []
+        self._changed.release()
+        try:
+            error: Exception | None = None
+            try:
+                began = time.monotonic()
+                self._arrange(leaving)
+                self._read(here)
+                self._step([seat for seat in here if seat.tokens is not None])
+                self._patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, time.monotonic() - began))
+            except Exception as problem:  # whatever it is, it belongs to those who asked
+                error = problem
+        finally:
+            self._changed.acquire()
+            self._busy = False
+            self._gathering = time.monotonic() if any(seat.wants for seat in self._seats) else 0.0
+        if error is not None:
+            self._fail(error)
+        elif not self._seats:
+            self._arrange()
+
+    def _admit(self) -> None:
+        """Let those in who fit, in their order: nobody is passed by for being large."""
+        free = self._cache_bytes - sum(seat.num_bytes for seat in self._seats if seat.admitted)
+        rows = self._most_rows - sum(seat.most_rows for seat in self._seats if seat.admitted)
+        for seat in self._seats:
+            if seat.admitted or not seat.wants:
+                continue
+            if seat.num_bytes > free or seat.most_rows > rows:
+                return
+            seat.admitted = True
+            free, rows = free - seat.num_bytes, rows - seat.most_rows
+
+    def _fail(self, error: Exception) -> None:
+        """The stepper may have stopped anywhere: all that it held is lost, and everybody hears why."""
+        self._stepper = self._stepper.fresh()
+        self._rows, self._leaving = [], []
+        for seat in self._seats:
+            if seat.admitted:
+                seat.rows, seat.order = [], None
+                if seat.wants:
+                    seat.settle(error=error)
+                else:
+                    seat.error = error
+
+    def _arrange(self, leaving: Sequence[Seat] = ()) -> None:
+        """Take out the rows of those who left, and follow the others' reorders, in one move."""
+        leaving = [*leaving, *self._leaving]
+        self._leaving = []
+        for seat in leaving:
+            self._remember(seat)
+        staying: list[_Row] = []
+        for seat in self._seats:
+            if seat.order is not None and seat.wants:  # its thread waits, so nobody writes the order now
+                seat.rows = _copied(seat.rows, seat.order)
+                seat.order = None
+            staying += [row for row in seat.rows if row.place >= 0]
+        order: list[_Row | None] = [None] * len(staying)
+        moving: list[_Row] = []
+        for row in staying:
+            if row.place < len(order) and order[row.place] is None:
+                order[row.place] = row
+            else:
+                moving.append(row)
+        arranged = [row if row is not None else moving.pop() for row in order]
+        if len(arranged) != len(self._rows) or any(row.place != place for place, row in enumerate(arranged)):
+            self._stepper.reorder([row.place for row in arranged])
+        for place, row in enumerate(arranged):
+            row.place = place
+        self._rows = arranged
+
+    def _remember(self, seat: Seat) -> None:
+        """Keep what a row has read for requests that begin alike."""
+        for row in seat.rows[:1]:
+            if not row.rest and 0 <= row.place < len(self._rows) and self._prefixes.wants(row.tokens):
+                self._prefixes.add(row.tokens, self._stepper.keep(row.place))
+
+    def _read(self, here: Sequence[Seat]) -> None:
+        """A stretch of the prompts of newcomers."""
+        room = STRETCH
+        for seat in here:
+            if seat.prompts and not seat.rows:
+                seat.rows = [self._begin(prompt) for prompt in seat.prompts]
+        fresh = [row for seat in here if seat.prompts for row in seat.rows if row.place < 0]
+        for group in _alike(fresh):
+            if room > 0:
+                room -= self._join(group[: max(1, room // len(group[0].rest[:STRETCH]))])
+        for row in [row for seat in here if seat.prompts for row in seat.rows if row.rest and row.place >= 0]:
+            if room > 0:
+                room -= self._extend(row, min(room, STRETCH))
+        for seat in here:
+            if seat.prompts and all(row.place >= 0 and not row.rest for row in seat.rows):
+                seat.settle(_stacked([row.logits for row in seat.rows]))
+                for row in seat.rows:
+                    row.logits = None
+
+    def _begin(self, prompt: list[int]) -> _Row:
+        """A row for a prompt: with what is known of it, or none yet."""
+        found: tuple[Kept, int] | None = self._prefixes.find(prompt)
+        if found is None:
+            return _Row(place=-1, tokens=[], rest=prompt)
+        kept, length = found
+        self._stepper.restore(kept, length)
+        row = _Row(place=len(self._rows), tokens=prompt[:length], rest=prompt[length:])
+        self._rows.append(row)
+        self.figures["known_tokens"] += length
+        return row
+
+    def _join(self, rows: Sequence[_Row]) -> int:
+        """Read the beginnings of new prompts together; how many tokens that were."""
+        parts = [row.rest[:STRETCH] for row in rows]
+        logits = self._stepper.join(parts)
+        for number, (row, part) in enumerate(zip(rows, parts)):
+            row.place, row.tokens, row.rest = len(self._rows), list(part), row.rest[STRETCH:]
+            self._rows.append(row)
+            row.logits = None if row.rest else _copy(logits, [number])
+        count = sum(map(len, parts))
+        self.figures["prompt_tokens"] += count
+        return count
+
+    def _extend(self, row: _Row, most: int) -> int:
+        """Read a stretch more of a prompt."""
+        part, row.rest = row.rest[:most], row.rest[most:]
+        logits = self._stepper.extend(row.place, part)
+        row.tokens += part
+        row.logits = None if row.rest else _copy(logits, [0])
+        self.figures["prompt_tokens"] += len(part)
+        return len(part)
+
+    def _step(self, here: Sequence[Seat]) -> None:
+        """One token for each row of those who want one."""
+        if not here:
+            return
+        tokens: list[int | None] = [None] * len(self._rows)
+        for seat in here:
+            assert seat.tokens is not None and len(seat.tokens) == len(seat.rows), "one token a row"
+            for row, token in zip(seat.rows, seat.tokens):
+                tokens[row.place] = token
+                row.tokens.append(token)
+        logits = self._stepper.step_some(tokens)
+        self.figures["steps"] += 1
+        for seat in here:
+            seat.settle(_copy(logits, [row.place for row in seat.rows]))
+            self.figures["tokens"] += len(seat.rows)
+
+
+def _copied(rows: Sequence[_Row], order: Sequence[int]) -> list[_Row]:
+    """The rows in this order; a row that comes twice is copied."""
+    used: set[int] = set()
+    result: list[_Row] = []
+    for source in order:
+        row = rows[source]
+        result.append(_Row(place=row.place, tokens=list(row.tokens)) if source in used else row)
+        used.add(source)
+    return result
+
+
+def _alike(rows: Sequence[_Row]) -> list[list[_Row]]:
+    """Groups of prompts of about one length, so that little is computed for padding."""
+    groups: dict[int, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(min(len(row.rest), STRETCH).bit_length(), []).append(row)
+    return list(groups.values())
+
+
+def _copy(logits: Array, rows: list[int]) -> Array:
+    """Rows of the logits, which the next step does not overwrite."""
+    return logits[rows]
+
+
+def _stacked(logits: Sequence[Any]) -> Array:
+    """Logits (1, V) one below the other."""
+    if len(logits) == 1:
+        return logits[0]
+    if isinstance(logits[0], np.ndarray):
+        return np.concatenate(logits)
+    from array_api_compat import array_namespace
+
+    return array_namespace(logits[0]).concat(logits)
