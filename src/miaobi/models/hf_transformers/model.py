@@ -1,0 +1,160 @@
+"""An open model in torch: answers by its chat template, scores, learns, and writes itself for the light runtime.
+
+Unusual: GPT-2, Llama, Mistral, Qwen2, Qwen3 and SmolLM run in the project's own Transformer, which adapting, exporting and batching know;
+every other architecture runs in the library's network behind the same methods.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from miaobi.core.artifact import write_text
+from miaobi.core.errors import UsageError
+from miaobi.core.protocols import HubNames, Score
+from miaobi.core.schema import validate
+from miaobi.core.types import Card, Chunk, Record, Request
+from miaobi.engine.sampling.stepper import Stepper
+from miaobi.models.common.chat_template import SETTINGS, TEMPLATE
+from miaobi.models.common.language import CausalLoss, export_graphs, save_network, token_bits
+from miaobi.models.common.text_codec import TextCodec, said_text
+from miaobi.models.common.transformer import TorchStepper, Transformer
+from miaobi.models.hf_transformers import checkpoint as checkpoints
+from miaobi.models.hf_transformers import network as networks
+from miaobi.models.hf_transformers.checkpoint import GENERATION, TOKENIZER, Checkpoint
+from miaobi.models.hf_transformers.codec import OpenCodec
+from miaobi.models.hf_transformers.family import FAMILY
+from miaobi.models.hf_transformers.network import Foreign
+from miaobi.models.hf_transformers.schema import Config
+from miaobi.models.hf_transformers.stepper import CausalStepper
+from miaobi.models.hf_transformers.write import answer
+
+
+class OpenModel(CausalLoss):
+    """A checkpoint that goes on with texts."""
+
+    network: Transformer | Foreign  # type: ignore[assignment]
+
+    def __init__(self, network: Transformer | Foreign, checkpoint: Checkpoint, codec: OpenCodec) -> None:
+        super().__init__(network)  # type: ignore[arg-type]
+        self.checkpoint, self.codec = checkpoint, codec
+        self.card = Card(family=FAMILY.name, name=checkpoint.folder.stem, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+
+    @classmethod
+    def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
+        """Random weights in the shape of any architecture of transformers, over the dataset's tokenizer or the records' characters."""
+        chosen = validate(Config, config, "model.config")
+        texts = TextCodec.load(tokenizer, context=chosen.context) if tokenizer else TextCodec.fit(records, context=chosen.context)
+        values: dict[str, Any] = {"vocab_size": texts.vocab_size, "max_position_embeddings": chosen.context, "n_positions": chosen.context}
+        values |= {"bos_token_id": texts.begin, "eos_token_id": texts.end, "pad_token_id": texts.end, "model_type": chosen.architecture}
+        folder = Path(chosen.architecture)
+        made = Checkpoint(
+            folder=folder,
+            config=checkpoints.clean(folder, values | chosen.values),
+            tokenizer=texts.source,
+            template=None,
+            begin=texts.begin,
+            ends=(texts.end,),
+        )
+        network = networks.new(made, seed)
+        return cls(network, made, OpenCodec(made, context=chosen.context, packing=isinstance(network, Transformer)))
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it reads."""
+        return self.codec.reads
+
+    def stepper(self) -> Stepper:
+        """What decoding goes on with."""
+        self.network.eval()
+        return TorchStepper(self.network) if isinstance(self.network, Transformer) else CausalStepper(self.network.inner)
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        """The answer, streamed."""
+        yield from answer(self.stepper(), self.codec, request)
+
+    def score(self, records: Sequence[Record], /) -> Iterator[Score]:
+        """Bits of every token that is learned of a record; longer ones are scored window by window."""
+        for record in records:
+            windows = self.codec.windows_of(record)
+            found = token_bits(self.network.eval(), [ids for ids, _ in windows], batch=4)  # type: ignore[arg-type]
+            total, tokens = 0.0, 0
+            for (ids, said), bits in zip(windows, found):
+                counted = [number for number, is_said in zip(ids[1:], said[1:]) if is_said]
+                total += float(bits[torch.tensor(said[1:])].sum()) + self.codec.spelled_bits(counted)
+                tokens += len(counted)
+            text = said_text(record)
+            yield Score(id=record.id, bits=total, tokens=tokens, characters=len(text), bytes=len(text.encode()))
+
+    def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
+        """The ids of the prompt with those of its answer and the end mark."""
+        return self.codec.answered(request.prompt, answer)
+
+    def hub_names(self) -> HubNames:
+        """The matrices that may get additions of low rank, with the names that others know."""
+        if isinstance(self.network, Transformer):
+            return super().hub_names()
+        head = self.network.inner.get_output_embeddings()
+        linear = {name: part for name, part in self.network.named_modules() if isinstance(part, nn.Linear) and part is not head}
+        return HubNames(modules={name: name.removeprefix("inner.") for name in linear})
+
+    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """Graphs for the runtime, compared with torch on a few prompts.
+
+        Raises:
+            UsageError: an architecture that our Transformer does not compute.
+        """
+        if not isinstance(self.network, Transformer):
+            raise UsageError(
+                "the architecture '{name}' runs only in transformers; graphs are written of {known}",
+                name=self.checkpoint.config.get("model_type"),
+                known="gpt2, llama, mistral, qwen2, qwen3",
+            )
+        size = self.network.config.vocab_size
+        prompts = [self.codec.prompt("Hello"), [token % size for token in range(min(24, self.codec.context))]]
+        if self.checkpoint.gguf is None:
+            return export_graphs(self.network, folder, formats, prompts)
+        self._save_words(folder)
+        with TemporaryDirectory(dir=folder, prefix=".export-") as work:  # the graph is written from safetensors, which a GGUF file is not
+            plain = Path(work)
+            save_network(self.network, plain, bos_token_id=self.codec.begin, eos_token_id=self.codec.end)
+            errors = export_graphs(self.network, plain, formats, prompts)
+            (plain / "onnx").rename(folder / "onnx")
+        return errors
+
+    def save(self, folder: Path, /) -> None:
+        """The files that `transformers.AutoModelForCausalLM` and `AutoTokenizer` load."""
+        if isinstance(self.network, Transformer):
+            save_network(self.network, folder, bos_token_id=self.codec.begin, eos_token_id=self.codec.end)
+        else:
+            self.network.inner.save_pretrained(folder)
+        self._save_words(folder)
+
+    def _save_words(self, folder: Path) -> None:
+        """Everything but the weights."""
+        if not (folder / "config.json").is_file():
+            write_text(folder / "config.json", json.dumps(dict(self.checkpoint.config), indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / TOKENIZER, self.codec.source)
+        template = self.codec.chat.template if self.codec.chat else None
+        specials = dict(template.specials) if template else {}
+        write_text(folder / SETTINGS, json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **specials}, indent=2) + "\n")
+        write_text(folder / GENERATION, json.dumps({"bos_token_id": self.codec.begin, "eos_token_id": list(self.codec.ends)}) + "\n")
+        if template:
+            write_text(folder / TEMPLATE, template.source)
+
+    @classmethod
+    def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
+        """The checkpoint in a folder or GGUF file.
+
+        Raises:
+            ArtifactError: something is missing, damaged, too large or dangerous.
+        """
+        found = checkpoints.read(folder)
+        network = networks.load(found, device)
+        return cls(network, found, OpenCodec(found, packing=isinstance(network, Transformer)))
