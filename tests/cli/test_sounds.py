@@ -35,6 +35,30 @@ def test_a_sound_in_every_format_is_labelled_and_made_again(workplace: Path, cap
     assert Path(f"again{suffix}").read_bytes() == Path(name).read_bytes()
 
 
+@pytest.mark.parametrize("model", ["effects", "composer"])
+def test_a_sound_or_score_can_be_looked_at(workplace: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
+    if model == "composer":
+        pytest.importorskip("symusic")
+    words = ("大雨", *QUICK) if model == "effects" else ("--bars", "4", "--seed", "3")
+    out_of(capsys, "generate", model, *words, "--out", "seen.png")
+    verdict = json.loads(out_of(capsys, "verify", "seen.png", "--json"))
+    assert verdict["good"]
+    assert verdict["label"]["encoded_sha256"], "the label tells the sound and its picture apart"
+    assert json.loads(out_of(capsys, "replay", "seen.png", "--json"))["identical"]
+    from PIL import Image
+
+    with Image.open("seen.png") as picture:
+        assert len(picture.convert("L").getcolors(256) or []) > 2, "something is drawn"
+    forged = verdict["label"]["encoded_sha256"]
+    from miaobi.trust import pictures
+
+    there, other = label.read(Path("seen.png")), "0" * len(forged)
+    wrong = label.to_dict(there) | {"encoded_sha256": other}
+    Path("seen.png").write_bytes(pictures.embed(Path("seen.png").read_bytes(), label.implicit(there), wrong))
+    assert main(["replay", "seen.png"]) == 1
+    assert "its conversion to image/png gives another file" in capsys.readouterr().out
+
+
 def test_without_out_sounds_are_wav_and_a_folder_has_no_sheet(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out_of(capsys, "generate", "effects", "click", *QUICK) == "click-3.wav\n"
     assert out_of(capsys, "generate", "effects", "click", *QUICK) == "click-3.2.wav\n"
@@ -61,7 +85,7 @@ def _help(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("rain", "--out", "a.png"), "Known: .flac, .m4a, .mp3"),
+        (("rain", "--out", "a.jpg"), "Known: .flac, .m4a, .mp3"),
         (("rain", "--out", "rain"), "unknown file ending ''"),
         (("白日依山尽远上寒",), "Known: bell, birds, click"),
         ((), "which sound? Name one or several"),

@@ -1,4 +1,4 @@
-"""A content's part as the kind of file that a person wants: a sound in another format, a score played, a film as a loop.
+"""A content's part as the kind of file that a person wants: a sound in another format or as its spectrum, a score played or drawn, a loop.
 
 What the model made stays what the label's `content_sha256` is over; the converted file has its own hash beside it (`encoded_sha256`), and a
 replay makes the content again and then converts it again.
@@ -19,10 +19,11 @@ LOOPS = {".gif": "image/gif", ".webp": "image/webp"}
 FILMS = {".mp4": "video/mp4", ".webm": "video/webm", **LOOPS}
 SOUNDS = {suffix: mime for suffix, mime in media.SUFFIXES.items() if mime.startswith("audio/") and mime != MIDI}
 SCORES = {suffix: mime for suffix, mime in media.SUFFIXES.items() if mime in (MIDI, MUSICXML)}
+PICTURE = {".png": "image/png"}  # of a sound its spectrogram, of a score its piano roll
 SUFFIXES: Mapping[Modality, Mapping[str, str]] = {
     Modality.IMAGE: containers.SUFFIXES,
-    Modality.AUDIO: SOUNDS,
-    Modality.MUSIC: SCORES | SOUNDS,
+    Modality.AUDIO: SOUNDS | PICTURE,
+    Modality.MUSIC: SCORES | SOUNDS | PICTURE,
     Modality.VIDEO: FILMS,
 }
 
@@ -75,11 +76,20 @@ def converted(part: Media, mime: str) -> Media:
 def _sound(part: Media, mime: str) -> Media:
     from miaobi.data import sounds
 
+    if mime in PICTURE.values():
+        from miaobi.data.pictures import encode
+        from miaobi.data.sound_pictures import spectrogram
+
+        return dataclasses.replace(part, modality=Modality.IMAGE, mime=mime, data=encode(spectrogram(sounds.decode(part.data))))
     return dataclasses.replace(part, mime=mime, data=sounds.encode(sounds.decode(part.data), mime))
 
 
 def _score(part: Media, mime: str) -> Media:
-    """Notes as MusicXML, or played by the instruments that ship."""
+    """Notes as MusicXML, drawn, or played by the instruments that ship."""
+    if mime in PICTURE.values():
+        from miaobi.data.piano_roll import png
+
+        return dataclasses.replace(part, modality=Modality.IMAGE, mime=mime, data=png(part.data))
     if mime == MUSICXML:
         from miaobi.data.scores import to_musicxml
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Label, Media
+from miaobi.core.types import Label, Media, Modality
 from miaobi.engine import generate
 from miaobi.trust.marking import Marking
 from miaobi.trust.replay import Replay, check_model, compare, request_of
@@ -16,6 +16,7 @@ from miaobi.trust.replay import Replay, check_model, compare, request_of
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.schema import Schema
+    from miaobi.core.types import Content
     from miaobi.trust.formats import Marked
     from miaobi.trust.media import MarkedMedia
     from miaobi.trust.pictures import MarkedPicture
@@ -47,22 +48,28 @@ def replay(
     again = next((content for content in contents if content.label.index == label.index), None)
     if again is None:
         raise UsageError("this content cannot be made again: the present word list holds it back")
-    from miaobi.trust.media import MarkedMedia
+    conversion = "" if original is None or not label.encoded_sha256 else _conversion(again, original)
+    found = compare(label, again, original=None if conversion else original)
+    return _converted(found, label, conversion) if found.identical and conversion else found
 
-    original_is_made = not label.encoded_sha256 or not isinstance(original, MarkedMedia)
-    found = compare(label, again, original=original if original_is_made else None)
-    return _converted(found, label, original.mime) if found.identical and isinstance(original, MarkedMedia) else found
+
+def _conversion(again: Content, original: Marked | MarkedPicture | MarkedMedia) -> str:
+    """The kind of the original where `engine.convert` made it of what the model makes: a sound of a score, a picture of a sound."""
+    from miaobi.trust.formats import Marked
+
+    if isinstance(original, Marked) or any(isinstance(part, Media) and part.modality is Modality.IMAGE for part in again.parts):
+        return ""
+    return original.mime
 
 
 def _converted(replayed: Replay, label: Label, mime: str) -> Replay:
     """The second stage: what the model made is the same; is the file that it was converted to?"""
-    if not label.encoded_sha256:
-        return replayed
     from miaobi.engine.convert import fitting
-    from miaobi.trust.media import sha256, suffix_of
+    from miaobi.trust.label import content_sha256
+    from miaobi.trust.media import suffix_of
 
     part = fitting(replayed.content, suffix_of(mime))
-    if part is not None and sha256(part.data, part.mime) == label.encoded_sha256:
+    if part is not None and content_sha256((part,)) == label.encoded_sha256:
         return replayed
     difference = tr("the model makes the same again, but its conversion to {mime} gives another file", mime=mime)
     return dataclasses.replace(replayed, identical=False, difference=difference)
