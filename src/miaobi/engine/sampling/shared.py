@@ -2,8 +2,8 @@
 
 Each request runs its own decoding loop in its own thread, over a `Seat` that looks like a stepper of its own. What the seats want is
 gathered and computed in one step of one real stepper; newcomers read their prompts between two steps, long ones a stretch at a time, and
-what was read before is not read again (`prefix`). Nobody serves the batch: the last thread to come computes for all and wakes the others, so
-that a request alone pays for no change of threads. Who is not there in time sits a step out.
+what was read before is not read again (`prefix`). Nobody serves the batch: the last thread to come computes for all and wakes the others,
+so that a request alone pays for no change of threads. Who is not there in time sits a step out.
 """
 
 from __future__ import annotations
@@ -409,8 +409,7 @@ class Batch:
             return
         tokens: list[int | None] = [None] * len(self._rows)
         for seat in here:
-            assert seat.tokens is not None and len(seat.tokens) == len(seat.rows), "one token a row"
-            for row, token in zip(seat.rows, seat.tokens):
+            for row, token in zip(seat.rows, seat.tokens or (), strict=True):
                 tokens[row.place] = token
                 row.tokens.append(token)
         logits = self._stepper.step_some(tokens)

@@ -8,13 +8,16 @@ width, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from miaobi.models.common.transformer_config import TransformerConfig
+
+MANY_ROWS = 64  # a cache of fewer rows never shrinks
 
 
 class KeyValueCache:
@@ -215,72 +218,163 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     return x * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
-class TorchStepper:
-    """The Transformer as a `Stepper`: rows of unequal prompts are padded on the left, and the mask hides the padding.
+class RowCache(KeyValueCache):
+    """A cache whose rows have lengths of their own: what is new of a row goes behind what that row has."""
 
-    `prefix` (1 or B, P, W) stands before the tokens of every row; prompts are then of one length.
+    def __init__(self, config: TransformerConfig, rows: int, capacity: int, *, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(config, rows, capacity, device=device, dtype=dtype)
+        self.rows = slice(0, rows)  # those that the next pass is about
+        self.places = torch.empty(0, dtype=torch.long)  # (N, T) columns of its tokens
+        self.span = 0  # columns that it looks at
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (N, K, T, D) at `places`; returns the first `span` columns of the layer."""
+        lines = torch.arange(len(keys), device=keys.device)[:, None]  # (N, 1)
+        own = self.keys[layer, self.rows], self.values[layer, self.rows]  # (N, K, capacity, D)
+        for cache, new in zip(own, (keys, values)):
+            cache[lines, :, self.places] = new.transpose(1, 2)
+        return own[0][:, :, : self.span], own[1][:, :, : self.span]
+
+
+class TorchStepper:
+    """The Transformer as a `Stepper`: rows have their own lengths, prompts are padded on the right, and a token sees what is before it.
+
+    Rows may join and leave while others go on (`engine.sampling.stepper.Joinable`): the first B of the cache's rows are in use. `prefix`
+    (1 or B, P, W) stands before the tokens of every row; prompts are then of one length.
     """
 
     def __init__(self, network: Transformer, *, reserve: int = 256, prefix: Tensor | None = None) -> None:
-        self.network = network
-        self.prefix = prefix
-        self.vocab_size = network.config.vocab_size
-        self.reserve = reserve
-        self._cache: KeyValueCache | None = None
-        self._visible = torch.empty(0)  # (B, capacity) True where a column holds a real token
-        self._padding = torch.empty(0)  # (B, 1) columns of padding
+        self.network, self.prefix, self.reserve = network, prefix, reserve
+        config = network.config
+        self.vocab_size, self.context = config.vocab_size, config.context
+        self.column_bytes = 2 * config.layers * config.key_heads * config.head_width * network.embed.weight.element_size()
+        self.lengths: list[int] = []  # of the rows in use
+        self._cache = self._room(0, 0)
 
-    @torch.inference_mode()
+    @property
+    def weights(self) -> Hashable:
+        """The network; a prefix is of one request, which then stays alone."""
+        return None if self.prefix is not None else id(self.network)
+
+    def fresh(self) -> TorchStepper:
+        """Another one on the same network, without a row."""
+        return TorchStepper(self.network, reserve=self.reserve)
+
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Read the prompts; logits (B, V) of the token after each."""
-        device, dtype = self.network.embed.weight.device, self.network.embed.weight.dtype
-        longest = max(len(prompt) for prompt in prompts)
-        assert self.prefix is None or all(len(prompt) == longest for prompt in prompts), "padding would come between prefix and tokens"
-        prefix = None if self.prefix is None else self.prefix.expand(len(prompts), -1, -1)
-        capacity = longest + self.reserve + (0 if prefix is None else prefix.shape[1])
-        tokens = torch.zeros((len(prompts), longest), dtype=torch.long, device=device)
-        self._visible = torch.ones((len(prompts), capacity), dtype=torch.bool, device=device)
-        for row, prompt in enumerate(prompts):
-            tokens[row, longest - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-            self._visible[row, : longest - len(prompt)] = False
-        self._padding = torch.tensor([[longest - len(prompt)] for prompt in prompts], device=device)
-        self._cache = KeyValueCache(self.network.config, len(prompts), capacity, device=device, dtype=dtype)
-        return self._advance(tokens, prefix)
+        self.lengths, self._cache = [], self._room(0, 0)
+        return self._read(prompts, None if self.prefix is None else self.prefix.expand(len(prompts), -1, -1))
 
-    @torch.inference_mode()
+    def join(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """More rows behind those that are there; the logits (prompts, V) of theirs."""
+        return self._read(prompts, None)
+
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Append one token a row; logits (B, V) of the next."""
-        assert self._cache is not None, "start comes before step"
-        if self._cache.length == self._visible.shape[1]:
-            self._grow()
-        return self._advance(torch.as_tensor(tokens, dtype=torch.long, device=self._visible.device)[:, None])
+        return self.step_some(tokens)
+
+    def step_some(self, tokens: Sequence[int | None]) -> Tensor:
+        """`step`; a row without a token computes as well, into a column that its next token overwrites."""
+        assert len(tokens) == len(self.lengths), "one token a row"
+        self._allocate(len(tokens), max(self.lengths) + 1)
+        logits = self._advance(torch.tensor([[token or 0] for token in tokens]), self.lengths, slice(0, len(tokens)))
+        self.lengths = [length + (token is not None) for length, token in zip(self.lengths, tokens)]
+        return logits
+
+    def extend(self, row: int, tokens: Sequence[int]) -> Tensor:
+        """Several tokens behind those of one row; logits (1, V) of the next."""
+        start = self.lengths[row]
+        self._allocate(len(self.lengths), start + len(tokens))
+        self.lengths[row] = start + len(tokens)
+        return self._advance(torch.tensor([list(tokens)]), [start], slice(row, row + 1))
 
     @torch.inference_mode()
     def reorder(self, rows: Sequence[int]) -> None:
         """Keep, drop or repeat rows."""
-        assert self._cache is not None
-        index = torch.as_tensor(rows, dtype=torch.long, device=self._visible.device)
-        self._cache.reorder(index)
-        self._visible, self._padding = self._visible[index], self._padding[index]
+        moved = [place for place, row in enumerate(rows) if place != row]
+        used = max((self.lengths[row] for row in rows), default=0)
+        self.lengths = [self.lengths[row] for row in rows]
+        have = self._cache.keys.shape[1]
+        if len(rows) > have or (have >= MANY_ROWS and len(rows) <= have // 4) or not rows:  # most have left: their memory goes too
+            self._replace(max(len(rows), 2 * have if len(rows) > have else 0), self._cache.keys.shape[3], keep=used, rows=rows)
+        elif moved:
+            sources = [rows[place] for place in moved]
+            for cache in (self._cache.keys, self._cache.values):
+                cache[:, moved, :, :used] = cache[:, sources, :, :used]
 
-    def _advance(self, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
-        assert self._cache is not None
-        start, T = self._cache.length, tokens.shape[1] + (0 if prefix is None else prefix.shape[1])
-        end = start + T
-        columns = torch.arange(end, device=tokens.device)
-        causal = columns[None, :] <= columns[start:, None]  # (T, S)
-        mask = self._visible[:, None, None, :end] & causal  # (B, 1, T, S)
-        mask = mask | (columns[start:, None] == columns[None, :])  # padding looks at itself: a row without any column would be NaN
-        positions = (columns[None, start:] - self._padding).clamp(min=0)  # (B, T)
-        wanted = torch.zeros((len(tokens), T), dtype=torch.bool, device=tokens.device)
-        wanted[:, -1] = True
+    @torch.inference_mode()
+    def keep(self, row: int) -> KeptColumns:
+        """A copy of what the row has read."""
+        end = self.lengths[row]
+        return KeptColumns(keys=self._cache.keys[:, row, :, :end].clone(), values=self._cache.values[:, row, :, :end].clone())
+
+    @torch.inference_mode()
+    def restore(self, kept: KeptColumns, length: int) -> None:
+        """A row more, which has read the first `length` tokens of what was kept."""
+        row = len(self.lengths)
+        self._allocate(row + 1, length + 1)
+        self._cache.keys[:, row, :, :length] = kept.keys[:, :, :length]
+        self._cache.values[:, row, :, :length] = kept.values[:, :, :length]
+        self.lengths.append(length)
+
+    def _read(self, prompts: Sequence[Sequence[int]], prefix: Tensor | None) -> Tensor:
+        """Rows for the prompts behind those that are there; their logits."""
+        longest = max(len(prompt) for prompt in prompts)
+        assert prefix is None or all(len(prompt) == longest for prompt in prompts), "padding would come between prefix and tokens"
+        before = 0 if prefix is None else prefix.shape[1]
+        tokens = torch.zeros((len(prompts), longest), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        first = len(self.lengths)
+        self._allocate(first + len(prompts), before + longest)
+        self.lengths += [before + len(prompt) for prompt in prompts]
+        return self._advance(tokens, [0] * len(prompts), slice(first, first + len(prompts)), prefix)
+
+    @torch.inference_mode()
+    def _advance(self, tokens: Tensor, starts: Sequence[int], rows: slice, prefix: Tensor | None = None) -> Tensor:
+        """One pass over new tokens (N, T) of these rows, which have read `starts` (N,) tokens; logits (N, V) behind each row's last one."""
+        device = self.network.embed.weight.device
+        T = tokens.shape[1] + (0 if prefix is None else prefix.shape[1])
+        positions = (torch.tensor(starts)[:, None] + torch.arange(T)).to(device)  # (N, T)
+        cache, span = self._cache, max(starts) + T
+        cache.rows, cache.places, cache.span = rows, positions, span
+        mask = torch.arange(span, device=device) <= positions[:, None, :, None]  # (N, 1, T, S)
+        ends = positions[:, -1] if T == 1 or len(starts) == 1 else torch.tensor(self.lengths[rows], device=device) - 1  # (N,)
+        known = positions.clamp(max=self.network.config.context - 1)  # of padding, beyond the last learned position
         return self.network(  # type: ignore[no-any-return]
-            tokens, positions=positions, mask=mask, cache=self._cache, select=wanted, prefix=prefix
+            tokens.to(device), positions=known, mask=mask, cache=cache, select=positions == ends[:, None], prefix=prefix
         )
 
-    def _grow(self) -> None:
-        assert self._cache is not None
-        cache, more = self._cache, self._cache.length
-        cache.keys = F.pad(cache.keys, (0, 0, 0, more))
-        cache.values = F.pad(cache.values, (0, 0, 0, more))
-        self._visible = F.pad(self._visible, (0, more), value=True)
+    def _room(self, rows: int, capacity: int) -> RowCache:
+        weight = self.network.embed.weight
+        return RowCache(self.network.config, rows, capacity, device=weight.device, dtype=weight.dtype)
+
+    @torch.inference_mode()
+    def _allocate(self, rows: int, columns: int) -> None:
+        """Room for so many rows of so many tokens; what is too small doubles."""
+        _, have, _, capacity, _ = self._cache.keys.shape
+        if rows <= have and columns <= capacity:
+            return
+        if columns > capacity:
+            capacity = max(columns, 2 * capacity) if have else columns + self.reserve
+        wanted = max(rows, 2 * have) if rows > have else have
+        self._replace(wanted, capacity, keep=max(self.lengths, default=0), rows=range(len(self.lengths)))
+
+    def _replace(self, num_rows: int, capacity: int, *, keep: int, rows: Sequence[int]) -> None:
+        """A new cache with the first `keep` columns of these rows of the old one."""
+        old, self._cache = self._cache, self._room(num_rows, capacity)
+        for new, before in ((self._cache.keys, old.keys), (self._cache.values, old.values)):
+            new[:, : len(rows), :, :keep] = before[:, list(rows), :, :keep]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptColumns:
+    """Keys and values (layers, K, length, D) of one row."""
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory that they take."""
+        return 2 * self.keys.numel() * self.keys.element_size()

@@ -244,7 +244,7 @@ class Pool:
         self._processes[model] = process
         self.counts.loads += 1
         try:
-            await process.start(self.settings.device, self.settings.threads)
+            await process.start(self.settings.device, self.settings.threads, memory.cache_bytes(self._budget))
         except BaseException:
             self._processes.pop(model, None)
             await process.stop()

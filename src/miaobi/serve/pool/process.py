@@ -47,7 +47,7 @@ class Process:
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
 
-    async def start(self, device: str, threads: int) -> None:
+    async def start(self, device: str, threads: int, cache_bytes: int) -> None:
         """Start the process and load the model.
 
         Raises:
@@ -58,7 +58,7 @@ class Process:
         pipe = asyncio.subprocess.PIPE
         self._child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, **session)  # type: ignore[arg-type]
         self._reader = asyncio.create_task(self._read(self._child))
-        self._say("load", str(self.folder), device, threads)
+        self._say("load", str(self.folder), device, threads, cache_bytes)
         await asyncio.shield(self._ready)
 
     @property
@@ -135,6 +135,7 @@ class Process:
             self._ready.set_exception(values[0])
         elif kind == "figures":
             self.figures = values[0]
+            self.bytes = int(self.figures.get("memory_bytes") or self.bytes)
         else:
             self._tell(kind, *values)
 

@@ -1,7 +1,8 @@
 """One model in a process of its own: `python -m miaobi.serve.pool.worker`, frames on standard input and output.
 
-Requests begin in their order, one at a time, each in a thread of its own, which looks after every chunk whether it is still wanted. When
-the pool goes away, however it does, standard input ends and so does the process.
+Requests begin in their order, each in a thread of its own, which looks after every chunk whether it is still wanted. One begins when the
+one before has ended or sits in a shared batch (`engine.sampling.shared`): so what can be computed together is, and what nobody prepared for
+company stays alone. When the pool goes away, however it does, standard input ends and so does the process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +26,11 @@ from miaobi.serve.pool.ask import Ask
 
 if TYPE_CHECKING:
     from miaobi.engine.load import Loaded
+    from miaobi.engine.sampling.shared import Table
 
 CALLS = frozenset({"score", "embed", "classify"})  # what `Pool.call` may ask of a model
+MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
+FIGURES_SECONDS = 0.5  # between two reports of memory and tokens
 
 
 class Worker:
@@ -37,7 +42,11 @@ class Worker:
         self._wanted: set[int] = set()  # what is under way and not cancelled
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._changed = threading.Condition()
+        self._room = threading.Semaphore(MOST_THREADS)
+        self._baton = threading.Semaphore(1)  # who has it may begin
         self._loaded: Loaded | None = None
+        self._table: Table | None = None
+        self._reported = 0.0
 
     def say(self, *message: Any) -> None:
         """One frame to the pool, whole."""
@@ -61,19 +70,23 @@ class Worker:
                     self._changed.notify()
 
     def work(self) -> None:
-        """Do what waits, for ever."""
+        """Begin what waits, for ever."""
         while True:
+            self._room.acquire()
+            self._baton.acquire()
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 kind, id, *values = self._waiting.popleft()
                 self._wanted.add(id)
-            self._one(kind, id, values)
+            threading.Thread(target=self._one, args=(kind, id, values), daemon=True).start()
 
-    def _load(self, folder: str, device: str, threads: int) -> None:
+    def _load(self, folder: str, device: str, threads: int, cache_bytes: int) -> None:
         from miaobi.engine.load import load
+        from miaobi.engine.sampling.shared import Table
 
         try:
             self._loaded = load(Path(folder), device=device, threads=threads or None)
+            self._table = Table(cache_bytes=cache_bytes, prefix_bytes=cache_bytes // 8)
         except Exception as error:
             self.say("failed", _told(error))
             return
@@ -90,18 +103,35 @@ class Worker:
 
     def _one(self, kind: str, id: int, values: Sequence[Any]) -> None:
         """One request or call, and how it ended."""
+        from miaobi.engine.sampling.shared import Unwanted
+
+        assert self._table is not None, "a model is loaded before it is asked"
+        once = _Once(self._baton)
         error: MiaobiError | None = None
         try:
             self.say("began", id)
-            if kind == "ask":
-                self._answer(id, *values)
-            else:
-                self.say("result", id, self._call(*values))
+            with self._table.share(on_seat=once.release, is_wanted=lambda: id in self._wanted):
+                if kind == "ask":
+                    self._answer(id, *values)
+                else:
+                    self.say("result", id, self._call(*values))
+        except Unwanted:
+            pass
         except Exception as problem:
             error = _told(problem)
         with self._changed:
             self._wanted.discard(id)
+        self._report()
         self.say("end", id, error)
+        once.release()
+        self._room.release()
+
+    def _report(self) -> None:
+        """What this process holds and has done, now and then."""
+        now = time.monotonic()
+        if now - self._reported > FIGURES_SECONDS and self._table is not None:
+            self._reported = now
+            self.say("figures", {"memory_bytes": resident_bytes(), **self._table.figures()})
 
     def _answer(self, id: int, ask: Ask, language: str) -> None:
         """Say the chunks of a request until it is no longer wanted."""
@@ -124,6 +154,19 @@ class Worker:
         with speaking(language):
             result = found(*arguments)
             return list(result) if isinstance(result, Iterator) else result
+
+
+class _Once:
+    """Passes the baton on, however often it is told to."""
+
+    def __init__(self, baton: threading.Semaphore) -> None:
+        self._baton: threading.Semaphore | None = baton
+
+    def release(self) -> None:
+        """Let the next one begin."""
+        baton, self._baton = self._baton, None
+        if baton is not None:
+            baton.release()
 
 
 def _told(error: Exception) -> MiaobiError:
