@@ -34,6 +34,7 @@ VERBS = {
     "batch": "answer a file of requests, surviving interruptions",
     "serve": "answer requests of programs over HTTP, as OpenAI's clients ask them",
     "jobs": "list, follow, stop and do work that is in line",
+    "mcp": "give the verbs to an agent as tools (Model Context Protocol)",
     "library": "find, judge and exchange what was kept",
     "models": "list the models and families that are here",
     "export": "write a model for the light runtime (ONNX)",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
@@ -23,8 +24,6 @@ from miaobi.serve.http.plan import Plan
 from miaobi.serve.http.state import State
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from miaobi.library.store import Library
     from miaobi.serve.http.settings import Settings
     from miaobi.serve.pool import Pool
@@ -34,6 +33,8 @@ AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("models", "models"),
 )
 PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
+_SILENT: dict[str, Any] = {"telemetry": {"auto_configure": False}} if "telemetry" in signature(FastAPI).parameters else {}  # nobody is told
+MOUNTS = (("/studio", "studio"),)  # everything below is another app's, behind the same house
 
 
 def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> FastAPI:
@@ -45,8 +46,9 @@ def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> 
         lifespan=_life,
         docs_url=None,
         redoc_url=None,
+        **_SILENT,
     )
-    plan = Plan(((router_of(area), scope) for area, scope in AREAS), pages=PAGES)
+    plan = Plan(((router_of(area), scope) for area, scope in AREAS), pages=PAGES, mounts=MOUNTS)
     state = app.state.miaobi = State(settings, pool=pool, library=library, plan=plan)
     errors.install(app)
     for area, _ in AREAS:
@@ -56,12 +58,6 @@ def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> 
     app.add_middleware(Guard, settings=settings, plan=plan)
     app.add_middleware(Journal, state=state, plan=plan)
     return app
-
-
-def mount(app: FastAPI, prefix: str, other: ASGIApp, *, scope: str) -> None:
-    """Another app below a prefix, behind the same house; a key needs `scope` for it."""
-    app.state.miaobi.plan.mount(prefix, scope)
-    app.mount(prefix, other)
 
 
 def router_of(area: str) -> APIRouter:

@@ -5,7 +5,6 @@ The house decides by this and not by what FastAPI matched, so that a path is gua
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,19 +27,16 @@ class Place:
 class Plan:
     """All places of a server."""
 
-    def __init__(self, routers: Iterable[tuple[APIRouter, str]], *, pages: Iterable[str] = ()) -> None:
+    def __init__(
+        self, routers: Iterable[tuple[APIRouter, str]], *, pages: Iterable[str] = (), mounts: Iterable[tuple[str, str]] = ()
+    ) -> None:
         self.places: list[Place] = [Place(path, "", frozenset({"GET"})) for path in pages]
-        self.mounts: list[Place] = []
-        self._found: list[tuple[re.Pattern[str], Place]] = []
+        self.mounts = [Place(prefix, scope) for prefix, scope in mounts]
         for router, scope in routers:
             for route in router.routes:
                 assert isinstance(route, APIRoute), f"an area has plain routes only, not {route}"
                 self.places.append(Place(route.path, scope, frozenset(route.methods or ())))
         self._found = [(compile_path(place.template)[0], place) for place in self.places]
-
-    def mount(self, prefix: str, scope: str) -> None:
-        """Everything below a prefix is of that scope: another app that is mounted there."""
-        self.mounts.append(Place(prefix, scope))
 
     def place(self, path: str) -> Place | None:
         """The place of a path; None where there is nothing."""
