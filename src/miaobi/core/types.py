@@ -111,11 +111,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """A token of a text: what it spells, and the natural logarithm of its probability by the model itself.
+
+    `bytes` may be part of a character, `token` is then a replacement. `top` are the likeliest in its place, the likeliest first.
+    """
+
+    token: str
+    bytes: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A part, or the next stretch of a text part, of content number `index`."""
+    """A part, or the next stretch of a text part, of content number `index`; `logprobs` are its tokens', where they were asked for."""
 
     part: Part
     index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from array_api_compat import is_numpy_array
 from miaobi.core.errors import MiaobiError
 from miaobi.engine.sampling import choice, processors
 from miaobi.engine.sampling.constraint import Constraint
-from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.options import Decoding
 from miaobi.engine.sampling.stepper import Array
 
 
@@ -62,7 +62,7 @@ class Search:
 class BeamRules:
     """When a hypothesis ends and which ones are better: the same for all prompts of a batch."""
 
-    options: Sampling
+    options: Decoding
     end_tokens: frozenset[int]
     stop: Callable[[Sequence[int]], bool] | None = None
 

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device, is_numpy_array
 
 from miaobi.core.errors import MiaobiError
 from miaobi.engine.sampling import processors
-from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.options import Decoding
 from miaobi.engine.sampling.stepper import Array
 
 _BLOCK = 256
@@ -52,7 +52,7 @@ def ranked(logits: Array, ranks: Sequence[int]) -> list[int]:
     return [int(order[row, rank % int(possible[row])]) for row, rank in enumerate(ranks)]
 
 
-def draw(logits: Array, options: Sampling, uniforms: Sequence[float]) -> list[int]:
+def draw(logits: Array, options: Decoding, uniforms: Sequence[float]) -> list[int]:
     """One token a row from the tempered and truncated distribution, by inverting its cumulative sum at `1 - uniform`, in (0, 1].
 
     With the target in (0, total] the first token that reaches it has a weight above 0, so no rounding draws a token that was ruled out.
@@ -67,7 +67,7 @@ def draw(logits: Array, options: Sampling, uniforms: Sequence[float]) -> list[in
     return tokens
 
 
-def _draw_numpy(logits: np.ndarray, options: Sampling, shares: np.ndarray) -> list[int]:
+def _draw_numpy(logits: np.ndarray, options: Decoding, shares: np.ndarray) -> list[int]:
     """`processors.truncate` and the draw in one, so that the exponentials are taken once: the likeliest token weighs 1."""
     V = logits.shape[1]
     weights = np.exp((logits - logits.max(axis=1, keepdims=True)) * np.float32(1.0 / options.temperature))
@@ -103,3 +103,18 @@ def log_probabilities(raw: Array, tokens: Sequence[int]) -> list[float]:
     chosen = raw[list(range(len(tokens))), list(tokens)]
     values: list[float] = (chosen - processors.log_sum_exp(raw)[:, 0]).tolist()
     return values
+
+
+def top_log_probabilities(raw: Array, count: int) -> list[tuple[tuple[int, float], ...]]:
+    """The `count` likeliest tokens of each row with their natural-log probabilities by the model, the likeliest first."""
+    scores = processors.log_softmax(raw)
+    count = min(count, raw.shape[-1])
+    if is_numpy_array(scores):
+        places = np.argpartition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count :]
+        values = np.take_along_axis(scores, places, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        found = np.take_along_axis(values, order, axis=1).tolist(), np.take_along_axis(places, order, axis=1).tolist()
+    else:
+        best = scores.topk(count, dim=-1)
+        found = best.values.tolist(), best.indices.tolist()
+    return [tuple(zip(tokens, row)) for row, tokens in zip(*found)]

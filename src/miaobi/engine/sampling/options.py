@@ -1,7 +1,11 @@
-"""The options of every family that generates tokens; a family subclasses `Sampling`, overrides defaults and adds its own."""
+"""The options of every family that generates tokens; a family subclasses `Sampling`, overrides defaults and adds its own.
+
+`Decoding` is for tokens of any kind; `Sampling` adds what only a text has: a schema or an expression to follow, log-probabilities.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -10,10 +14,12 @@ from miaobi.core.language import tr
 from miaobi.core.schema import Schema
 
 MAX_TOKENS = 65_536
+MOST_ALTERNATIVES = 20
+MOST_SCHEMA_CHARACTERS, MOST_REGEX_CHARACTERS = 200_000, 4_000
 _SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p")  # beam search draws nothing, so these contradict it
 
 
-class Sampling(Schema):
+class Decoding(Schema):
     """How the next token is chosen. The defaults draw from the model's own distribution. `processors.process` has the order."""
 
     n: int = Field(1, ge=1, le=64)
@@ -66,7 +72,7 @@ class Sampling(Schema):
         return value
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> Sampling:
+    def _no_contradiction(self) -> Decoding:
         if self.min_tokens > self.max_tokens:
             raise ValueError(tr("min_tokens {low} is above max_tokens {high}", low=self.min_tokens, high=self.max_tokens))
         if any(token < 0 for token in self.logit_bias):
@@ -83,3 +89,35 @@ class Sampling(Schema):
         """Whether the person set this option to something else than the family's default (a replayed label repeats defaults)."""
         value = getattr(self, name)
         return name in self.model_fields_set and value != type(self).model_fields[name].default and (name, value) != ("temperature", 0)
+
+
+class Sampling(Decoding):
+    """How the next token of a text is chosen, and what the text must follow: a JSON schema or a regular expression, guaranteed."""
+
+    json_schema: dict[str, Any] | None = None
+    """The text is JSON that follows this schema: an object, or its JSON text (needs the extra `grammar`)."""
+    regex: str = Field("", max_length=MOST_REGEX_CHARACTERS)
+    """The whole text matches this regular expression, of Rust's syntax (needs the extra `grammar`)."""
+    logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
+    """Tell the log-probability of every token, and of so many of the likeliest in its place."""
+
+    @field_validator("json_schema", mode="before")
+    @classmethod
+    def _parsed(cls, value: Any) -> Any:
+        text = value if isinstance(value, str) else ""
+        try:
+            value = (json.loads(text) if text.strip() else None) if isinstance(value, str) else value
+            size = len(text or json.dumps(value))
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError(tr("this is not JSON")) from None
+        if size > MOST_SCHEMA_CHARACTERS:
+            raise ValueError(tr("a schema may have {most} characters", most=MOST_SCHEMA_CHARACTERS))
+        return value
+
+    @model_validator(mode="after")
+    def _one_grammar(self) -> Sampling:
+        if self.json_schema is not None and self.regex:
+            raise ValueError(tr("a text follows json_schema or regex, not both"))
+        if self.beams > 1 and self.logprobs:
+            raise ValueError(tr("beam search compares whole texts: it tells no alternatives, so logprobs can be 0 or left out"))
+        return self

@@ -16,13 +16,13 @@ from array_api_compat import array_namespace, device, is_numpy_array
 from miaobi.engine.sampling.stepper import Array
 
 if TYPE_CHECKING:
-    from miaobi.engine.sampling.options import Sampling
+    from miaobi.engine.sampling.options import Decoding
 
 Rows = Sequence[Sequence[int]]  # the tokens of each row, of unequal lengths
 _RULED_OUT = -float("inf")
 
 
-def process(logits: Array, history: Rows, generated: Rows, options: Sampling, *, end_tokens: Collection[int]) -> Array:
+def process(logits: Array, history: Rows, generated: Rows, options: Decoding, *, end_tokens: Collection[int]) -> Array:
     """All processors that look at the text so far; a row's `history` is its prompt and what it generated."""
     logits = repetition_penalty(logits, history, options.repetition_penalty)
     logits = frequency_presence(logits, generated, frequency=options.frequency_penalty, presence=options.presence_penalty)
@@ -31,7 +31,7 @@ def process(logits: Array, history: Rows, generated: Rows, options: Sampling, *,
     return min_tokens(logits, generated, options.min_tokens, end_tokens=end_tokens)
 
 
-def truncate(logits: Array, options: Sampling) -> Array:
+def truncate(logits: Array, options: Decoding) -> Array:
     """All processors that shape the distribution, in the order of transformers: temperature, top-k, top-p, min-p, typical."""
     logits = temperature(logits, options.temperature)
     logits = top_k(logits, options.top_k)

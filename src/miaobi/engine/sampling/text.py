@@ -10,11 +10,14 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from miaobi.core.types import Chunk, Done, Piece, Usage
-from miaobi.engine.sampling.constraint import Constraint
+from miaobi.core.errors import UsageError
+from miaobi.core.types import Chunk, Done, Piece, TokenLogprob, Usage
+from miaobi.engine.sampling.constraint import All, Constraint
+from miaobi.engine.sampling.grammar import Grammar, grammar_of
 from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.spelling import Spelling
 from miaobi.engine.sampling.stepper import Stepper
-from miaobi.engine.sampling.tokens import Finished, Stop, decode
+from miaobi.engine.sampling.tokens import Finished, Stop, Token, decode
 
 Detokenize = Callable[[Sequence[int]], str]
 _BROKEN = "\ufffd"  # what a tokenizer gives for the first bytes of a character
@@ -89,28 +92,84 @@ def stream(
     end_tokens: Collection[int],
     seed: int,
     detokenize: Detokenize,
+    spelling: Callable[[], Spelling] | None = None,
     constraints: Sequence[Constraint[Any] | None] | None = None,
 ) -> Iterator[Chunk]:
     """Generate text: `decode` with stop strings, as the chunks of `Model.generate`. Content i is row i and has the seed `seed + i`.
 
-    Closing the iterator ends the generation.
+    `spelling` gives the bytes of the vocabulary, when they are needed: for a schema, an expression, or log-probabilities. Closing the
+    iterator ends the generation.
+
+    Raises:
+        UsageError: a schema or an expression that cannot be followed.
     """
     num_rows = len(prompts) * options.n
     texts = [TextStream(detokenize, options.stop) for _ in range(num_rows)]
+    told = None if options.logprobs is None else [Told(spelling, detokenize) for _ in range(num_rows)]
     events = decode(
         stepper,
         prompts,
         options,
         end_tokens=end_tokens,
         seeds=range(seed, seed + num_rows),
-        constraints=constraints,
+        constraints=_joined(constraints, follow(options, spelling, size=stepper.vocab_size, end_tokens=end_tokens), num_rows),
         stop=stop_at(options.stop, detokenize),
+        alternatives=options.logprobs or 0,
     )
     with contextlib.closing(events):
         for event in events:
+            if told is not None and isinstance(event, Token):
+                told[event.row].push(event)
             text = texts[event.row].finish() if isinstance(event, Finished) else texts[event.row].push(event.token)
             if text:
-                yield Piece(part=text, index=event.row)
+                yield Piece(part=text, index=event.row, logprobs=told[event.row].take() if told is not None else ())
             if isinstance(event, Finished):
                 usage = Usage(prompt=len(prompts[event.row // options.n]), generated=len(event.tokens))
                 yield Done(reason=event.reason, usage=usage, index=event.row)
+
+
+def follow(options: Sampling, spelling: Callable[[], Spelling] | None, *, size: int, end_tokens: Collection[int]) -> Grammar | None:
+    """The constraint of `json_schema` or `regex`; None when neither is asked for.
+
+    Raises:
+        UsageError: it cannot be followed, or not by this kind of model.
+    """
+    if options.json_schema is None and not options.regex:
+        return None
+    if spelling is None:
+        raise UsageError("this kind of model follows no schema and no regular expression: nobody knows how its tokens are spelled")
+    return grammar_of(options, spelling(), size=size, end_tokens=end_tokens)
+
+
+def _joined(
+    constraints: Sequence[Constraint[Any] | None] | None, grammar: Grammar | None, num_rows: int
+) -> Sequence[Constraint[Any] | None] | None:
+    """Both rules for each row that has two."""
+    if grammar is None:
+        return constraints
+    return [grammar if rule is None else All([rule, grammar]) for rule in constraints or [None] * num_rows]
+
+
+class Told:
+    """The log-probabilities of tokens whose text is not certain yet."""
+
+    def __init__(self, spelling: Callable[[], Spelling] | None, detokenize: Detokenize) -> None:
+        self._spelling = spelling() if spelling is not None else None
+        self._detokenize = detokenize
+        self._waiting: list[TokenLogprob] = []
+
+    def push(self, event: Token) -> None:
+        """One more token."""
+        top = tuple(self._named(token, logprob) for token, logprob in event.top)
+        self._waiting.append(self._named(event.token, event.logprob, top))
+
+    def take(self) -> tuple[TokenLogprob, ...]:
+        """Those of the text that leaves now. What a stop string takes back never leaves."""
+        taken, self._waiting = tuple(self._waiting), []
+        return taken
+
+    def _named(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        if self._spelling is None:
+            text = self._detokenize([token])
+            return TokenLogprob(token=text, bytes=text.encode("utf-8", "replace"), logprob=logprob, top=top)
+        return TokenLogprob(token=self._spelling.name(token), bytes=self._spelling.bytes_of(token), logprob=logprob, top=top)

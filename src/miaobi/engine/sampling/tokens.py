@@ -16,7 +16,7 @@ from miaobi.core.errors import MiaobiError
 from miaobi.engine.sampling import choice, processors, shared
 from miaobi.engine.sampling.beam import BeamRules, Hypothesis, Search, advance, best
 from miaobi.engine.sampling.constraint import Constraint
-from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.options import Decoding
 from miaobi.engine.sampling.stepper import Array, Stepper
 
 Reason = Literal["stop", "length"]
@@ -25,11 +25,12 @@ Stop = Callable[[Sequence[int]], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """The next token of a row. `logprob` is its natural-log probability by the model itself, before any processor."""
+    """The next token of a row. `logprob` is its natural-log probability by the model itself, before any processor; `top` the likeliest."""
 
     row: int
     token: int
     logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +49,20 @@ Event = Token | Finished
 def decode(
     stepper: Stepper,
     prompts: Sequence[Sequence[int]],
-    options: Sampling,
+    options: Decoding,
     *,
     end_tokens: Collection[int],
     seeds: Sequence[int],
     constraints: Sequence[Constraint[Any] | None] | None = None,
     stop: Stop | None = None,
+    alternatives: int = 0,
 ) -> Generator[Event, None, None]:
     """Continue every prompt `options.n` times; row `i * n + j` is copy j of prompt i.
 
     `seeds` and `constraints` have one entry for each row. `stop` sees a row's generated tokens after each one and ends the row when it
     returns True. At temperature 0 the copies of a prompt begin with its first, second, … likeliest token and go on greedily (Wang & Zhou,
     2024, arXiv:2402.10200), so they differ. With beams above 1 the copies are the n best hypotheses, best first, and the seeds are unused.
+    `alternatives` is how many of the likeliest tokens each event tells (none in a beam search).
 
     Raises:
         MiaobiError: the logits hold NaN or infinity, or processors and constraints leave no token.
@@ -89,7 +92,7 @@ def decode(
             state=constraint.start() if constraint else None,
         )
         rows.append(row)
-    return shared.until_left(stepper, _loop(stepper, rows, options, frozenset(end_tokens), stop))
+    return shared.until_left(stepper, _loop(stepper, rows, options, frozenset(end_tokens), stop, alternatives))
 
 
 @dataclass(slots=True)
@@ -111,17 +114,19 @@ class _Row:
 
 
 def _loop(
-    stepper: Stepper, rows: list[_Row], options: Sampling, end_tokens: frozenset[int], stop: Stop | None
+    stepper: Stepper, rows: list[_Row], options: Decoding, end_tokens: frozenset[int], stop: Stop | None, alternatives: int
 ) -> Generator[Event, None, None]:
     logits = start(stepper, [row.history for row in rows])
     while True:
         staying: list[int] = []
-        for position, (token, logprob) in enumerate(_choose(logits, rows, options, end_tokens)):
+        chosen = _choose(logits, rows, options, end_tokens)
+        top = choice.top_log_probabilities(choice.single_precision(logits), alternatives) if alternatives else [()] * len(rows)
+        for position, (token, logprob) in enumerate(chosen):
             row = rows[position]
             row.logprob += logprob
             reason = _advance(row, token, options, end_tokens, stop)
             if token not in end_tokens:
-                yield Token(row=row.index, token=token, logprob=logprob)
+                yield Token(row=row.index, token=token, logprob=logprob, top=top[position])
             if reason is None:
                 staying.append(position)
             else:
@@ -137,7 +142,7 @@ def _loop(
 def _beams(
     stepper: Stepper,
     prompts: Sequence[Sequence[int]],
-    options: Sampling,
+    options: Decoding,
     constraints: Sequence[Constraint[Any] | None] | None,
     rules: BeamRules,
 ) -> Generator[Event, None, None]:
@@ -176,7 +181,7 @@ def start(stepper: Stepper, prompts: Sequence[Sequence[int]]) -> Array:
     return logits[copies]
 
 
-def _advance(row: _Row, token: int, options: Sampling, end_tokens: frozenset[int], stop: Stop | None) -> Reason | None:
+def _advance(row: _Row, token: int, options: Decoding, end_tokens: frozenset[int], stop: Stop | None) -> Reason | None:
     """Append the token to its row; the reason if the row is complete."""
     if token in end_tokens:
         return "stop"
@@ -189,7 +194,7 @@ def _advance(row: _Row, token: int, options: Sampling, end_tokens: frozenset[int
     return "length" if len(row.generated) >= options.max_tokens else None
 
 
-def _choose(raw: Array, rows: Sequence[_Row], options: Sampling, end_tokens: frozenset[int]) -> list[tuple[int, float]]:
+def _choose(raw: Array, rows: Sequence[_Row], options: Decoding, end_tokens: frozenset[int]) -> list[tuple[int, float]]:
     """The next token of every row and its log-probability by the model."""
     raw = choice.single_precision(raw)
     logits = processors.process(raw, [row.history for row in rows], [row.generated for row in rows], options, end_tokens=end_tokens)

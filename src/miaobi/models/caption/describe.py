@@ -31,7 +31,15 @@ def describe(look: Callable[[Pixels], Stepper], vocabulary: Vocabulary, config: 
     if begun:
         yield from (Piece(part=vocabulary.decode(begun), index=index) for index in range(options.n))
     prompt = [vocabulary.begin(options.language), *begun]
-    yield from stream(stepper, [prompt], options, end_tokens=[END], seed=request.seed, detokenize=vocabulary.decode)
+    yield from stream(
+        stepper,
+        [prompt],
+        options,
+        end_tokens=[END],
+        seed=request.seed,
+        detokenize=vocabulary.decode,
+        spelling=vocabulary.spelling,
+    )
 
 
 def request_for(record: Record) -> Request | None:

@@ -9,10 +9,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError
+from miaobi.engine.sampling.spelling import Spelling
 
 NAME = "vocabulary.json"
 SPECIAL = ("<end>", "<zh>", "<en>")  # the marks of the languages begin a caption
@@ -53,6 +55,14 @@ class Vocabulary:
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of numbers; marks vanish."""
         return "".join(self.tokens[number] for number in numbers if number >= len(SPECIAL))
+
+    def spelling(self) -> Spelling:
+        """What every token spells."""
+        return self._spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self.tokens, marks=range(len(SPECIAL)))
 
     def save(self, folder: Path) -> None:
         """Write `vocabulary.json`."""

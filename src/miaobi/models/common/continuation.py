@@ -30,4 +30,4 @@ def continue_text(
                 context=context,
             )
         options = options.model_copy(update={"max_tokens": min(options.max_tokens, room), "min_tokens": min(options.min_tokens, room)})
-    yield from stream(stepper, [prompt], options, end_tokens=[codec.end], seed=seed, detokenize=codec.text)
+    yield from stream(stepper, [prompt], options, end_tokens=[codec.end], seed=seed, detokenize=codec.text, spelling=codec.spelling)

@@ -20,6 +20,7 @@ import numpy as np
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, DataError
 from miaobi.core.types import Record
+from miaobi.engine.sampling.spelling import Spelling
 from miaobi.models.common.hub_format import read_config
 
 if TYPE_CHECKING:
@@ -109,6 +110,14 @@ class TextCodec:
         """Token ids, without document marks."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def spelling(self) -> Spelling:
+        """What every token spells; made when first asked for."""
+        return self._spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of_tokenizer(self.source)
+
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids; document marks vanish."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -136,7 +145,7 @@ class TextCodec:
             return list(found.ids), list(found.said)
         if [message["role"] for message in messages] != ["user", "assistant"]:
             raise DataError(
-                "record {id} is a conversation of several turns, and this model has no chat template: give it pairs of prompt and completion",
+                "record {id} is a conversation of several turns, which this model cannot write: it has no chat template",
                 id=record.id,
             )
         return said_after(*self.answered(str(messages[0]["content"]), str(messages[1]["content"])))

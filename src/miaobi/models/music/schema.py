@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema
-from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.options import Decoding
 
 _KEYS = Literal["", "C", "C#", "Db", "D", "D#", "Eb", "E", "F", "F#", "Gb", "G", "G#", "Ab", "A", "A#", "Bb", "B"]
 
@@ -38,7 +38,7 @@ class Config(Schema):
     """The number format of the weights on disk."""
 
 
-class Options(Sampling):
+class Options(Decoding):
     """What a person may ask of a piece. What is left open is read from the prompt's words, else chosen by the seed."""
 
     key: _KEYS = ""

@@ -89,7 +89,15 @@ class NGram:
             raise UsageError("the prompt has characters that this model never saw: {characters}", characters=strange)
         stepper = CountStepper(counts, never=[vocabulary.size] + ([vocabulary.unknown] if vocabulary.unknown is not None else []))
         prompts = [[vocabulary.size, *prompt]]
-        yield from stream(stepper, prompts, options, end_tokens=[vocabulary.size + 1], seed=request.seed, detokenize=vocabulary.decode)
+        yield from stream(
+            stepper,
+            prompts,
+            options,
+            end_tokens=[vocabulary.size + 1],
+            seed=request.seed,
+            detokenize=vocabulary.decode,
+            spelling=vocabulary.spelling,
+        )
 
     def text(self, record: Record) -> str:
         """What is learned of a record, by the template; a meta entry that it lacks is empty."""

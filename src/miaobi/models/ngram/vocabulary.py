@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.errors import ArtifactError
+from miaobi.engine.sampling.spelling import Spelling
 
 Array = NDArray[Any]
 NUM_CHARACTERS = 0x110000 - 0x800  # all code points but the surrogates
@@ -57,6 +59,14 @@ class Characters:
         """The characters; U+FFFD for the unknown one."""
         return "".join("\ufffd" if token == self.unknown else chr(self.codes[token]) for token in tokens)
 
+    def spelling(self) -> Spelling:
+        """What every token spells."""
+        return self._spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of([*map(chr, self.codes.tolist()), "\ufffd"], marks=[len(self.codes)])
+
 
 class Tokens:
     """The tokens of a `tokenizer.json`; `unknown`, if it has one, stands for `num_unknown` characters.
@@ -94,3 +104,11 @@ class Tokens:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of the tokens."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def spelling(self) -> Spelling:
+        """What every token spells."""
+        return self._spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of_tokenizer(self.definition)

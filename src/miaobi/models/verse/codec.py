@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.core.types import Record
+from miaobi.engine.sampling.spelling import Spelling
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -112,6 +114,14 @@ class VerseCodec:
         """The characters that the vocabulary lacks, in order."""
         return [char for char in dict.fromkeys(text) if char not in self._ids]
 
+    def spelling(self) -> Spelling:
+        """What every token spells."""
+        return self._spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self.vocabulary, marks=range(len(SPECIAL)))
+
     def text(self, ids: Iterable[int]) -> str:
         """Characters of a poem's body; special tokens vanish."""
         return "".join(self.vocabulary[number] for number in ids if number >= len(SPECIAL))
@@ -166,6 +176,15 @@ class VerseCodec:
             "model": {"type": "WordLevel", "vocab": self._ids, "unk_token": UNKNOWN},
         }
         write_text(folder / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=0))
+
+    @staticmethod
+    def wrote(path: Path) -> bool:
+        """Whether a `tokenizer.json` is a verse model's: a data set's own is of no use here, verse being made of characters."""
+        try:
+            ids: Mapping[str, int] = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+            return [ids.get(token) for token in SPECIAL] == list(range(len(SPECIAL)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
 
     @classmethod
     def load(cls, folder: Path, *, context: int) -> VerseCodec:

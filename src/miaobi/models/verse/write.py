@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from miaobi.core.errors import UsageError
-from miaobi.core.types import Chunk, Done, Piece, Progress, Record, Request, Usage
-from miaobi.engine.sampling.constraint import Constraint
+from miaobi.core.types import Chunk, Done, Piece, Progress, Record, Request, TokenLogprob, Usage
+from miaobi.engine.sampling.constraint import All, Constraint
 from miaobi.engine.sampling.stepper import Stepper
-from miaobi.engine.sampling.text import stream
+from miaobi.engine.sampling.text import Told, follow, stream
 from miaobi.engine.sampling.tokens import Finished, decode
 from miaobi.models.verse import forms
 from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses, header_of
@@ -39,6 +39,7 @@ class _Poem:
     score: float  # mean log-probability a token
     tokens: int
     repeats: int  # clauses that stand in a training poem
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known: LineFilter | None = None) -> Iterator[Chunk]:
@@ -46,7 +47,7 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known:
     options = Options.model_validate(dict(request.options))
     title = options.title or request.prompt.strip()
     header = header_for(options, title, codec)
-    constraint = constraint_for(options, codec)
+    constraint: Constraint[Any] | None = constraint_for(options, codec)
     known = known if options.original else None
     prompt = codec.header(header)
     limit = min(options.max_tokens, codec.context - len(prompt))
@@ -54,9 +55,18 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known:
     if options.candidates == 1 and known is None:
         constraints = [constraint] * options.n
         yield from stream(
-            stepper, [prompt], options, end_tokens=[codec.end], seed=request.seed, detokenize=codec.text, constraints=constraints
+            stepper,
+            [prompt],
+            options,
+            end_tokens=[codec.end],
+            seed=request.seed,
+            detokenize=codec.text,
+            spelling=codec.spelling,
+            constraints=constraints,
         )
         return
+    grammar = follow(options, codec.spelling, size=stepper.vocab_size, end_tokens=[codec.end])
+    constraint = grammar if constraint is None else All([constraint, grammar]) if grammar else constraint
     rows = options.model_copy(update={"n": 1})
     waiting = list(range(options.n))
     thrown = dict.fromkeys(waiting, 0)
@@ -73,7 +83,7 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known:
                 still.append(index)
                 continue
             best = max(fresh or group, key=lambda poem: (-poem.repeats, poem.score))
-            yield Piece(part=best.text, index=index)
+            yield Piece(part=best.text, index=index, logprobs=best.logprobs)
             notes = {"candidates_refused": thrown[index], "training_clauses": best.repeats}
             yield Done(index=index, usage=Usage(prompt=len(prompt), generated=best.tokens), notes=notes)
         waiting = still
@@ -147,12 +157,17 @@ def _candidates(
         end_tokens=[codec.end],
         seeds=seeds,
         constraints=[constraint] * len(seeds) if constraint else None,
+        alternatives=options.logprobs or 0,
     )
+    told = None if options.logprobs is None else [Told(codec.spelling, codec.text) for _ in seeds]
     for event in events:
+        if told is not None and not isinstance(event, Finished):
+            told[event.row].push(event)
         if isinstance(event, Finished):
             text = codec.text(event.tokens).strip()
             repeats = _repeats(clauses(text), known)
-            found[event.row] = _Poem(text, event.logprob / max(1, len(event.tokens)), len(event.tokens), repeats)
+            logprobs = told[event.row].take() if told is not None else ()
+            found[event.row] = _Poem(text, event.logprob / max(1, len(event.tokens)), len(event.tokens), repeats, logprobs)
             yield Progress(step=len(found), total=len(seeds))
     into.extend(found[row] for row in range(len(seeds)))
 
