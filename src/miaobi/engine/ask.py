@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.errors import MiaobiError
-from miaobi.core.protocols import Model
+from miaobi.core.protocols import Model, Score
 from miaobi.core.recipe import Generate
 from miaobi.core.types import Media, Options, Record, Request
 from miaobi.engine.generate import collect
@@ -50,6 +50,15 @@ class Reconstructor(Protocol):
 
     def reconstruct(self, pixels: Sequence[NDArray[np.uint8]], /) -> Sequence[NDArray[np.uint8]]:
         """Of each picture (H, W, 4) what the model makes of it, in the model's own size."""
+        ...
+
+
+@runtime_checkable
+class PseudoScorer(Protocol):
+    """A model that tells each token of a text from all the others."""
+
+    def pseudo_score(self, records: Sequence[Record], /) -> Iterator[Score]:
+        """One score for each record, in order; their bits are no likelihood."""
         ...
 
 

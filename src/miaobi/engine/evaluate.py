@@ -25,7 +25,7 @@ from miaobi.core.recipe import Evaluate, Generate
 from miaobi.core.types import Card, Modality, Options, Record, Verb
 from miaobi.data.dataset import Dataset
 from miaobi.engine import baselines
-from miaobi.engine.ask import Abstainer, Prompter, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.ask import Abstainer, Prompter, PseudoScorer, Reader, Reconstructor, as_record, draw, requests_for, sample
 from miaobi.engine.metrics import (
     Evidence,
     Figure,
@@ -45,6 +45,7 @@ __all__ = ["Baseline", "Evaluation", "Prompter", "Reader", "draw", "evaluate", "
 
 SCHEMA = "miaobi.eval/1"
 EXAMPLES = 24  # generated contents that eval.json shows
+PSEUDO = 200  # records of which every token is told from all others: a look at the whole text for each
 PER_SAMPLE = ("verbatim", "nearest")  # figures that eval.json gives for every sample, not only their mean
 LIKELIHOOD = ("bits_per_character", "bits_per_byte")  # what models with different tokens can be compared by
 
@@ -155,6 +156,7 @@ def measure(
     evidence = Evidence(
         records=records,
         scores=clock("score", lambda: _scores(scorer, records, report)) if with_scores else [],
+        pseudo=clock("pseudo", lambda: _pseudo(scorer, records)) if Need.PSEUDO in needs else [],
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
         training=training,
         text_of=model.text_of if isinstance(model, Reader) else lambda record: record.text,
@@ -221,6 +223,8 @@ class _Have:
             return (
                 tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
             )
+        if Need.PSEUDO in metric.needs and not (isinstance(self.scorer, PseudoScorer) and _scores_records(self.scorer)):
+            return tr("the model {name} does not fill gaps", name=self.card.name)
         if Need.COPIES in metric.needs and not isinstance(self.model, Reconstructor):
             return tr("the family {family} reconstructs nothing", family=family) if family else tr("a folder of pictures has no copies")
         if Need.TRAINING in metric.needs and not self.training:
@@ -352,6 +356,11 @@ def _scores(model: Model, records: Sequence[Record], report: OnProgress) -> list
     scores = list(_counted(model.score(records), "score", len(records), report))
     assert [score.id for score in scores] == [record.id for record in records], "scores come in the order of the records"
     return scores
+
+
+def _pseudo(model: Model, records: Sequence[Record]) -> list[Score]:
+    assert isinstance(model, PseudoScorer)
+    return list(model.pseudo_score(records[:PSEUDO]))
 
 
 def _sample_variants(

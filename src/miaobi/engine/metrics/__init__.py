@@ -76,6 +76,7 @@ class Need(StrEnum):
     """What a metric is computed from."""
 
     SCORES = "scores"
+    PSEUDO = "pseudo"  # what each token costs given all others: of masked models
     SAMPLES = "samples"
     TRAINING = "training"
     FEATURES = "features"  # of the made and of the held-out pictures
@@ -142,6 +143,7 @@ class Evidence:
 
     records: Sequence[Record] = ()
     scores: Sequence[Score] = ()
+    pseudo: Sequence[Score] = ()  # of the first records, by a model that tells each token from all others
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     training: Sequence[Record] = ()
     text_of: Callable[[Record], str] = lambda record: record.text

@@ -46,6 +46,14 @@ def perplexity(evidence: Evidence) -> Figure:
     )
 
 
+@metric("pseudo_bits_per_character", needs=["pseudo"])
+def pseudo_bits_per_character(evidence: Evidence) -> Figure:
+    """How many bits a masked model needs for a character, told all others: no likelihood, so only for masked models among themselves."""
+    scores = evidence.pseudo
+    bits, characters = [score.bits for score in scores], [score.characters for score in scores]
+    return ratio(bits, characters, seed=evidence.seed, unit="bits/character", better="lower")
+
+
 @metric("bits_per_dimension", needs=["scores"])
 def bits_per_dimension(evidence: Evidence) -> Figure:
     """How many bits the model needs for one number (a channel of a pixel) of a held-out picture; 8 is knowing nothing of 8-bit pictures."""

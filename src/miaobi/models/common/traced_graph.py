@@ -46,12 +46,14 @@ def export(
     formats: Sequence[str],
     outputs: Sequence[str] = (),
     any_size: bool = False,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Write the graph of `module` for batches of any size, and compare it with the module on `inputs`.
 
     Args:
         outputs: what the module gives, where that is a tuple; otherwise it is called `name`.
         any_size: heights and widths (of what has four dimensions) may differ from those of `inputs`.
+        axes: further dimensions that may differ, named, by input and output.
 
     Returns for each format the largest error of an output, as a share of the largest number of that output.
 
@@ -70,7 +72,7 @@ def export(
     with torch.inference_mode():
         given = module(*inputs.values())
     expected = [tensor.float().numpy() for tensor in (given if outputs else (given,))]
-    traced = _traced(module, inputs, dict(zip(outputs or (name,), expected, strict=True)), any_size=any_size)
+    traced = _traced(module, inputs, dict(zip(outputs or (name,), expected, strict=True)), any_size=any_size, axes=axes or {})
     errors = {}
     for form in formats:
         path = folder / file_of(name, form)
@@ -90,13 +92,20 @@ def _error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     return float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
 
 
-def _traced(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Mapping[str, NDArray[Any]], *, any_size: bool) -> bytes:
+def _traced(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Mapping[str, NDArray[Any]],
+    *,
+    any_size: bool,
+    axes: Mapping[str, Mapping[int, str]],
+) -> bytes:
     import torch
 
     buffer: Any = io.BytesIO()
     shapes = {key: tuple(value.shape) for key, value in inputs.items()} | {key: value.shape for key, value in outputs.items()}
     sides = {key: {2: f"{key}_height", 3: f"{key}_width"} if any_size and len(shape) == 4 else {} for key, shape in shapes.items()}
-    axes = {key: {0: "batch"} | free for key, free in sides.items()}
+    named = {key: {0: "batch"} | free | dict(axes.get(key, {})) for key, free in sides.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it recommends the exporter that needs three more packages
         torch.onnx.export(
@@ -105,7 +114,7 @@ def _traced(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Mapping[st
             buffer,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes=axes,
+            dynamic_axes=named,
             opset_version=OPSET,
             dynamo=False,
         )
