@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from miaobi.core.errors import ArtifactError, MiaobiError
 from miaobi.models.common.hub_format import ARCHITECTURES, config_from_hub, weights_from_hub
 from miaobi.models.common.language import new_network
-from miaobi.models.common.transformer import Transformer, rotary_frequencies
+from miaobi.models.common.transformer import Transformer
 from miaobi.models.hf_transformers.checkpoint import Checkpoint, refuse_giants, weight_files
 from miaobi.models.hf_transformers.weights import StoredWeights
 
 if TYPE_CHECKING:
+    from miaobi.models.common.gguf_file import TensorsOf
     from miaobi.models.common.transformer_config import TransformerConfig
 
 AUTO = {"causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "masked": "AutoModelForMaskedLM"}
@@ -52,13 +54,7 @@ def load(checkpoint: Checkpoint, device: str) -> Transformer | Foreign:
         ArtifactError: the weights do not fit the configuration or the memory, or are damaged.
     """
     dtype = torch.float32 if device == "cpu" else None
-    tensors: Mapping[str, Tensor]
-    if checkpoint.gguf is not None:
-        from miaobi.models.common.gguf_file import TensorsOf
-
-        tensors = stored = TensorsOf(checkpoint.gguf)
-    else:
-        tensors = stored = StoredWeights(weight_files(checkpoint.folder), dtype)
+    stored = _stored(checkpoint, dtype)
     ours = our_config(checkpoint.config) if checkpoint.kind == "causal" else None
     if ours is None and checkpoint.gguf is not None:
         raise ArtifactError(
@@ -70,9 +66,18 @@ def load(checkpoint: Checkpoint, device: str) -> Transformer | Foreign:
     described = sum(parameter.numel() for parameter in meta.parameters())
     refuse_giants(checkpoint.folder, described=described, stored=stored.numel, bytes_each=4 if dtype else 2)
     filled: Transformer | Foreign = (
-        _fill_ours(meta, tensors) if isinstance(meta, Transformer) else Foreign(_fill_theirs(checkpoint, tensors, dtype))
+        _fill_ours(meta, stored) if isinstance(meta, Transformer) else Foreign(_fill_theirs(checkpoint, stored, dtype))
     )
     return filled.to(device).eval()
+
+
+def _stored(checkpoint: Checkpoint, dtype: torch.dtype | None) -> StoredWeights | TensorsOf:
+    """The weights by Hugging Face's names, whatever they lie in."""
+    if checkpoint.gguf is None:
+        return StoredWeights(weight_files(checkpoint.folder), dtype)
+    from miaobi.models.common.gguf_file import TensorsOf
+
+    return TensorsOf(checkpoint.gguf)
 
 
 def new(checkpoint: Checkpoint, seed: int) -> Transformer | Foreign:
@@ -112,9 +117,12 @@ def build(checkpoint: Checkpoint, ours: TransformerConfig | None) -> nn.Module:
     Raises:
         ArtifactError: an unknown architecture, or a configuration that cannot be.
     """
+    if ours is not None:
+        with _Empty(), torch.device("meta"):
+            return Transformer(ours)
     try:
         with torch.device("meta"):
-            return Transformer(ours) if ours else _auto(checkpoint).from_config(their_config(checkpoint), attn_implementation="sdpa")
+            return _auto(checkpoint).from_config(their_config(checkpoint), attn_implementation="sdpa")  # type: ignore[no-any-return]
     except MiaobiError:
         raise
     except ValueError as error:
@@ -124,6 +132,18 @@ def build(checkpoint: Checkpoint, ours: TransformerConfig | None) -> nn.Module:
         raise ArtifactError("{folder}: no such model can be built ({error})", folder=checkpoint.folder, error=_first_line(error)) from None
     except Exception as error:  # a wrong configuration fails in every way in which Python fails
         raise ArtifactError("{folder}: no such model can be built ({error})", folder=checkpoint.folder, error=_first_line(error)) from None
+
+
+class _Empty(TorchFunctionMode):
+    """No random numbers, and positions on the CPU, for a network of ours that is to be filled: on the device `meta` torch would import its
+    compiler for either, which takes longer than to load a small model.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **(given | {"device": "cpu"} if func is torch.arange else given))
 
 
 def their_config(checkpoint: Checkpoint) -> Any:
@@ -162,8 +182,8 @@ def _fill_ours(network: Transformer, tensors: Mapping[str, Tensor]) -> Transform
         raise ArtifactError("the weights do not fit config.json: {error}", error=_first_line(error)) from None
     if network.config.tied:
         network.head.weight = network.embed.weight
-    rotary = network.config.positions == "rotary"
-    network.frequencies = rotary_frequencies(network.config) if rotary else torch.empty(0)  # a buffer that nobody stores
+    if network.config.positions != "rotary":
+        network.frequencies = torch.empty(0)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network

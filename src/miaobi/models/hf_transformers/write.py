@@ -29,4 +29,4 @@ def answer(stepper: Stepper, codec: OpenCodec, request: Request) -> Iterator[Chu
             context=codec.reads,
         )
     options = options.model_copy(update={"max_tokens": min(options.max_tokens, room), "min_tokens": min(options.min_tokens, room)})
-    yield from stream(stepper, [prompt], options, end_tokens=codec.ends, seed=request.seed, detokenize=codec.text)
+    yield from stream(stepper, [prompt], options, end_tokens=codec.ends, seed=request.seed, detokenize=codec.text, spelling=codec.spelling)
