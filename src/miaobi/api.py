@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.recipe import Recipe
     from miaobi.data.dataset import Dataset
+    from miaobi.engine.adapt import Reward
     from miaobi.engine.inputs import Given
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
@@ -157,14 +158,15 @@ def create(
 
 
 def keep_work(made: Mapping[str, Any], *, library: str | Path = "") -> list[str]:
-    """Put the contents of a work into the library, tagged with its title; returns their ids. `made` is what `create` told of it.
+    """Put the contents of a work into the library, tagged with its title; returns their ids. `made` is what `create` told of it."""
+    return keep(whole(made["contents"].values()), library=library, origin="create", tags=(made["title"],))
 
-    What was converted (the music as it sounds) stays out: its label is that of the score, which is kept.
-    """
+
+def whole(contents: Iterable[Content]) -> list[Content]:
+    """Those whose label is of their own parts. What was converted (a score as it sounds) is not; the score, which is among them, is."""
     from miaobi.trust.label import content_sha256
 
-    own = [content for content in made["contents"].values() if content_sha256(content.parts) == content.label.content_sha256]
-    return keep(own, library=library, origin="create", tags=(made["title"],))
+    return [content for content in contents if content_sha256(content.parts) == content.label.content_sha256]
 
 
 # ---------------------------------------------------------------- a recipe's life
@@ -220,6 +222,7 @@ def train(
     folder: Path | None = None,
     artifact: Path | None = None,
     resume: bool = False,
+    reward: Reward | None = None,
     device: str = "cpu",
     threads: int | None = None,
     on_progress: OnProgress | None = None,
@@ -229,6 +232,7 @@ def train(
 
     Args:
         resume: go on from the newest checkpoint; without it a run that has one is refused, never overwritten.
+        reward: a function of (prompt, answer, meta), for recipes with a section `reinforce`.
         on_progress: told about the preparation of the data.
         on_event: told about every step that is logged, evaluation and checkpoint.
 
@@ -252,12 +256,13 @@ def train(
         {name: dataset.split(name) for name in ("train", "val")},
         folder or run_folder(whole),
         artifact=artifact or ARTIFACTS / whole.name,
-        tokenizer=dataset.tokenizer,
+        tokenizer=find(whole.distill.teacher) / "tokenizer.json" if whole.distill and whole.distill.logits else dataset.tokenizer,
         data=(f"{whole.name}@{dataset.sha256}",),
         base=find(whole.model.base) if whole.model.base else None,
         device=device,
         threads=threads,
         resume=resume,
+        reward=reward,
         on_event=on_event,
     )
     if result.artifact is not None:

@@ -16,6 +16,7 @@ from pydantic import Field
 from miaobi.core.errors import MiaobiError, unknown
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
+from miaobi.core.types import Content
 from miaobi.library.queue import Job
 from miaobi.library.store import Library
 
@@ -86,6 +87,8 @@ class AppSpec(Spec):
     """What it is given."""
     out: str
     """The file or folder that it makes."""
+    keep: bool = False
+    """Keep what is made in the library, where the app tells its contents."""
 
 
 def _train(task: Task, spec: TrainSpec) -> Result:
@@ -119,7 +122,13 @@ def _app(task: Task, spec: AppSpec) -> Result:
     wanted = app(spec.app)
     run, inputs = wanted.runner(), validate(wanted.schema(), spec.inputs, tr("app '{name}'", name=spec.app))
     desk = Desk(load=lambda name: api.load(name, device=spec.device, threads=spec.threads), tick=task.tick)
-    return dict(run(inputs, Path(spec.out), desk))
+    made = dict(run(inputs, Path(spec.out), desk))
+    contents: Mapping[str, Content] = made.pop("contents", {})  # the files hold them
+    if spec.keep:
+        assert task.library is not None
+        tags = [made["title"]] if made.get("title") else []
+        made["kept"] = [task.library.keep(content, origin=spec.app, tags=tags) for content in api.whole(contents.values())]
+    return made
 
 
 def _check_train(spec: TrainSpec | EvaluateSpec) -> None:
