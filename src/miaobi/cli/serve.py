@@ -34,9 +34,8 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     from miaobi.serve.http.keys import SCOPES
 
     parser.add_argument("words", metavar="ACTION", nargs="*", default=[], help=tr("one of those below"))
-    _address(parser)
-    _models(parser)
-    _safety(parser)
+    server_arguments(parser)
+    parser.add_argument("--studio", action="store_true", help=tr("put the studio's pages at /studio"))
     parser.add_argument(
         "--scope", action="append", default=[], choices=tuple(SCOPES), help=tr("keys add: what it is for (else everything)")
     )
@@ -49,12 +48,18 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.epilog = tr("actions") + ":\n" + "\n".join(f"  {head:<{width}}  {summary}" for head, summary in rows)
 
 
+def server_arguments(parser: Parser) -> None:
+    """What `settings_of` reads: `miaobi studio` is a server, too."""
+    _address(parser)
+    _models(parser)
+    _safety(parser)
+
+
 def _address(parser: Parser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=tr("where to listen; others reach it only with keys"))
     parser.add_argument("--port", type=whole_number(0, 65_535), default=8000, metavar="N", help=tr("0 is any that is free"))
     parser.add_argument("--certificate", type=Path, metavar="FILE", help=tr("TLS: the certificate, with its chain (PEM)"))
     parser.add_argument("--certificate-key", type=Path, metavar="FILE", help=tr("TLS: its private key (PEM)"))
-    parser.add_argument("--studio", action="store_true", help=tr("put the studio's pages at /studio"))
 
 
 def _models(parser: Parser) -> None:

@@ -1,0 +1,45 @@
+// The colour scheme before the first paint, keys that work on every page, and a language switch that keeps the address.
+(() => {
+  const dark = () => {
+    const chosen = localStorage.getItem("miaobi-theme");
+    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  };
+  const paint = () => document.body && document.body.classList.toggle("dark", dark());
+  document.addEventListener("DOMContentLoaded", paint);
+  new MutationObserver(() => {
+    if (document.body && document.body.classList.contains("dark") !== dark()) paint();
+  }).observe(document.documentElement, { attributes: true, subtree: true, attributeFilter: ["class"], childList: false });
+  const turn = () => {
+    localStorage.setItem("miaobi-theme", dark() ? "light" : "dark");
+    paint();
+  };
+  document.addEventListener("click", (event) => {
+    const control = event.target.closest && event.target.closest("[data-mb]");
+    if (!control) return;
+    if (control.dataset.mb === "theme") turn();
+    if (control.dataset.mb === "language") {
+      event.preventDefault();
+      location.href = control.getAttribute("href") + location.search;
+    }
+  });
+  const typing = (element) => element && (element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName));
+  document.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
+      const button = document.querySelector("button.mb-go:not([disabled]), .mb-go button:not([disabled])");
+      if (button) {
+        event.preventDefault();
+        if (document.activeElement) document.activeElement.dispatchEvent(new Event("change", { bubbles: true }));
+        setTimeout(() => button.click(), 60); // the text field tells its value first
+      }
+    }
+    if (typing(document.activeElement) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "d" || event.key === "D") turn();
+    if (event.key === "/") {
+      const field = document.querySelector("#mb-prompt textarea, #mb-prompt input");
+      if (field) {
+        event.preventDefault();
+        field.focus();
+      }
+    }
+  });
+})();
