@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import canonical_json
 
 MANIFEST = "miaobi.json"
+ADAPTER = "adapter_config.json"  # in a folder that holds additions to another model instead of a model
 FORMAT = 1
 _IGNORED = frozenset({"__pycache__", ".git", ".cache"})
 PLAIN = {  # folders that nobody sealed, by the file that tells them, and the family that loads them
     "model_index.json": "hf_diffusers",  # Hugging Face's own layout
     "grammar.yaml": "rules",
     "grammar.json": "rules",
+    "config.json": "hf_transformers",  # when it names a model_type: other families have a config.json too
 }
+GGUF = ".gguf"  # llama.cpp's format: the whole model in one file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +103,12 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
         ArtifactError: no folder, no manifest (an unfinished write), a damaged manifest, a newer format, or (verifying) a damaged file.
     """
     path = folder / MANIFEST
+    if _is_gguf(folder):
+        return _plain(folder, PLAIN["config.json"])
     if not folder.is_dir():
         raise ArtifactError("there is no model folder at {folder}. `miaobi models` lists what can be loaded", folder=folder)
-    for index, family in PLAIN.items():
-        if not path.is_file() and (folder / index).is_file():
-            return _plain(folder, family)
+    if not path.is_file() and (family := _plain_family(folder)):
+        return _plain(folder, family)
     if not path.is_file():
         raise ArtifactError("{folder} holds no finished miaobi model: {manifest} is missing", folder=folder, manifest=MANIFEST)
     try:
@@ -143,23 +148,60 @@ def open_artifact(folder: Path, *, verify: bool = False) -> Artifact:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether `open_artifact` opens it: a sealed model, or a plain folder of another library that a family loads."""
-    return any((folder / name).is_file() for name in (MANIFEST, *PLAIN))
+    """Whether `open_artifact` opens it: a sealed model, or what another library made and a family loads as it is."""
+    return (folder / MANIFEST).is_file() or _is_gguf(folder) or bool(_plain_family(folder))
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == GGUF and path.is_file()
+
+
+def _plain_family(folder: Path) -> str:
+    """The family that loads a folder in another library's layout; "" for none."""
+    for index, family in PLAIN.items():
+        if (folder / index).is_file() and (index != "config.json" or _names_a_model_type(folder / index)):
+            return family
+    return PLAIN["config.json"] if len(list(folder.glob(f"*{GGUF}"))) == 1 else ""
+
+
+def _names_a_model_type(config: Path) -> bool:
+    try:
+        with config.open(encoding="utf-8") as file:
+            values = json.loads(file.read(1 << 20))
+        return isinstance(values, dict) and isinstance(values.get("model_type"), str)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _plain(folder: Path, family: str) -> Artifact:
-    """A folder in another library's layout, which nobody sealed: its files are hashed now, so that labels name them all the same."""
+    """What another library made and nobody sealed: its files are hashed now, so that labels name them all the same."""
     with explain_os_errors(folder):
-        files = _hashed(folder)
+        files = _hashed(folder, hash_of=_remembered) if folder.is_dir() else {folder.name: _entry(folder, _remembered)}
     digest = hashlib.sha256(canonical_json({name: entry["sha256"] for name, entry in files.items()})).hexdigest()
-    return Artifact(folder=folder, family=family, name=folder.resolve().name, files=files, sha256=digest)
+    name = folder.resolve().name if folder.is_dir() else folder.stem
+    return Artifact(folder=folder, family=family, name=name, files=files, sha256=digest)
 
 
-def _hashed(folder: Path) -> dict[str, dict[str, Any]]:
+def _hashed(folder: Path, *, hash_of: Callable[[Path], str] | None = None) -> dict[str, dict[str, Any]]:
     """Hash and size of every file but the manifest, by path; what Python or git keeps there is none of the model's."""
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     kept = [name for name in names if not _IGNORED & set(name.parts)]
-    return {name.as_posix(): {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in kept}
+    return {name.as_posix(): _entry(folder / name, hash_of or file_sha256) for name in kept}
+
+
+def _entry(path: Path, hash_of: Callable[[Path], str]) -> dict[str, Any]:
+    return {"sha256": hash_of(path), "bytes": path.stat().st_size}
+
+
+def _remembered(path: Path) -> str:
+    """The hash of a file that nobody sealed: one command opens a model several times, and reads it once while it does not change."""
+    state = path.stat()
+    return _hash_of_state(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_of_state(path: Path, inode: int, size: int, changed: int) -> str:
+    return file_sha256(path)
 
 
 def _inside(name: str) -> bool:

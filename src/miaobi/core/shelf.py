@@ -54,7 +54,7 @@ def list_models() -> list[Known]:
 
 
 def find(model: str | Path) -> Path:
-    """The artifact folder that a name or a path means: a known name, an artifact folder, or a run's folder.
+    """The model that a name or a path means: a known name, an artifact folder, a run's folder, a plain Hugging Face folder or a GGUF file.
 
     Raises:
         UsageError: an unknown name, with the nearest known one.
@@ -66,7 +66,7 @@ def find(model: str | Path) -> Path:
         for place in _places():
             if name and is_model(place / name):
                 return place / name
-        if not Path(name).is_dir():
+        if not Path(name).is_dir() and not is_model(Path(name)):
             raise unknown("model", name, [known.name for known in list_models()])
     folder = Path(model)
     return _of_run(folder) if (folder / "resolved.yaml").is_file() else folder
