@@ -10,9 +10,11 @@ import contextlib
 import importlib
 from collections.abc import AsyncIterator
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse
 
 import miaobi
 from miaobi.serve.http import errors
@@ -31,14 +33,21 @@ if TYPE_CHECKING:
 AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("health", "metrics"),
     ("models", "models"),
+    ("chat", "text"),
+    ("completions", "text"),
+    ("responses", "text"),
+    ("embeddings", "text"),
+    ("moderations", "text"),
 )
 PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
-_SILENT: dict[str, Any] = {"telemetry": {"auto_configure": False}} if "telemetry" in signature(FastAPI).parameters else {}  # nobody is told
+DOCS = Path(__file__).parent / "docs.html"
+_ALONE = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 MOUNTS = (("/studio", "studio"),)  # everything below is another app's, behind the same house
 
 
 def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> FastAPI:
     """The server's app. `library` is opened at `settings.library` when first needed, if none is given."""
+    silent: dict[str, Any] = {"telemetry": {"auto_configure": False}} if "telemetry" in signature(FastAPI).parameters else {}
     app = FastAPI(
         title="miaobi",
         version=miaobi.__version__,
@@ -46,13 +55,14 @@ def build(settings: Settings, *, pool: Pool, library: Library | None = None) -> 
         lifespan=_life,
         docs_url=None,
         redoc_url=None,
-        **_SILENT,
+        **silent,
     )
     plan = Plan(((router_of(area), scope) for area, scope in AREAS), pages=PAGES, mounts=MOUNTS)
     state = app.state.miaobi = State(settings, pool=pool, library=library, plan=plan)
     errors.install(app)
     for area, _ in AREAS:
         app.include_router(router_of(area))
+    app.add_route("/docs", _docs, include_in_schema=False)
     app.add_middleware(Bodies, settings=settings)  # the last that is added is the first that is reached
     app.add_middleware(Gate, state=state, plan=plan)
     app.add_middleware(Guard, settings=settings, plan=plan)
@@ -64,6 +74,11 @@ def router_of(area: str) -> APIRouter:
     """The router of an area of the table."""
     found: APIRouter = importlib.import_module(f"miaobi.serve.http.routes.{area}").router
     return found
+
+
+async def _docs(request: Request) -> FileResponse:
+    """The description for people: one page that needs no other server."""
+    return FileResponse(DOCS, media_type="text/html", headers={"Content-Security-Policy": _ALONE})
 
 
 @contextlib.asynccontextmanager

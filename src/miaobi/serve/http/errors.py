@@ -85,7 +85,8 @@ def body(error: Exception) -> dict[str, Any]:
 
 def _place(error: Exception) -> tuple[int, str, str]:
     """Status, type and code. An error that knows its own (`status`, `code`) is believed."""
-    status, kind, code = next((place for cls, *place in STATUS if isinstance(error, cls)), (500, "server_error", "internal_error"))
+    unexpected = (Exception, 500, "server_error", "internal_error")
+    _, status, kind, code = next((row for row in STATUS if isinstance(error, row[0])), unexpected)
     if isinstance(error, errors.UsageError) and error.values.get("kind") == tr("model"):
         status, code = 404, "model_not_found"
     if own := int(getattr(error, "status", 0) or 0):

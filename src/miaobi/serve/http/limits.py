@@ -103,10 +103,11 @@ class Limits:
         return bucket if bucket and bucket.size == size else Bucket(float(size), float(size), self.clock())
 
     def _forget(self) -> None:
-        """Drop the accounts that were silent longest, but none with a request under way."""
-        for id in list(self._accounts)[: max(0, len(self._accounts) - MOST_CALLERS)]:
-            if not self._accounts[id].running:
-                del self._accounts[id]
+        """Drop the account that was silent longest, but none with a request under way."""
+        if len(self._accounts) > MOST_CALLERS:
+            silent = next((id for id, account in self._accounts.items() if not account.running), None)
+            if silent is not None:
+                del self._accounts[silent]
 
 
 def _headers(account: _Account) -> dict[str, str]:

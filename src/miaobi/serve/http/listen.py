@@ -79,17 +79,20 @@ def run(app: FastAPI, settings: Settings, *, on_ready: Callable[[str], None] = l
     Raises:
         MiaobiError: see `check` and `bind`; or the certificate cannot be read.
     """
-    check(settings)
-    config = _config(app, settings)
     with bind(settings) as listener:
         logs.start(settings.log)
-        host, port = listener.getsockname()[:2]
-        scheme = "https" if settings.certificate else "http"
-        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        server = _Server(config, lambda: on_ready(url))
+        server = prepare(app, settings, listener, on_ready=on_ready)
         server.run(sockets=[listener])
         if not server.started:
             raise MiaobiError("the server could not start; the lines above say why")
+
+
+def prepare(app: FastAPI, settings: Settings, listener: socket.socket, *, on_ready: Callable[[str], None]) -> uvicorn.Server:
+    """The server on a socket that is bound, not yet running; `on_ready` is told its address."""
+    check(settings)
+    host, port = listener.getsockname()[:2]
+    url = f"{'https' if settings.certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return _Server(_config(app, settings), lambda: on_ready(url))
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:

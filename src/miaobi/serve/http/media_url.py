@@ -14,7 +14,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from miaobi.serve.http.errors import Denied
@@ -124,5 +124,5 @@ def _get(scheme: str, host: str, port: int, target: str, param: str) -> bytes:
         connection.close()
 
 
-def _denied(template: str, param: str, /, **values: object) -> Denied:
+def _denied(template: str, param: str, /, **values: Any) -> Denied:
     return Denied(template, status=400, param=param, **values)
