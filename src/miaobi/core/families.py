@@ -30,7 +30,8 @@ class Family:
     torch; `graphless` says that it computes `model.safetensors` itself, so that nothing has to be exported. `schemas` returns the pydantic
     types of the configuration and of the options. `tiny` is a configuration that trains in seconds; it drives the contract test. `extra` is
     the pip extra that training (or, without a runtime, any use) needs. `inputs` are the media that a request may bring beside its prompt:
-    "image" (to start from, to describe), "mask" (what to paint anew) and "sound" (to say again).
+    "image" (to start from, to describe), "mask" (what to paint anew) and "sound" (to say again). `converses` says that it reads a whole
+    conversation, system's and assistant's turns too; others see the last turn of the user.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Family:
     tiny: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     metrics: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # metric name -> "module:function", see engine.metrics
     inputs: frozenset[str] = frozenset()
+    converses: bool = False
     extra: str = ""
     packages: tuple[str, ...] = ()  # the importable packages of `extra`, checked before the model is imported
 

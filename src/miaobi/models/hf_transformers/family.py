@@ -21,6 +21,7 @@ FAMILY = Family(
     name="hf_transformers",
     summary="any open language model of transformers, or a GGUF file, as it is: conversations by its own chat template",
     outputs=frozenset({Modality.TEXT}),
+    converses=True,
     verbs=frozenset({Verb.TRAIN, Verb.ADAPT, Verb.GENERATE, Verb.SCORE, Verb.EXPORT}),
     model="miaobi.models.hf_transformers.model:OpenModel",
     schemas=_schemas,
