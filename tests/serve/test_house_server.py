@@ -378,8 +378,17 @@ def test_the_journal_has_ids_and_neither_prompts_nor_keys(outside: Outside, key:
     lines = [json.loads(line) for line in written.splitlines()]
     requests = [line for line in lines if line["message"] == "request"]
     assert requests[0] | {"time": "", "seconds": 0} == {
-        "time": "", "level": "info", "message": "request", "id": "mine-7", "method": "POST", "path": "/v1/test/echo", "status": 200,
-        "seconds": 0, "bytes": requests[0]["bytes"], "client": "127.0.0.1", "caller": Keys().all()[0].id,
+        "time": "",
+        "level": "info",
+        "message": "request",
+        "id": "mine-7",
+        "method": "POST",
+        "path": "/v1/test/echo",
+        "status": 200,
+        "seconds": 0,
+        "bytes": requests[0]["bytes"],
+        "client": "127.0.0.1",
+        "caller": Keys().all()[0].id,
     }
     problem = next(line for line in lines if line["level"] == "error")
     assert "ZeroDivisionError" in problem["error"]

@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LARGEST = 32 << 20
 SECONDS = 20.0  # for one fetch as a whole
 STRETCH = 1 << 16
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 async def fetch(url: str, settings: Settings, *, param: str = "url") -> bytes:
@@ -80,10 +82,18 @@ def public_address(host: str, port: int) -> str:
     found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     for text in found:
         address = ipaddress.ip_address(text.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-        if not (address.is_global and mapped.is_global) or address.is_multicast:
+        if not all(one.is_global and not one.is_multicast for one in (address, *_within(address))):
             raise PermissionError(text)
     return min(found)
+
+
+def _within(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """The addresses of IPv4 that one of IPv6 stands for: mapped, 6to4, NAT64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return
+    if address in NAT64:
+        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    yield from filter(None, (address.ipv4_mapped, address.sixtofour))
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -111,7 +121,7 @@ def _get(scheme: str, host: str, port: int, target: str, param: str) -> bytes:
         connection.request("GET", target, headers={"User-Agent": "miaobi", "Accept-Encoding": "identity"})
         answer = connection.getresponse()
         if answer.status != 200:
-            raise _denied("'{host}' answered {status}; redirects are not followed", param, host=host, status=answer.status)
+            raise _denied("'{host}' answered {number}; redirects are not followed", param, host=host, number=answer.status)
         data = bytearray()
         while chunk := answer.read1(STRETCH):
             data += chunk
