@@ -18,6 +18,8 @@ _HOME = {
     "write": "miaobi.api",
     "prepare": "miaobi.api",
     "train": "miaobi.api",
+    "adapt": "miaobi.adapting",
+    "distill": "miaobi.adapting",
     "evaluate": "miaobi.api",
     "compare": "miaobi.api",
     "export": "miaobi.api",
@@ -29,6 +31,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from miaobi.adapting import adapt, distill
     from miaobi.api import compare, create, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify, write
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe

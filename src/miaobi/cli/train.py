@@ -44,12 +44,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             device=arguments.device,
             threads=arguments.threads,
             on_progress=tick,
-            on_event=_Teller(output, tick),
+            on_event=Teller(output, tick),
         )
     if result.interrupted:
         raise KeyboardInterrupt  # the loop has saved a checkpoint; main says how to go on
     value = dataclasses.asdict(result)
-    line = tr("trained {name}: {steps} steps in {time}", name=recipe.name, steps=result.steps, time=_time(result)) + _loss(result)
+    line = tr("trained {name}: {steps} steps in {time}", name=recipe.name, steps=result.steps, time=time_of(result)) + _loss(result)
     output.result(value, f"{line}\n{tr('the model: {folder}', folder=result.artifact)}")
     return 0
 
@@ -60,12 +60,13 @@ def _loss(result: TrainResult) -> str:
     return "" if math.isnan(loss) else tr(", loss {loss:.4f}", loss=loss)
 
 
-def _time(result: TrainResult) -> str:
+def time_of(result: TrainResult) -> str:
+    """How long a training took, as hours, minutes and seconds."""
     minutes, seconds = divmod(round(result.seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-class _Teller:
+class Teller:
     """Turns the events of the training loop into the bar and, now and then, a line."""
 
     def __init__(self, output: Output, tick: Tick) -> None:

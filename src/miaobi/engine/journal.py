@@ -51,7 +51,7 @@ class Journal:
             path = self.folder / name
             if path.is_file():
                 rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-                kept = [line for line in rows if 0 < json.loads(line)["step"] <= step]
+                kept = [line for line in rows if step and json.loads(line)["step"] <= step]
                 write_text(path, "".join(line + "\n" for line in kept))
         for sheet in (self.folder / SHEETS).glob("step-*"):
             if sheet.name > _sheet(step):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from miaobi.core.artifact import Artifact, open_artifact
+from miaobi.core.artifact import ADAPTER, Artifact, open_artifact
 from miaobi.core.errors import ArtifactError, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.shelf import find
@@ -192,11 +192,24 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
     if runtime == "onnx" and not (graph and kind.runtime):
         raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
     check_device(device)
+    if ADAPTER in artifact.files:
+        return _adapted(artifact, kind, device, threads)
     light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
     loaded: Model = _made(light or kind.model_class(), artifact, device, threads)
     computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else ""
     loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
     return Loaded(loaded, kind, artifact)
+
+
+def _adapted(artifact: Artifact, kind: Family, device: str, threads: int | None) -> Loaded:
+    """The base of an adapter with the adapter merged into it, under the adapter's name."""
+    kind.model_class()  # a missing extra is named
+    from miaobi.engine import adapter
+
+    model = load(adapter.base_of(artifact).folder, runtime="torch", device=device, threads=threads).model
+    adapter.put_on(model, artifact)
+    model.card = dataclasses.replace(model.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence)
+    return Loaded(model, kind, artifact)
 
 
 def check_device(device: str) -> None:

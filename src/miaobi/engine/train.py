@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from miaobi.core.artifact import new_folder, seal, write_text
+from miaobi.core.artifact import ADAPTER, new_folder, seal, write_text
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError, unknown
 from miaobi.core.families import Family, family
 from miaobi.core.protocols import Fitter, Learner, Loss
 from miaobi.core.recipe import Recipe
 from miaobi.core.types import Record, Verb
-from miaobi.engine import checkpoint
+from miaobi.engine import adapt, checkpoint
+from miaobi.engine.adapt import Reward
 from miaobi.engine.batches import Batches, micro_batches
 from miaobi.engine.journal import Journal, OnEvent
 from miaobi.engine.optim import Average, learning_rate, make_optimizer, tables_of
@@ -72,6 +73,7 @@ def train(
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
+    reward: Reward | None = None,
     on_event: OnEvent | None = None,
 ) -> TrainResult:
     """Train the recipe's model on `splits["train"]`, watch `splits["val"]`, and seal the result as an artifact.
@@ -83,6 +85,7 @@ def train(
         data: references to the dataset (its hash) for the manifest.
         base: the folder of the model whose weights are the start.
         resume: go on from the newest whole checkpoint. Without it a run that has one is refused, never overwritten.
+        reward: a function of (prompt, answer, meta) that the section `reinforce` adds to the rewards that it names.
 
     Raises:
         UsageError: the family does not learn, or the run exists and `resume` is False.
@@ -97,11 +100,14 @@ def train(
     journal = Journal(folder, recipe.train.steps, on_event=on_event, tensorboard=recipe.train.tensorboard)
     with checkpoint.lock(folder):
         write_text(folder / "resolved.yaml", recipe.to_yaml())
-        if Verb.FIT in kind.verbs:
-            return _fit(recipe, kind, splits["train"], folder, target, tokenizer, data, journal)
-        if Verb.TRAIN not in kind.verbs:
+        if not kind.verbs & {Verb.FIT, Verb.TRAIN}:
             raise UsageError("family '{name}' cannot be trained", name=kind.name)
-        run = _Run(recipe, kind, splits, folder, tokenizer=tokenizer, base=base, device=device, threads=threads, journal=journal)
+        sides = {**splits, "train": adapt.training_records(splits["train"], recipe, folder, journal)}
+        if Verb.FIT in kind.verbs:
+            return _fit(recipe, kind, sides["train"], folder, target, tokenizer, data, journal)
+        run = _Run(
+            recipe, kind, sides, folder, tokenizer=tokenizer, base=base, device=device, threads=threads, reward=reward, journal=journal
+        )
         run.begin(resume)
         return run.finish(target, data, run.loop())
 
@@ -148,12 +154,13 @@ class _Run:
         base: Path | None,
         device: str,
         threads: int | None,
+        reward: Reward | None,
         journal: Journal,
     ) -> None:
         self.recipe, self.section, self.kind, self.folder, self.journal = recipe, recipe.train, kind, folder, journal
         self.records, self.val = splits["train"], splits.get("val", ())
         self.device, self.threads = device, threads
-        self.tokenizer, self.base = tokenizer, base
+        self.tokenizer, self.base, self.reward = tokenizer, base, reward
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
         self.best_step, self.stale = 0, 0
@@ -179,15 +186,17 @@ class _Run:
         torch.use_deterministic_algorithms(self.section.deterministic)
         self.learner = self._make_learner()
         self.network: nn.Module = self.learner.network.to(self.device)
+        adapt.shape(self.learner, self.recipe, self.kind)
+        self.aim = adapt.aim_of(self.learner, self.recipe, reward=self.reward)
         self.precision: Precision = saved.state["precision"] if saved else choose_precision(self.section.precision, self.device)
         tables = tables_of(self.network)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         for phase in self.section.phases:
-            if phase not in self.learner.phases:
-                raise unknown("phase", phase, self.learner.phases)
+            if phase not in self.aim.phases:
+                raise unknown("phase", phase, self.aim.phases)
         self.optimizers = {
-            phase: make_optimizer(self.learner.trainable(phase), self.section.optimizer_of(phase), tables=tables, dtype=dtype)
-            for phase in self.learner.phases
+            phase: make_optimizer(self.aim.trainable(phase), self.section.optimizer_of(phase), tables=tables, dtype=dtype)
+            for phase in self.aim.phases
         }
         self.average = Average(self.network, self.section.ema) if self.section.ema else None
         self.batches = self._make_batches()
@@ -202,7 +211,7 @@ class _Run:
     def _make_learner(self) -> Learner:
         maker: Any = self.kind.model_class()
         if self.base is not None:
-            learner: Learner = maker.load(self.base)
+            learner: Learner = adapt.open_base(self.kind, self.base) if (self.base / ADAPTER).is_file() else maker.load(self.base)
         else:
             learner = maker.create(self.recipe.model.config, self.records, seed=self.section.seed, tokenizer=self.tokenizer)
         if not isinstance(learner, Learner):
@@ -210,7 +219,7 @@ class _Run:
         return learner
 
     def _make_batches(self) -> Batches:
-        codec = self.learner.codec
+        codec = self.aim.codec
         lengths = np.array([codec.length(record) for record in self.records], dtype=np.int64)
         context = int(getattr(codec, "context", 0))
         return Batches(lengths, self.section.batch, batching=self.section.batching, seed=self.section.seed, context=context)
@@ -229,7 +238,7 @@ class _Run:
 
     def _load_weights(self, saved: checkpoint.Checkpoint) -> None:
         """Put a checkpoint's weights and their average in place."""
-        own = _tensors(self.network)
+        own = self._tensors()
         if own.keys() != saved.model.keys():
             raise ArtifactError(
                 "the checkpoints in {folder} belong to another model configuration; choose another name", folder=self.folder
@@ -254,6 +263,8 @@ class _Run:
         self.journal.tell("start", self.step, values)
         with self._catch_signals():
             try:
+                if self.step == 0 and (self.recipe.adapt or self.aim is not self.learner) and self._evaluation:
+                    self._evaluate()  # where the model that is changed stands
                 while self.step < total and not self._patience_is_over():
                     self._one_step()
                     self._after_step()
@@ -303,7 +314,7 @@ class _Run:
             parameter.grad = None
         total, count = 0.0, 0
         sums: dict[str, float] = {}
-        turn = self.learner.phases.index(phase)  # each phase draws noise of its own
+        turn = self.aim.phases.index(phase)  # each phase draws noise of its own
         for number, part in enumerate(micro_batches(indices, self.section.micro)):
             if self.stopping.is_set():
                 raise Interrupted
@@ -320,9 +331,9 @@ class _Run:
         """The loss of one micro-batch, its randomness drawn from `key` alone."""
         rng = np.random.default_rng(key)
         torch.manual_seed(int(rng.integers(2**62)))
-        batch = _to_device(self.learner.codec.collate(records, rng=rng), self.device)
+        batch = _to_device(self.aim.codec.collate(records, rng=rng), self.device)
         with self._autocast():
-            return self.learner.loss(batch, phase)
+            return self.aim.loss(batch, phase)
 
     def _move(self, phase: str, optimizer: torch.optim.Optimizer, count: int, rate: float) -> float:
         """Scale the gradients from a sum to a mean, clip, and take the step; returns the gradient's norm before clipping."""
@@ -359,20 +370,23 @@ class _Run:
             totals: dict[str, float] = {}
             count = 0
             size = self.section.micro or self.section.batch
-            order = sorted(self._evaluation, key=self.learner.codec.length)
+            order = sorted(self._evaluation, key=self.aim.codec.length)
             for start in range(0, len(order), size):
-                batch = _to_device(self.learner.codec.collate(order[start : start + size]), self.device)
+                batch = _to_device(self.aim.codec.collate(order[start : start + size]), self.device)
                 with self._autocast():
-                    loss = self.learner.loss(batch, self.learner.phases[-1])
-                totals["val_loss"] = totals.get("val_loss", 0.0) + loss.total.item()
+                    loss = self.aim.loss(batch, self.aim.phases[-1])
+                for name, value in {"loss": loss.total.item(), **loss.logs}.items():
+                    totals[name] = totals.get(name, 0.0) + value
                 count += loss.count
-        self.val_loss = totals["val_loss"] / max(count, 1)
+        found = {f"val_{name}": value / max(count, 1) for name, value in totals.items()}
+        self.val_loss = found.pop("val_loss")
         delta = self.section.early_stopping.min_delta if self.section.early_stopping else 0.0
         if self.best is None or self.val_loss < self.best - delta:
             self.best, self.best_step, self.stale = self.val_loss, self.step, 0
         else:
             self.stale += 1
-        self.journal.log("evaluate", self.step, {"val_loss": float(f"{self.val_loss:.7g}"), "best": self.best, "best_step": self.best_step})
+        rounded = {name: float(f"{value:.7g}") for name, value in {"val_loss": self.val_loss, **found}.items()}
+        self.journal.log("evaluate", self.step, {**rounded, "best": self.best, "best_step": self.best_step})
 
     def _sample(self) -> None:
         """Generate the recipe's prompts with the weights of now, into `samples.jsonl` and `samples/`."""
@@ -398,7 +412,7 @@ class _Run:
             "stale": self.stale,
         }
         path = checkpoint.save(
-            self.folder, step=self.step, model=_tensors(self.network), optim=optim, state=state, keep=self.section.keep_checkpoints
+            self.folder, step=self.step, model=self._tensors(), optim=optim, state=state, keep=self.section.keep_checkpoints
         )
         self.journal.tell("checkpoint", self.step, {"path": str(path)})
 
@@ -410,7 +424,7 @@ class _Run:
                 if best is not None:
                     self._load_weights(best)
             with self._kept_weights(), new_folder(target, replace=True) as new:
-                self.learner.save(new)
+                adapt.save(self.learner, new, self.recipe, self.base)
                 (new / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
                 base = self.recipe.model.base
                 seal(new, family=self.kind.name, name=self.recipe.name, licence=self.recipe.trust.licence, base=base, data=tuple(data))
@@ -462,15 +476,16 @@ class _Run:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every parameter once (tied ones share a name) and every buffer that is saved; of an adaptation, what moves."""
+        if self.recipe.adapt is not None:
+            return {name: parameter.data for name, parameter in self.network.named_parameters() if parameter.requires_grad}
+        state = self.network.state_dict()
+        buffers = {name: tensor for name, tensor in self.network.named_buffers() if name in state}
+        return {name: parameter.data for name, parameter in self.network.named_parameters()} | buffers
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16")
-
-
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Every parameter once (tied ones share a name) and every buffer that is saved."""
-    state = network.state_dict()
-    buffers = {name: tensor for name, tensor in network.named_buffers() if name in state}
-    return {name: parameter.data for name, parameter in network.named_parameters()} | buffers
 
 
 def _to_device(batch: Mapping[str, Any], device: str) -> dict[str, Any]:

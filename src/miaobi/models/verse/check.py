@@ -28,6 +28,7 @@ class Report:
     pattern: str = ""  # 仄起首句入韵, or the tune
     form_ok: bool = False
     rhyme_ok: bool = False
+    rhyme_share: float = 0.0  # of the lines that should rhyme
     rhymes: tuple[str, ...] = ()  # the groups that the rhymes are in
     tone_share: float = 0.0  # strict
     tone_share_loose: float = 0.0
@@ -77,6 +78,7 @@ def check(text: str, form: str | Form, *, rhyme: str = "pingshui") -> Report:
         pattern=best.pattern.name,
         form_ok=True,
         rhyme_ok=not best.rhyme_faults,
+        rhyme_share=1 - len(best.rhyme_faults) / max(1, sum(rhyme != forms.NO_RHYME for rhyme in best.pattern.rhymes)),
         rhymes=best.rhymes,
         tone_share=best.strict_share,
         tone_share_loose=best.loose_share,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from miaobi.models.common.language import CausalLoss, export_graphs, load_networ
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
 from miaobi.models.verse.family import FAMILY
+from miaobi.models.verse.reward import rewards
 from miaobi.models.verse.schema import Config, Options
 from miaobi.models.verse.write import LINES, header_for, open_clauses, request_for, training_clauses, write_poems
 from miaobi.trust.originality import LineFilter
@@ -46,9 +47,12 @@ class Verse(CausalLoss):
 
     @classmethod
     def create(cls, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0, tokenizer: Path | None = None) -> Self:
-        """Random weights, and the vocabulary of the training records. A `tokenizer` is not used: verse is made of characters."""
+        """Random weights, and the vocabulary of the training records, or that of another verse model whose `tokenizer` is given."""
         chosen = validate(Config, config, "model.config")
-        codec = VerseCodec.fit(records, min_count=chosen.min_count, context=chosen.context)
+        if tokenizer is not None and VerseCodec.wrote(tokenizer):
+            codec = VerseCodec.load(tokenizer.parent, context=chosen.context)
+        else:
+            codec = VerseCodec.fit(records, min_count=chosen.min_count, context=chosen.context)
         network = new_network(shape(chosen.model_dump(), vocab_size=len(codec.vocabulary)), seed)
         stored = torch.float16 if chosen.stored == "fp16" else torch.float32
         return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=stored, training=records)
@@ -66,6 +70,10 @@ class Verse(CausalLoss):
         options = Options.model_validate({name: value for name, value in request.options.items() if name in Options.model_fields})
         prompt = self.codec.header(header_for(options, options.title or request.prompt.strip(), self.codec))
         return [*prompt, *self.codec.ids(answer), self.codec.end][: self.codec.context], len(prompt)
+
+    def rewards(self) -> Mapping[str, Callable[[Request, str], float]]:
+        """What a poem may be rewarded for; see `reward`."""
+        return rewards(self.known)
 
     def score(self, records: Sequence[Record], /, *, header: Header | None = None) -> Iterator[Score]:
         """Bits of the Han characters of each poem's body, given its whole header (or the given one)."""

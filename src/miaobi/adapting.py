@@ -1,0 +1,138 @@
+"""The Python API of changing models that exist: adapt one, distill one into a smaller, quantise, search for good settings.
+
+    miaobi.adapt("recipes/adapt.yaml").report["bits_per_character"]["general"]
+
+A recipe with a section `adapt`, `prefer`, `reinforce` or `distill` trains by `miaobi.train`, too; here what was gained and what was lost is
+measured as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from miaobi import api
+from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.language import tr
+from miaobi.core.recipe import Data, Recipe, Source, Split
+from miaobi.core.shelf import find
+from miaobi.core.types import Record
+
+if TYPE_CHECKING:
+    from miaobi.api import OnProgress
+    from miaobi.engine.adapt import Reward
+    from miaobi.engine.journal import OnEvent
+    from miaobi.engine.train import TrainResult
+
+GENERAL_RECORDS = 2000  # of a file of general text are read at most so many: a few hundred are measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """How an adaptation ended, and what `adapt.json` in its run says; the report is empty when it was interrupted."""
+
+    training: TrainResult
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+def adapt(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    artifact: Path | None = None,
+    resume: bool = False,
+    reward: Reward | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_event: OnEvent | None = None,
+) -> Adapted:
+    """Change an existing model as the recipe says, and measure it before and after: on its new data, and on what it could do before.
+
+    Raises:
+        UsageError: the recipe changes nothing (it lacks `adapt`, `prefer` and `reinforce`), or the family cannot be changed so.
+        and all that `miaobi.train` raises.
+    """
+    whole = api.recipe_of(recipe)
+    if not (whole.adapt or whole.prefer or whole.reinforce):
+        raise UsageError("the recipe '{name}' has none of the sections adapt, prefer and reinforce; use miaobi train", name=whole.name)
+    options: dict[str, Any] = {"device": device, "threads": threads, "on_progress": on_progress, "on_event": on_event}
+    result = api.train(whole, folder=folder, artifact=artifact, resume=resume, reward=reward, **options)
+    if result.artifact is None:
+        return Adapted(training=result)
+    return Adapted(training=result, report=_measured(whole, whole.model.base, result, device, threads, on_progress))
+
+
+def distill(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    artifact: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_event: OnEvent | None = None,
+) -> Adapted:
+    """Teach the recipe's model what its teacher says, and measure both on held-out records; the report calls the teacher `before`.
+
+    Raises:
+        UsageError: the recipe has no section `distill`, or the two spell otherwise.
+        and all that `miaobi.train` raises.
+    """
+    whole = api.recipe_of(recipe)
+    if whole.distill is None:
+        raise UsageError("the recipe '{name}' has no section distill, so there is no teacher", name=whole.name)
+    options: dict[str, Any] = {"device": device, "threads": threads, "on_progress": on_progress, "on_event": on_event}
+    result = api.train(whole, folder=folder, artifact=artifact, resume=resume, **options)
+    if result.artifact is None:
+        return Adapted(training=result)
+    return Adapted(training=result, report=_measured(whole, whole.distill.teacher, result, device, threads, on_progress))
+
+
+def _measured(
+    recipe: Recipe, before: str, result: TrainResult, device: str, threads: int | None, on_progress: OnProgress | None
+) -> dict[str, Any]:
+    """Both models on the held-out records of the recipe, and on general ones."""
+    from miaobi.core.adapting import Adapt
+    from miaobi.engine.before_after import report
+
+    assert result.artifact is not None
+    section, notes = recipe.adapt or Adapt(), {}
+    sides: dict[str, Sequence[Record]] = {"own": api.prepare(recipe, on_progress=on_progress).split("val")}
+    if not len(sides["own"]):
+        notes["own"] = tr("the recipe holds no records out (data.split.val)")
+    if recipe.distill is None:
+        general, notes["general"] = _general(recipe, section.general, on_progress)
+        sides["general"] = general
+    models = [api.load(name, runtime="torch", device=device, threads=threads).model for name in (find(before), result.artifact)]
+    notes = {name: note for name, note in notes.items() if note}
+    return report(models[0], models[1], sides, run=result.run, count=section.records, seed=recipe.train.seed, notes=notes)
+
+
+def _general(recipe: Recipe, place: str, on_progress: OnProgress | None) -> tuple[Sequence[Record], str]:
+    """Held-out records of what the base could do before, and why there are none.
+
+    Raises:
+        UsageError, DataError: what the recipe names is not there.
+    """
+    if place.endswith((".yaml", ".yml")):
+        return api.prepare(place, on_progress=on_progress).split("val"), ""
+    if place:
+        data = Data(source=Source(path=place), split=Split(val=0), limit=GENERAL_RECORDS)
+        named = recipe.model_copy(update={"data": data, "name": f"{recipe.name[:50]}-general"})
+        return api.prepare(named, on_progress=on_progress).split("train"), ""
+    own = find(recipe.model.base) / "recipe.yaml"
+    try:
+        base = Recipe.load(own) if own.is_file() else None
+    except MiaobiError:  # of an older or newer version: then there is nothing to read off it
+        base = None
+    if base is None or not base.data.sources():
+        return (), tr("the base says nothing of its data; name held-out text in adapt.general")
+    if base.data == recipe.data:
+        return (), tr("the base learned the same data")
+    if not (api.dataset_folder(base) / "dataset.json").is_file():
+        return (), tr("the data set of the base '{name}' is not here; name held-out text in adapt.general", name=base.name)
+    return api.prepare(base, on_progress=on_progress).split("val"), ""
