@@ -41,6 +41,18 @@ def write(content: Content, path: Path, *, language: str = "") -> None:
     label.write(content, path, language=language, part=fitting(content, path.suffix.lower()))
 
 
+def encoded(content: Content, suffix: str) -> Media:
+    """A content's picture, sound, film or score as `write` puts it into a file of that suffix, its labels in its bytes.
+
+    Raises:
+        UsageError: a suffix that no part of the content can become.
+        MissingExtra: the format needs a package that is not installed.
+    """
+    from miaobi.trust import label
+
+    return label.encoded(content, suffix, part=fitting(content, suffix))
+
+
 def fitting(content: Content, suffix: str) -> Media | None:
     """The part of a content that a file of that suffix holds, converted where it must be; None for text and still pictures.
 

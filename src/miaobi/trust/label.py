@@ -182,13 +182,25 @@ def _fitting(content: Content, path: Path) -> Media:
     return found[0]
 
 
+def encoded(content: Content, suffix: str, *, part: Media | None = None) -> Media:
+    """What `write` puts into a file of that suffix: a picture, sound, film or score with its labels in its bytes (those of MIDI have no
+    place there). The arguments and errors are those of `write`.
+    """
+    part = part or _fitting(content, Path(f"content{suffix}"))
+    return embed(part, _label_of(content, content_sha256((part,))))
+
+
+def _label_of(content: Content, sha256: str) -> Label:
+    """The label of a part with that hash. Where it is not, bit for bit, what the model made, the label holds the hash of both."""
+    return dataclasses.replace(content.label, encoded_sha256=sha256 if sha256 != content.label.content_sha256 else "")
+
+
 def _write_medium(content: Content, path: Path, part: Media) -> None:
-    """Write one part of a content. Where it is not, bit for bit, what the model made, the label in the file holds the hash of both."""
+    """Write one part of a content."""
     from miaobi.trust.media import MIDI, beside
 
-    sha256, label = content_sha256((part,)), dataclasses.replace(content.label, encoded_sha256="")
-    if sha256 != label.content_sha256:
-        label = dataclasses.replace(label, encoded_sha256=sha256)
+    sha256 = content_sha256((part,))
+    label = _label_of(content, sha256)
     data = embed(part, label).data
     if part.mime == MIDI:  # first, so that a crash never leaves a score without its label
         write_text(sidecar(path), beside(implicit(label), to_dict(label)))

@@ -38,6 +38,9 @@ AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("responses", "text"),
     ("embeddings", "text"),
     ("moderations", "text"),
+    ("images", "media"),
+    ("audio", "media"),
+    ("music", "media"),
 )
 PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
 DOCS = Path(__file__).parent / "docs.html"

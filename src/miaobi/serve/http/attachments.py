@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import quote
 
 from fastapi.responses import Response
@@ -16,9 +18,9 @@ SHOWN = frozenset(  # what a browser draws or plays without running anything
 _PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def respond(data: bytes, mime: str, *, name: str = "") -> Response:
+def respond(data: bytes, mime: str, *, name: str = "", headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     """The bytes with their type. HTML, SVG and whatever is not known to be harmless is an attachment."""
-    return Response(data, media_type=mime, headers={"Content-Disposition": disposition(mime, name)})
+    return Response(data, media_type=mime, headers={**headers, "Content-Disposition": disposition(mime, name)})
 
 
 def disposition(mime: str, name: str = "") -> str:
