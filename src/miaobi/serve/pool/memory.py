@@ -14,7 +14,7 @@ from miaobi.core.families import family
 SHARE = 0.8  # of the memory that is free when the pool starts
 LIGHT, HEAVY = 120 << 20, 450 << 20  # a process with ONNX Runtime, and one with torch
 ROOM = 1.25  # weights once more in part: buffers, caches, rearranged matrices
-LEAST_CACHE, MOST_CACHE = 256 << 20, 16 << 30
+LEAST_CACHE, MOST_CACHE = 32 << 20, 16 << 30
 GRAPHS = ("onnx/model_int8.onnx", "onnx/model.onnx")
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "context", "max_sequence_length", "max_target_positions")
 

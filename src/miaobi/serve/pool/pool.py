@@ -144,21 +144,18 @@ class Pool:
             while True:
                 process = await self._process(model)
                 running = process.begin(kind, *values)
-                again = False
                 while True:
                     what, value = await running.news.get()
-                    if running.began:
+                    if what == "began":
                         waits.over()
-                    if what == "lost" and not value and self._open:
-                        again = True
+                    elif what in ("end", "lost"):
                         break
-                    if what == "lost":
-                        self.counts.lost += 1
-                        raise WorkerLost(model)
-                    if what == "end":
-                        break
-                    yield value
-                if again:
+                    else:
+                        yield value
+                if what == "lost" and (value or not self._open):
+                    self.counts.lost += 1
+                    raise WorkerLost(model)
+                if what == "lost":
                     continue
                 if value is not None:
                     self.counts.failed += 1

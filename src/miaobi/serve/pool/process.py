@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +22,10 @@ GRACE_SECONDS = 1.5  # after which a generation that nobody wants and that will 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A request or call in a process. `news` gets ("chunk" or "result", value), then ("end", error or None), or ("lost", began)."""
+    """A request or call in a process.
+
+    `news` gets ("began", None), ("chunk" or "result", value) …, then ("end", error or None), or ("lost", whether it had begun).
+    """
 
     id: int
     news: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
@@ -90,17 +95,19 @@ class Process:
     async def stop(self) -> None:
         """End the process; its requests are told that it is lost."""
         self._stopping = True
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()  # it owns nothing that must be put in order
+        self.kill()  # it owns nothing that must be put in order
         if self._reader is not None:
             await self._reader
 
     def kill(self) -> None:
         """End it from outside, as a crash would."""
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
+        if self._child is None or self._child.returncode is not None:
+            return
+        if sys.platform == "win32":
+            self._child.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child.pid, signal.SIGKILL)  # asyncio's own `kill` may reap the process behind its back
 
     def _lose_patience(self, running: Running) -> None:
         """A step that goes on for seconds cannot be interrupted; alone in its process, the process can."""
@@ -143,10 +150,8 @@ class Process:
         running = self.running.get(id)
         if running is None:
             return
-        if kind == "began":
-            running.began = True
-        else:
-            running.news.put_nowait((kind, values[0]))
+        running.began |= kind == "began"
+        running.news.put_nowait((kind, values[0] if values else None))
         if kind == "end":
             del self.running[id]
             self.used = time.monotonic()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from miaobi.engine.load import Loaded
     from miaobi.engine.sampling.shared import Table
 
-CALLS = frozenset({"score", "embed", "classify"})  # what `Pool.call` may ask of a model
+CALLS = frozenset({"score", "embed_texts", "classify"})  # what `Pool.call` may ask of a model
 MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
 FIGURES_SECONDS = 0.5  # between two reports of memory and tokens
 
@@ -127,9 +127,9 @@ class Worker:
         self._room.release()
 
     def _report(self) -> None:
-        """What this process holds and has done, now and then."""
+        """What this process holds and has done: when nothing is under way, and now and then."""
         now = time.monotonic()
-        if now - self._reported > FIGURES_SECONDS and self._table is not None:
+        if (not self._wanted or now - self._reported > FIGURES_SECONDS) and self._table is not None:
             self._reported = now
             self.say("figures", {"memory_bytes": resident_bytes(), **self._table.figures()})
 
