@@ -62,7 +62,7 @@ def test_a_removed_key_opens_nothing_in_a_server_that_runs(tmp_path: Path) -> No
     person.remove("one")
     assert running.caller(f"Bearer {secret}") is None
     assert [key.name for key in running.all()] == ["two"]
-    with pytest.raises(UsageError, match="unknown key"):
+    with pytest.raises(UsageError, match="unknown API key"):
         person.remove(first.id)
 
 

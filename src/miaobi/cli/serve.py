@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from miaobi.serve.http.settings import Settings
 
 ACTIONS = {  # words that each takes, and what it does
-    "": ("", "serve until stopped"),
+    "": ("", ""),
     "keys list": ("", "which keys there are"),
     "keys add": ("NAME", "make a key, and show it once"),
     "keys remove": ("ID", "forget a key: it opens nothing from now on"),
@@ -43,9 +43,14 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     most = whole_number(1, 1_000_000_000)
     parser.add_argument("--tokens", type=most, default=0, metavar="N", help=tr("keys add: at most so many tokens a minute"))
     parser.add_argument("--concurrent", type=most, default=0, metavar="N", help=tr("keys add: at most so many requests at once"))
-    rows = [(f"{name} {takes}".strip(), tr(summary)) for name, (takes, summary) in ACTIONS.items() if name]
-    width = max(len(head) for head, _ in rows)
-    parser.epilog = tr("actions") + ":\n" + "\n".join(f"  {head:<{width}}  {summary}" for head, summary in rows)
+    actions = {f"{name} {takes}".strip(): summary for name, (takes, summary) in ACTIONS.items() if name}
+    parser.epilog = f"{tr('actions')}:\n{_rows(actions)}\n\n{tr('scopes of keys')}:\n{_rows(SCOPES)}"
+
+
+def _rows(about: Mapping[str, str]) -> str:
+    """A table of names and what they are."""
+    width = max(map(len, about))
+    return "\n".join(f"  {name:<{width}}  {tr(summary)}" for name, summary in about.items())
 
 
 def server_arguments(parser: Parser) -> None:

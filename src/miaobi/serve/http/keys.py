@@ -123,7 +123,7 @@ class Keys:
         known = {key.id: key for key in self.all()}
         found = [key for key in known.values() if id in (key.id, key.name)]
         if not found:
-            raise unknown("key", id, known)
+            raise unknown("API key", id, known)
         if len(found) > 1:
             raise UsageError(
                 "{count} keys are called '{name}'; remove by id: {ids}", count=len(found), name=id, ids=", ".join(key.id for key in found)
