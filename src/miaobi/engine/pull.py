@@ -290,7 +290,7 @@ def _install_endpoint(source: str, name: str, replace: bool) -> Artifact:
     if not model or not parts.hostname:
         raise UsageError("write the endpoint's address and behind # the model's name there: http://127.0.0.1:11434/v1#llama3.2")
     if parts.username or parts.password:
-        raise UsageError("an address with a password in it is not kept; put the key into MIAOBI_REMOTE_KEY or OPENAI_API_KEY")
+        raise UsageError("an address with a password in it is not kept; put the key into the environment: MIAOBI_REMOTE_KEY")
     target = _target(name or re.sub(r"[^\w.+-]+", "-", model), replace)
     values: dict[str, Any] = {"url": address.rstrip("/"), "model": model}
     with new_folder(target, replace=replace) as folder:
