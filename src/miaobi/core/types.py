@@ -64,9 +64,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One turn of a conversation."""
+    """One turn of a conversation. A tool's is what a function gave that the assistant had asked for."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     parts: tuple[Part, ...]
 
 

