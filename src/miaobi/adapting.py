@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from miaobi import api
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.language import tr
 from miaobi.core.recipe import Data, Recipe, Source, Split
-from miaobi.core.shelf import find
+from miaobi.core.shelf import ARTIFACTS, find
 from miaobi.core.types import Record
 
 if TYPE_CHECKING:
@@ -92,6 +92,63 @@ def distill(
     return Adapted(training=result, report=_measured(whole, whole.distill.teacher, result, device, threads, on_progress))
 
 
+def quantise(
+    model: str | Path,
+    *,
+    bits: Literal[4, 8] = 4,
+    group: Literal[16, 32, 64] | None = None,
+    data: Recipe | str | Path | Mapping[str, Any] | None = None,
+    records: int = 200,
+    out: Path | None = None,
+    weights: bool = False,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """A copy of a language model in eight or four bits a weight, in `artifacts/NAME-int4`; returns what `quantise.json` there says.
+
+    Args:
+        data: held-out text to measure on: a recipe, or a file or folder of records; by default what the model's own recipe holds out.
+        records: how many records are measured.
+        weights: also keep the unrounded weights.
+
+    Raises:
+        UsageError: a family without such a graph, or no text to measure on.
+        ArtifactError: the folder exists.
+    """
+    from miaobi.engine.ask import draw
+    from miaobi.engine.quantise import FORMS
+    from miaobi.engine.quantise import quantise as round_weights
+
+    if bits not in FORMS or group not in (None, 16, 32, 64):
+        raise UsageError("weights have 4 or 8 bits, in groups of 16, 32 or 64")
+    loaded = api.load(model, runtime="torch")
+    held_out = _held_out(loaded.artifact.folder, data, on_progress)
+    target = out or ARTIFACTS / f"{loaded.artifact.name}-{FORMS[bits]}"
+    chosen = draw(held_out, records, seed=seed)
+    options: dict[str, Any] = {"bits": bits, "group": group, "weights": weights, "seed": seed, "on_progress": on_progress}
+    return round_weights(loaded.model, loaded.artifact, chosen, target, **options)
+
+
+def _held_out(folder: Path, data: Recipe | str | Path | Mapping[str, Any] | None, on_progress: OnProgress | None) -> Sequence[Record]:
+    """Records to measure a model on.
+
+    Raises:
+        UsageError: nothing is named, and the model's own data set is not here.
+    """
+    if isinstance(data, str | Path) and not str(data).endswith((".yaml", ".yml")):
+        source = Data(source=Source(path=str(data)), split=Split(val=0), limit=GENERAL_RECORDS)
+        return api.prepare({"name": "held-out", "data": source.model_dump(), "model": {"family": "gpt"}}, on_progress=on_progress).split(
+            "train"
+        )
+    if data is not None:
+        return api.prepare(data, on_progress=on_progress).split("val")
+    own = folder / "recipe.yaml"
+    found = Recipe.load(own) if own.is_file() else None
+    if found is None or not (api.dataset_folder(found) / "dataset.json").is_file():
+        raise UsageError("the model's own data set is not here; name held-out text with --data FILE or RECIPE")
+    return api.prepare(found, on_progress=on_progress).split("val")
+
+
 def _measured(
     recipe: Recipe, before: str, result: TrainResult, device: str, threads: int | None, on_progress: OnProgress | None
 ) -> dict[str, Any]:
@@ -118,12 +175,8 @@ def _general(recipe: Recipe, place: str, on_progress: OnProgress | None) -> tupl
     Raises:
         UsageError, DataError: what the recipe names is not there.
     """
-    if place.endswith((".yaml", ".yml")):
-        return api.prepare(place, on_progress=on_progress).split("val"), ""
     if place:
-        data = Data(source=Source(path=place), split=Split(val=0), limit=GENERAL_RECORDS)
-        named = recipe.model_copy(update={"data": data, "name": f"{recipe.name[:50]}-general"})
-        return api.prepare(named, on_progress=on_progress).split("train"), ""
+        return _held_out(Path(), place, on_progress), ""
     own = find(recipe.model.base) / "recipe.yaml"
     try:
         base = Recipe.load(own) if own.is_file() else None

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train the model of a recipe",
     "adapt": "change an existing model: low-rank additions, preferences, rewards",
     "distill": "teach a smaller model what a larger one says",
+    "quantise": "make a language model small: four or eight bits a weight",
     "generate": "write something with a model",
     "chat": "talk with a model in the terminal",
     "create": "make a poem, pictures, music, a voice, a film and a page from one brief",

@@ -8,6 +8,9 @@ Eight bits: weights are rounded in blocks along the input dimension, one scale a
 block inside MatMulNBits (as in ZeroQuant, Yao et al., 2022). So a row's result does not depend on the other rows. A
 tied embedding is stored once and read by both the lookup and the head.
 
+Four bits: the matrices of the blocks only, with a zero point beside each scale (`decoder_rounding`); embedding and head keep eight, for an
+error there reaches every logit.
+
 Inputs: input_ids (B, T), attention_mask (B, S), past_key_values.{layer}.{key,value} (B, K, capacity, D); with a prefix also
 prefix (B, P, W), vectors that stand before the new tokens and count in S: P is 0 but for the first step.
 Outputs: logits (B, 1, V), present.{layer}.{key,value}. These are the names that transformers.js and OpenVINO GenAI know.
@@ -25,13 +28,16 @@ import numpy as np
 from miaobi.core.artifact import explain_os_errors, write_bytes
 from miaobi.core.errors import MissingExtra
 from miaobi.models.common.decoder_layers import GPT2, Llama
+from miaobi.models.common.decoder_rounding import packed, round_to_four_bits
 from miaobi.models.common.decoder_weights import Array, StoredTensors
 
 if TYPE_CHECKING:
     from miaobi.models.common.transformer_config import TransformerConfig
 
-Precision = Literal["fp32", "int8"]
-FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
+Precision = Literal["fp32", "int8", "int4"]
+FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx", "int4": "onnx/model_q4.onnx"}
+BITS: dict[Precision, int] = {"fp32": 0, "int8": 8, "int4": 4}
+GROUP = 32  # weights that share a scale in four bits
 OPSET, MICROSOFT = 21, "com.microsoft"
 INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB; larger weights go beside the graph
 # Weights that share a scale: the largest number that divides the input dimension. From 128 on, ONNX Runtime sums two rows in another order
@@ -40,8 +46,10 @@ BLOCKS = (64, 32)
 ZERO_POINT = 128  # the byte that means 0
 
 
-def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), prefix: bool = False) -> None:
-    """Write `onnx/model.onnx` (fp32) and `onnx/model_int8.onnx` beside the `model.safetensors` and `config.json` of `folder`.
+def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), group: int | None = None, prefix: bool = False) -> None:
+    """Write `onnx/model.onnx` (fp32), `onnx/model_int8.onnx` and the like beside the `model.safetensors` and `config.json` of `folder`.
+
+    `group` weights share a scale; by default what divides the matrices in eight bits, and 32 in four.
 
     Raises:
         ArtifactError: weights or configuration are missing, damaged or of a kind that the graph does not compute.
@@ -54,12 +62,14 @@ def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), p
     config = config_from_hub(read_config(folder))
     tensors = StoredTensors(folder)
     for precision in precisions:
-        _save(build(config, tensors, precision=precision, prefix=prefix), folder / FILES[precision])
+        _save(build(config, tensors, precision=precision, group=group, prefix=prefix), folder / FILES[precision])
 
 
-def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Precision, prefix: bool = False) -> Any:
+def build(
+    config: TransformerConfig, tensors: StoredTensors, *, precision: Precision, group: int | None = None, prefix: bool = False
+) -> Any:
     """The `onnx.ModelProto` of a decoder."""
-    graph = Graph(tensors, quantised=precision == "int8", prefix=prefix)
+    graph = Graph(tensors, bits=BITS[precision], group=group, prefix=prefix)
     network = GPT2(config, graph) if config.positions == "learned" else Llama(config, graph)
     return graph.model(config, network.logits())
 
@@ -67,8 +77,8 @@ def build(config: TransformerConfig, tensors: StoredTensors, *, precision: Preci
 class Graph:
     """Nodes and initialisers as they are added. Every method returns the name of the value that it adds."""
 
-    def __init__(self, tensors: StoredTensors, *, quantised: bool, prefix: bool = False) -> None:
-        self.tensors, self.quantised, self.prefix = tensors, quantised, prefix
+    def __init__(self, tensors: StoredTensors, *, bits: int, group: int | None = None, prefix: bool = False) -> None:
+        self.tensors, self.bits, self.group, self.prefix = tensors, bits, group, prefix
         self.nodes: list[Any] = []
         self.initialisers: dict[str, Any] = {}
 
@@ -107,25 +117,41 @@ class Graph:
 
     def linear(self, x: str, name: str, matrix: Array, *, bias: Array | None = None) -> str:
         """x (B, T, in) times `matrix` (out, in), plus bias."""
-        offset = [] if bias is None else [self.constant(f"{name}.bias", bias)]
-        if self.quantised:
-            out, inner = matrix.shape
-            inputs = [x, *self.quantise(name, matrix), *(["", ""] if offset else []), *offset]
-            return self.fused("MatMulNBits", *inputs, N=out, K=inner, bits=8, block_size=block_of(inner), accuracy_level=4)
+        if self.bits:
+            return self.rounded(x, name, matrix, bias=bias, bits=self.bits)
         y = self.op("MatMul", x, self.constant(f"{name}.transposed", matrix.T))
-        return self.op("Add", y, *offset) if offset else y
+        return y if bias is None else self.op("Add", y, self.constant(f"{name}.bias", bias))
+
+    def rounded(self, x: str, name: str, matrix: Array, *, bits: int, bias: Array | None = None) -> str:
+        """`linear` with a matrix of four or eight bits."""
+        out, inner = matrix.shape
+        offset = [] if bias is None else [self.constant(f"{name}.bias", bias)]
+        if bits == 4:
+            block = self.group or GROUP
+            values, scales, zeros = round_to_four_bits(matrix, group=block)
+            stored = packed(values, zeros)
+            inputs = [self.constant(f"{name}.quantised", stored[0]), self.constant(f"{name}.scales", scales)]
+            inputs += [self.constant(f"{name}.zeros", stored[1]), *([""] if offset else []), *offset]
+        else:
+            block = self.block_of(inner)
+            inputs = [*self.quantise(name, matrix), *(["", ""] if offset else []), *offset]
+        return self.fused("MatMulNBits", x, *inputs, N=out, K=inner, bits=bits, block_size=block, accuracy_level=4)
+
+    def block_of(self, inner: int) -> int:
+        """How many of a row's `inner` weights share a scale in eight bits."""
+        return self.group if self.group and self.bits == 8 else block_of(inner)
 
     def quantise(self, name: str, matrix: Array) -> tuple[str, str]:
         """The names of `matrix` (out, in) as bytes (out, blocks, block) and as scales (out, blocks)."""
-        values, scales = quantise(matrix, block=block_of(matrix.shape[1]))
+        values, scales = quantise(matrix, block=self.block_of(matrix.shape[1]))
         return self.constant(f"{name}.quantised", values), self.constant(f"{name}.scales", scales)
 
     def embedding(self, tokens: str, name: str, matrix: Array) -> str:
         """Rows of `matrix` (V, W) for tokens (B, T): (B, T, W)."""
-        if not self.quantised:
+        if not self.bits:
             return self.op("Gather", self.constant(name, matrix), tokens)
         values, scales = self.quantise(name, matrix)
-        width, block = matrix.shape[1], block_of(matrix.shape[1])
+        width, block = matrix.shape[1], self.block_of(matrix.shape[1])
         rows = self.op("Cast", self.op("Gather", values, tokens), to=1)  # (B, T, blocks, block), still the bytes' values
         rows = self.op("Sub", rows, self.constant("zero_point", np.array(ZERO_POINT, dtype=np.float32)))
         share = self.op("Unsqueeze", self.op("Gather", scales, tokens), self.integers(-1))  # (B, T, blocks, 1)
@@ -136,8 +162,8 @@ class Graph:
 
     def head(self, x: str, name: str, matrix: Array) -> str:
         """Logits (B, 1, V) of x (B, 1, W). In fp32 the matrix (V, W) stays as the embedding stores it."""
-        if self.quantised:
-            return self.linear(x, name, matrix)
+        if self.bits:
+            return self.rounded(x, name, matrix, bits=8)
         flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B, W)
         return self.op("Unsqueeze", self.op("Gemm", flat, self.constant(name, matrix), transB=1), self.integers(1))
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from miaobi.core.errors import ArtifactError, UsageError
 
 Logits = npt.NDArray[np.float32]
-FILES = {"int8": "onnx/model_int8.onnx", "fp32": "onnx/model.onnx"}  # "auto" takes the first that is there
+FILES = {"int8": "onnx/model_int8.onnx", "int4": "onnx/model_q4.onnx", "fp32": "onnx/model.onnx"}  # "auto" takes the first that is there
 RESERVE = 128  # columns of the cache beyond the prompts
 FEWEST = 16  # rows for which it is not worth while to give memory back
 MOST_THREADS = 8  # a step of one row is bound by memory, which few threads saturate
@@ -32,7 +32,7 @@ class OnnxStepper:
     Rows may join and leave while others go on (`engine.sampling.stepper.Joinable`): the first B of the cache's rows are in use.
     """
 
-    def __init__(self, folder: Path, *, precision: Literal["auto", "int8", "fp32"] = "auto", threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, precision: Literal["auto", "int8", "int4", "fp32"] = "auto", threads: int | None = None) -> None:
         """Load the graph.
 
         Raises:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.protocols import Batch, HubNames, Loss
+from miaobi.engine.sampling.stepper import Stepper
 from miaobi.models.common.hub_format import config_from_hub, config_to_hub, hub_modules, read_config, weights_from_hub, weights_to_hub
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.common.transformer_config import TransformerConfig
@@ -49,6 +50,15 @@ class CausalLoss:
         positions, mask = packed_attention(batch["segments"]) if "segments" in batch else (None, None)
         logits: Tensor = self.network(batch["tokens"][:, :-1], positions=positions, mask=mask, select=batch["weights"])
         return logits
+
+    def graph(self, folder: Path, form: str, *, group: int | None = None) -> Stepper:
+        """Write the graph of that form (fp32, int8, int4) beside the saved weights in `folder`, and step through it."""
+        from miaobi.models.common import decoder_graph
+        from miaobi.models.common.decoder_runtime import OnnxStepper
+
+        precision = cast("decoder_graph.Precision", form)
+        decoder_graph.write(folder, precisions=[precision], group=group)
+        return OnnxStepper(folder, precision=precision)
 
     def hub_names(self) -> HubNames:
         """The matrices that may get additions of low rank, with the names that others know."""

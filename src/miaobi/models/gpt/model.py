@@ -56,6 +56,10 @@ class GPT(CausalLoss):
         """The prompt's ids with those of its continuation and the end mark."""
         return self.codec.answered(request.prompt, answer)
 
+    def sequences(self, records: Sequence[Record], /) -> list[tuple[list[int], list[bool]]]:
+        """What is read of each record, its first window, and which of its ids are learned."""
+        return [self.codec.windows_of(record)[0] for record in records]
+
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """Graphs for the runtime, compared with torch on a few prompts."""
         prompts = [self.codec.prompt(""), [token % self.network.config.vocab_size for token in range(min(24, self.codec.context))]]

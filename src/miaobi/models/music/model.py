@@ -81,6 +81,10 @@ class Music(CausalLoss):
             sequences.append((ids, [False] * header + [True] * (len(ids) - header)))
         return sequences
 
+    def sequences(self, records: Sequence[Record], /) -> list[tuple[list[int], list[bool]]]:
+        """What is read of each record, and which of its ids `score` counts."""
+        return self.baseline_sequences(records)
+
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """Graphs for the runtime, compared with torch on a few beginnings."""
         prompts = [[BEGIN], [token % self.codec.vocab_size for token in range(2, 26)]]

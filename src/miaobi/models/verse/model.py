@@ -99,6 +99,10 @@ class Verse(CausalLoss):
             sequences.append((ids, scored + [False] * (len(ids) - len(scored))))
         return sequences
 
+    def sequences(self, records: Sequence[Record], /) -> list[tuple[list[int], list[bool]]]:
+        """What is read of each record, and which of its ids `score` counts."""
+        return self.baseline_sequences(records)
+
     def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """Graphs for the runtime, compared with torch on one prompt a form."""
         prompts = [self.codec.header(Header(form=form, title="秋月")) for form in FORMS]
