@@ -67,14 +67,14 @@ class Checkpoint:
         return Chat(self.template, self.tokenizer) if self.template else None
 
 
-def read(path: Path) -> Checkpoint:
-    """The checkpoint in a folder, or in a GGUF file or a folder that holds one.
+def read(path: Path, *, weights: bool = True) -> Checkpoint:
+    """The checkpoint in a folder, or in a GGUF file or a folder that holds one; without `weights`, for what runs an exported graph.
 
     Raises:
         ArtifactError: something is missing, damaged, too large or dangerous.
     """
     gguf = gguf_in(path)
-    if gguf is not None:
+    if gguf is not None and (weights or not (path / TOKENIZER).is_file()):
         from miaobi.models.common import gguf_file
 
         found = gguf_file.describe(gguf)
@@ -84,7 +84,8 @@ def read(path: Path) -> Checkpoint:
             folder=path, config=config, tokenizer=found.tokenizer, template=template, begin=found.begin, ends=found.ends, gguf=gguf
         )
     config = clean(path, read_config(path))
-    weight_files(path)  # no pickles, nothing missing
+    if weights:
+        weight_files(path)  # no pickles, nothing missing
     tokenizer = read_tokenizer(path)
     settings = read_settings(path)
     ids = {str(token["content"]): int(token["id"]) for token in json.loads(tokenizer).get("added_tokens", ())}
@@ -97,8 +98,8 @@ def read(path: Path) -> Checkpoint:
         config=config,
         tokenizer=tokenizer,
         template=read_template(path),
-        begin=begin if isinstance(begin, int) else _first(ids, (specials.get("bos_token", ""), *BEGIN_NAMES)),
-        ends=tuple(dict.fromkeys(ends or [number for number in (_first(ids, END_NAMES),) if number is not None])),
+        begin=begin if isinstance(begin, int) else _first(ids, (specials.get("bos_token", ""), *BEGIN_NAMES, "[CLS]")),
+        ends=tuple(dict.fromkeys(ends or [number for number in (_first(ids, (*END_NAMES, "[SEP]")),) if number is not None])),
     )
 
 

@@ -43,10 +43,18 @@ class OpenCodec(TextCodec):
                 size=size,
             )
 
+    def whole(self, text: str) -> list[int]:
+        """A text with all that the tokenizer puts around it."""
+        return list(self._tokenizer.encode(text).ids)
+
+    def number(self, token: str) -> int | None:
+        """The id of a token, if there is one."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     def prompt(self, text: str) -> list[int]:
         """A plain text as the tokenizer begins one; the mark of an end that some put behind it is left out, or nothing could follow."""
-        ids = list(self._tokenizer.encode(text).ids)
-        plain = self.ids(text)
+        ids, plain = self.whole(text), self.ids(text)
         while len(ids) > len(plain) and ids[-1] in self.ends:
             ids.pop()
         return ids or [self.begin]

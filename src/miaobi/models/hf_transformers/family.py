@@ -24,9 +24,10 @@ FAMILY = Family(
     converses=True,
     verbs=frozenset({Verb.TRAIN, Verb.ADAPT, Verb.GENERATE, Verb.SCORE, Verb.EXPORT}),
     model="miaobi.models.hf_transformers.model:OpenModel",
+    runtime="miaobi.models.hf_transformers.runtime:OpenRuntime",
     schemas=_schemas,
     tiny={
-        "architecture": "gpt_neox",
+        "architecture": "llama",
         "values": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
         "context": 64,
     },

@@ -17,7 +17,7 @@ from torch import nn
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import UsageError
-from miaobi.core.protocols import HubNames, Score
+from miaobi.core.protocols import Batch, HubNames, Loss, Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.engine.sampling.stepper import Stepper
@@ -30,14 +30,15 @@ from miaobi.models.hf_transformers import network as networks
 from miaobi.models.hf_transformers.checkpoint import GENERATION, TOKENIZER, Checkpoint
 from miaobi.models.hf_transformers.codec import OpenCodec
 from miaobi.models.hf_transformers.family import FAMILY
+from miaobi.models.hf_transformers.fill import bits, fill
 from miaobi.models.hf_transformers.network import Foreign
 from miaobi.models.hf_transformers.schema import Config
-from miaobi.models.hf_transformers.stepper import CausalStepper
+from miaobi.models.hf_transformers.stepper import CausalStepper, Seq2SeqStepper
 from miaobi.models.hf_transformers.write import answer
 
 
 class OpenModel(CausalLoss):
-    """A checkpoint that goes on with texts."""
+    """A checkpoint that goes on with texts, makes other texts of them, or fills their gaps; the first kind learns, too."""
 
     network: Transformer | Foreign  # type: ignore[assignment]
 
@@ -76,21 +77,77 @@ class OpenModel(CausalLoss):
         return TorchStepper(self.network) if isinstance(self.network, Transformer) else CausalStepper(self.network.inner)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
-        """The answer, streamed."""
-        yield from answer(self.stepper(), self.codec, request)
+        """The answer, streamed; of a model that fills gaps, the whole text at its end."""
+        kind = self.checkpoint.kind
+        if kind == "causal":
+            yield from answer(self.stepper(), self.codec, request)
+        elif kind == "masked":
+            yield from fill(self._inner(), self.codec, request)
+        else:
+            source = self._source(request)
+            yield from answer(Seq2SeqStepper(self._inner(), source), self.codec, request, prompt=[self._start()])
+
+    def loss(self, batch: Batch, phase: str, /) -> Loss:
+        """Next-token cross-entropy.
+
+        Raises:
+            UsageError: a model that does not go on with texts.
+        """
+        if self.checkpoint.kind != "causal":
+            raise UsageError(
+                "of open models, those that go on with texts can learn here; this one is of the kind '{kind}'", kind=self.checkpoint.kind
+            )
+        return super().loss(batch, phase)
 
     def score(self, records: Sequence[Record], /) -> Iterator[Score]:
-        """Bits of every token that is learned of a record; longer ones are scored window by window."""
+        """Bits of every token that is learned of a record, longer ones window by window; of a model that fills gaps, pseudo-likelihoods.
+
+        Raises:
+            UsageError: a model that makes another text of a text: it gives a text no likelihood of its own.
+        """
+        if self.checkpoint.kind == "seq2seq":
+            raise UsageError("a model that makes another text of a text gives a single text no likelihood")
+        self.network.eval()
         for record in records:
-            windows = self.codec.windows_of(record)
-            found = token_bits(self.network.eval(), [ids for ids, _ in windows], batch=4)  # type: ignore[arg-type]
-            total, tokens = 0.0, 0
-            for (ids, said), bits in zip(windows, found):
-                counted = [number for number, is_said in zip(ids[1:], said[1:]) if is_said]
-                total += float(bits[torch.tensor(said[1:])].sum()) + self.codec.spelled_bits(counted)
-                tokens += len(counted)
             text = said_text(record)
+            total, tokens = bits(self._inner(), self.codec, text) if self.checkpoint.kind == "masked" else self._bits(record)
             yield Score(id=record.id, bits=total, tokens=tokens, characters=len(text), bytes=len(text.encode()))
+
+    def _bits(self, record: Record) -> tuple[float, int]:
+        windows = self.codec.windows_of(record)
+        total, tokens = 0.0, 0
+        found = token_bits(self.network, [ids for ids, _ in windows], batch=4)  # type: ignore[arg-type]
+        for (ids, said), cost in zip(windows, found):
+            counted = [number for number, is_said in zip(ids[1:], said[1:]) if is_said]
+            total += float(cost[torch.tensor(said[1:])].sum()) + self.codec.spelled_bits(counted)
+            tokens += len(counted)
+        return total, tokens
+
+    def _inner(self) -> Any:
+        assert isinstance(self.network, Foreign), "our Transformer only goes on with texts"
+        return self.network.inner.eval()
+
+    def _source(self, request: Request) -> list[int]:
+        """What the encoder reads.
+
+        Raises:
+            UsageError: a conversation or tools, or a text longer than the model reads.
+        """
+        if request.options.get("tools") or len(request.turns) > 1:
+            raise UsageError("a model that makes another text of a text takes one text, no conversation and no tools")
+        ids = self.codec.whole(request.prompt)
+        if not 0 < len(ids) <= self.codec.reads:
+            raise UsageError("the text has {tokens} tokens; this model reads 1 to {context}", tokens=len(ids), context=self.codec.reads)
+        return ids
+
+    def _start(self) -> int:
+        """What an answer of the decoder begins with."""
+        named = (self.checkpoint.config.get(name) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
+        return next((number for number in named if isinstance(number, int)), self.codec.begin)
+
+    def sequences(self, records: Sequence[Record], /) -> list[tuple[list[int], list[bool]]]:
+        """What is read of each record, its first window, and which of its ids are learned."""
+        return [self.codec.windows_of(record)[0] for record in records]
 
     def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
         """The ids of the prompt with those of its answer and the end mark."""

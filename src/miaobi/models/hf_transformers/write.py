@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Chunk, Request
@@ -12,14 +12,14 @@ from miaobi.models.hf_transformers.codec import OpenCodec
 from miaobi.models.hf_transformers.schema import Options
 
 
-def answer(stepper: Stepper, codec: OpenCodec, request: Request) -> Iterator[Chunk]:
-    """Chunks of `options.n` answers.
+def answer(stepper: Stepper, codec: OpenCodec, request: Request, *, prompt: Sequence[int] = ()) -> Iterator[Chunk]:
+    """Chunks of `options.n` answers. `prompt` is what they begin with, where that is not what the request says.
 
     Raises:
         UsageError: the conversation leaves no room in the context.
     """
     options = Options.model_validate(dict(request.options))
-    prompt = codec.request(request, options)
+    prompt = list(prompt) or codec.request(request, options)
     room = codec.reads - len(prompt)
     if room < 1:
         raise UsageError(
