@@ -63,7 +63,7 @@ def card(kept: Kept, *, better: bool = False, chosen: bool = False, use: bool = 
     """
     buttons = [_stars(kept)]
     if better or chosen:
-        words = tr("the better one") if chosen else tr("better")
+        words = tr("the better one") if chosen else tr("this is better")
         buttons.append(
             f'<button type="button" data-act="better" aria-pressed="{str(chosen).lower()}">{"✓ " if chosen else ""}{_e(words)}</button>'
         )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from miaobi.core.artifact import read_bytes
+from miaobi.core.artifact import read_bytes, write_bytes
 from miaobi.core.errors import MiaobiError
+from miaobi.core.home import home
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
 
@@ -26,6 +27,7 @@ LABELS = {
 }
 SCORES = [".mid", ".midi", ".musicxml", ".mxl", ".xml", ".abc"]
 CANVAS = 512
+SHORTEST = 384  # pixels of a picture that is painted on
 
 
 class Inputs:
@@ -72,29 +74,28 @@ class Inputs:
             return gr.Audio(type="filepath", label=label, sources=["upload", "microphone"], elem_id=f"given-{name}")
         if name == "video":
             return gr.Video(label=label, sources=["upload"], elem_id=f"given-{name}")
-        return gr.File(label=label, file_types=SCORES, height=120, elem_id=f"given-{name}")
+        with gr.Accordion(label, open=False):
+            return gr.File(show_label=False, file_types=SCORES, height=140, elem_id=f"given-{name}")
 
     def _picture(self) -> str | None:
-        """The picture of a content of the library, where a person wants to start from it."""
+        """The picture of a content of the library, where a person wants to start from it; small ones enlarged, to be painted on."""
         id = str(self.start.get("image", ""))
-        if not id:
-            return None
         try:
-            kept = self.room.library.get(id)
+            kept = self.room.library.get(id) if id else None
         except MiaobiError:
             return None
-        stored = next((part for part in kept.media if part.modality is Modality.IMAGE), None)
+        stored = next((part for part in kept.media if part.modality is Modality.IMAGE), None) if kept else None
         if stored is None:
             return None
-        from miaobi.core.home import home
-        from miaobi.serve.batch import SUFFIXES
-
-        copy = home() / "cache" / "studio" / f"{stored.sha256}{SUFFIXES.get(stored.mime, '.png')}"
+        copy = home() / "cache" / "studio" / f"{stored.sha256}.png"
         if not copy.is_file():
-            from miaobi.core.artifact import write_bytes
-
-            write_bytes(copy, self.room.library.part(stored).data)
+            write_bytes(copy, _enlarged(self.room.library.part(stored).data))
         return str(copy)
+
+    def parents(self, given: Mapping[str, bytes]) -> tuple[str, ...]:
+        """The content that is started from, if its picture is still there."""
+        id = str(self.start.get("image", ""))
+        return (id,) if id and "image" in given else ()
 
     def read(self, values: Sequence[Any]) -> dict[str, bytes]:
         """The bytes by name, as the pool takes them; what was left empty is left out."""
@@ -105,6 +106,21 @@ class Inputs:
             elif value:
                 found[name] = read_bytes(Path(str(value)))
         return found
+
+
+def _enlarged(data: bytes) -> bytes:
+    """A picture as PNG whose shorter side has `SHORTEST` pixels or more, by a whole factor."""
+    from PIL import Image
+
+    from miaobi.data.pictures import decode
+
+    image = Image.fromarray(decode(data))
+    factor = -(-SHORTEST // min(image.size))
+    if factor > 1:
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _painted(value: Mapping[str, Any]) -> dict[str, bytes]:

@@ -119,7 +119,7 @@ def _card(work: str, part: str, made: Mapping[str, Any]) -> cards.Card | None:
     if not body:
         return None
     who = " · ".join(str(value) for value in (about.get("by"), about.get("prompt"), tr("AI-generated")) if value)
-    title = tr(str(made.get("stage", part))) + (f" {part.partition('-')[2]}" if "-" in part else "")
+    title = tr("cover") if part == "cover" else " ".join(filter(None, (tr(str(made.get("stage", part))), part.partition("-")[2])))
     links = "".join(f'<a href="../works/{work}/{file}" download>{html.escape(Path(file).suffix)}</a>' for file in files if "/" not in file)
     code = (
         f'<article class="mb-card mb-part mb-part-{made.get("stage")}" tabindex="0"><h3>{html.escape(title)}</h3>{body}'

@@ -73,7 +73,7 @@ class Asking(Page):
                 self.model = gr.Dropdown(label=tr("Model"), choices=[], elem_id="mb-model", filterable=True, interactive=True)
                 self._options()
             with gr.Column(scale=8, min_width=300):
-                self.cards = cards.cards()
+                self.cards = cards.cards(elem_classes=f"mb-of-{self.path}")
         self.on(self.stop.click, self._stop, [self.latest])
         self.on(self.cards.submit, self._act, [self.cards, self.start], [self.cards, self.start])
 
@@ -105,7 +105,7 @@ class Asking(Page):
         async def go(model: str, prompt: str, *values: Any) -> AsyncIterator[Shown]:
             given = await asyncio.to_thread(inputs.read, values[: len(media)])
             options = forms.given(fields, values[len(media) :])
-            async for shown in self._made(model, prompt, options, given):
+            async for shown in self._made(model, prompt, options, given, inputs.parents(given)):
                 yield shown
 
         shown = [self.cards, self.latest, self.go, self.stop]
@@ -122,7 +122,9 @@ class Asking(Page):
 
     # ------------------------------------------------------------------ what comes of it
 
-    async def _made(self, model: str, prompt: str, options: dict[str, Any], given: Mapping[str, Any]) -> AsyncIterator[Shown]:
+    async def _made(
+        self, model: str, prompt: str, options: dict[str, Any], given: Mapping[str, Any], parents: tuple[str, ...] = ()
+    ) -> AsyncIterator[Shown]:
         """Begin, and show what comes."""
         self.check(prompt, given)
         if "previews" in family_of(model).schemas()[1].model_fields:
@@ -135,7 +137,7 @@ class Asking(Page):
             options=options,
             given=given,
         )
-        making = self.room.make(ask, prompt=prompt)
+        making = self.room.make(ask, prompt=prompt, parents=parents)
         async for shown in self._watched(making):
             yield shown
 
@@ -179,7 +181,8 @@ class Asking(Page):
         if making is not None and not start and (not making.over or making.kept):
             start = {"model": making.model, "prompt": making.prompt, "options": making.options}
         chosen = start["model"] if start.get("model") in names else next(iter(names), None)
-        head = (gr.Dropdown(choices=names, value=chosen), start.get("prompt", ""), start)
+        prompt = start["prompt"] if start else gr.skip()  # a person may have begun to type
+        head = (gr.Dropdown(choices=names, value=chosen), prompt, start)
         if making is None:
             yield (*head, await asyncio.to_thread(self.recent), "", gr.Button(interactive=True), gr.Button(interactive=False))
             return

@@ -11,9 +11,13 @@ import gradio as gr
 
 from miaobi.core.apps import app
 from miaobi.core.errors import UsageError
+from miaobi.core.families import family
 from miaobi.core.language import tr
+from miaobi.core.shelf import list_models
+from miaobi.core.types import Modality
 from miaobi.library.queue import OPEN, Job, State
 from miaobi.studio import cards, forms, works
+from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import Page
 from miaobi.studio.pages.jobs import NAMES, do, progress
 
@@ -23,6 +27,8 @@ OWN = {  # what a person may bring in place of what models would make
     "music": [".mid", ".midi", ".mp3", ".wav", ".flac", ".ogg"],
     "poem": [".txt", ".md"],
 }
+MODELS = {"text_model": Modality.TEXT, "image_model": Modality.IMAGE, "music_model": Modality.MUSIC, "voice_model": Modality.AUDIO}
+KNOWN = (("poet", "form"), ("painter", "style"), ("narrator", "voice"))  # whose words the options of the work are
 BRIEFS = ("中秋月夜", "雪夜归人，一盏灯", "a rainy harbour at night", "spring wind in an old garden")
 
 
@@ -52,7 +58,7 @@ class Create(Page):
         self.on(self.go.click, self._create, given, [self.work, self.known, *looked], scroll_to_output=True)
 
     def _draw_form(self) -> None:
-        self.fields = forms.fields_of(app("create").schema(), leave_out=("brief", "replace"))
+        self.fields = forms.fields_of(app("create").schema(), leave_out=("brief", "replace"), choices=_choices())
         self.brief = gr.Textbox(
             label=tr("What it is about"),
             placeholder="中秋月夜 · a rainy harbour at night",
@@ -119,7 +125,8 @@ class Create(Page):
         if there and chosen not in {value for _, value in known}:
             known.insert(0, (chosen, chosen))
         chosen = chosen if there else ""
-        brief = works.order_of(works.folder_of(self.room, chosen)).get("brief", "") if chosen else ""
+        brief = works.order_of(works.folder_of(self.room, chosen)).get("brief") if chosen else None
+        brief = gr.skip() if brief is None else brief  # a person may have begun to type
         return (chosen, gr.Dropdown(choices=known, value=chosen or None), brief, *self._look(chosen))
 
     def _chosen(self, work: str) -> tuple[Any, ...]:
@@ -146,6 +153,22 @@ class Create(Page):
         if not work:
             return None
         return next((job for job in self.room.queue.list(limit=200) if _is_of(job.spec, work)), None)
+
+
+def _choices() -> dict[str, list[str]]:
+    """What can be chosen: models by what they make, and what the usual ones know (forms, styles, voices)."""
+    known = list_models()
+    found = {
+        option: [each.name for each in known if modality in family(each.family).outputs and not family(each.family).inputs & {"sound"}]
+        for option, modality in MODELS.items()
+    }
+    for model, option in KNOWN:
+        folder = next((each.folder for each in known if each.name == model), None)
+        if folder is not None:
+            kind = family(next(each.family for each in known if each.name == model))
+            fields = forms.fields_of(kind.schemas()[1], choices=choices_of(folder))
+            found[option] = [str(value) for field in fields if field.name == option for value in field.choices if value != ""]
+    return found
 
 
 def _is_of(spec: Mapping[str, Any], work: str) -> bool:
