@@ -18,8 +18,10 @@ from miaobi.engine.load import Loaded, load
 from miaobi.engine.sampling import shared
 from miaobi.engine.sampling.options import Sampling
 from miaobi.engine.sampling.prefix import SHORTEST, PrefixCache
-from miaobi.engine.sampling.shared import Seat, Table, Unwanted
+from miaobi.engine.sampling.shared import Seat
+from miaobi.engine.sampling.table import Table
 from miaobi.engine.sampling.tokens import Finished, decode
+from miaobi.engine.sampling.turns import Unwanted
 
 LONG = "the quick brown fox jumps over the lazy dog while seven wizards brew potions "
 
@@ -93,7 +95,7 @@ def test_nothing_stays_behind(model: Loaded) -> None:
             next(chunks)  # and the rest is not wanted
             chunks.close()  # type: ignore[attr-defined]
     batch = table.batch(stepper_of(model))
-    assert not batch._seats
+    assert not batch._guests
     assert not batch._rows
     real: Any = batch._stepper
     assert len(real.lengths) == 0

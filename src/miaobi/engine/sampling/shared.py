@@ -2,23 +2,19 @@
 
 Each request runs its own decoding loop in its own thread, over a `Seat` that looks like a stepper of its own. What the seats want is
 gathered and computed in one step of one real stepper; newcomers read their prompts between two steps, long ones a stretch at a time, and
-what was read before is not read again (`prefix`). Nobody serves the batch: the last thread to come computes for all and wakes the others,
-so that a request alone pays for no change of threads. Who is not there in time sits a step out.
+what was read before is not read again (`prefix`). Who is not there in time sits a step out (`turns`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from miaobi.core.errors import UsageError
+from miaobi.engine.sampling import turns
 from miaobi.engine.sampling.prefix import PrefixCache
 from miaobi.engine.sampling.stepper import Array, Joinable, Stepper
 
@@ -29,62 +25,6 @@ T = TypeVar("T")
 
 MOST_ROWS = 128
 STRETCH = 256  # tokens of prompts that are read between two steps
-LEAST_PATIENCE, MOST_PATIENCE = 0.001, 0.05  # seconds that a step waits for those who are not there yet
-ABSENCES = 3  # so many steps missed in a row, and nobody waits for the seat until it comes back
-
-
-class Table:
-    """The batches of one process, one for each set of weights. `share` puts the requests of a thread at it."""
-
-    def __init__(self, *, rows: int = MOST_ROWS, cache_bytes: int = 1 << 30, prefix_bytes: int = 64 << 20) -> None:
-        self.rows, self.cache_bytes, self.prefix_bytes = rows, cache_bytes, prefix_bytes
-        self._batches: dict[Hashable, Batch] = {}
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def share(self, *, on_seat: Callable[[], None] = lambda: None, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Let what is decoded in this thread take seats; `on_seat` hears of each.
-
-        A seat that waits for its turn asks now and then whether it `is_wanted`, and raises `Unwanted` when it is not.
-        """
-        token = _PLACE.set(_Place(self, on_seat, is_wanted))
-        try:
-            yield
-        finally:
-            _PLACE.reset(token)
-
-    def batch(self, stepper: Joinable) -> Batch:
-        """The batch of these weights."""
-        with self._lock:
-            found = self._batches.get(stepper.weights)
-            if found is None:
-                found = Batch(stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes, prefix_bytes=self.prefix_bytes)
-                self._batches[stepper.weights] = found
-            return found
-
-    def figures(self) -> dict[str, float]:
-        """What the batches did: tokens, steps, rows a step, prompt tokens read and those that were known already."""
-        totals: dict[str, float] = {}
-        for batch in list(self._batches.values()):
-            for name, value in batch.figures.items():
-                totals[name] = totals.get(name, 0) + value
-        return totals
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What a thread brings to the table."""
-
-    table: Table
-    on_seat: Callable[[], None]
-    is_wanted: Callable[[], bool]
-
-
-_PLACE: ContextVar[_Place | None] = ContextVar("place", default=None)
-
-
-class Unwanted(Exception):
-    """Nobody waits any more for what was to be decoded."""
 
 
 def seat(stepper: Stepper, *, rows: int, columns: int) -> Stepper:
@@ -93,7 +33,7 @@ def seat(stepper: Stepper, *, rows: int, columns: int) -> Stepper:
     Raises:
         UsageError: so much would never fit into the memory.
     """
-    place = _PLACE.get()
+    place = turns.place()
     if place is None or not isinstance(stepper, Joinable) or stepper.weights is None:
         return stepper
     taken = place.table.batch(stepper).seat(rows, min(columns, stepper.context), is_wanted=place.is_wanted)
@@ -175,22 +115,17 @@ class Seat:
         self.prompts, self.tokens, self.result, self.error = [], None, result, error
 
 
-class Batch:
-    """The real stepper and those who sit around it. Whoever computes has `_busy`; everything else is under the lock."""
+class Batch(turns.Round[Seat]):
+    """The real stepper and those who sit around it."""
 
     def __init__(self, stepper: Joinable, *, rows: int, cache_bytes: int, prefix_bytes: int) -> None:
+        super().__init__()
         self.vocab_size, self.context, self.column_bytes = stepper.vocab_size, stepper.context, stepper.column_bytes
         self.figures = dict.fromkeys(("steps", "tokens", "prompt_tokens", "known_tokens", "seats"), 0)
         self._stepper = stepper
         self._most_rows, self._cache_bytes = rows, cache_bytes
         self._prefixes = PrefixCache(prefix_bytes)
         self._rows: list[_Row] = []
-        self._seats: list[Seat] = []
-        self._leaving: list[Seat] = []
-        self._changed = threading.Condition()
-        self._busy = False
-        self._gathering = 0.0  # since when someone waits for the others
-        self._patience = LEAST_PATIENCE
 
     def seat(self, rows: int, columns: int, *, is_wanted: Callable[[], bool] = lambda: True) -> Seat:
         """A new seat. It waits at its start until there is room.
@@ -222,96 +157,32 @@ class Batch:
                 "a text of {length} tokens is longer than the model's context of {context}", length=length, context=self.context
             )
 
-    def leave(self, seat: Seat) -> None:
-        """A seat is free again."""
-        with self._changed:
-            if seat not in self._seats:
-                return
-            self._seats.remove(seat)
-            self._leaving.append(seat)
-            if not self._seats and not self._busy:
-                self._arrange()
-            self._changed.notify_all()
+    # ---------------------------------------------------------------- a turn
 
-    def wait_for(self, seat: Seat) -> Array:
-        """Take turns with the others until the seat has what it wants."""
-        with self._changed:
-            if seat not in self._seats:
-                self._seats.append(seat)
-                self.figures["seats"] += 1
-            if seat.error is not None:
-                seat.settle(error=seat.error)
-            self._gathering = self._gathering or time.monotonic()
-            seat.missed = 0
-            while seat.wants:
-                if not self._busy and not seat.is_wanted():
-                    seat.settle(error=Unwanted())
-                elif self._busy:
-                    self._changed.wait()
-                elif (patience := self._left_to_wait()) > 0:
-                    self._changed.wait(patience)
-                else:
-                    self._turn()
-                    self._changed.notify_all()
-        if seat.error is not None:
-            raise seat.error
-        return seat.result
-
-    def _left_to_wait(self) -> float:
-        """For how long those who are not there yet are waited for, in seconds."""
-        thinking = any(not seat.wants and seat.missed < ABSENCES for seat in self._seats if seat.admitted)
-        return self._gathering + self._patience - time.monotonic() if thinking else 0.0
-
-    # ---------------------------------------------------------------- a turn, by whoever came last
-
-    def _turn(self) -> None:
-        """Compute once for everybody who waits. The lock is open meanwhile: others come and leave, and are seen in the next turn."""
-        self._admit()
-        here = [seat for seat in self._seats if seat.admitted and seat.wants]
-        for seat in self._seats:
-            seat.missed += seat.admitted and not seat.wants
-        if not here:  # all wait for room, which those have who think
-            self._changed.wait(MOST_PATIENCE)
-            return
-        self._busy = True
-        leaving, self._leaving = self._leaving, []
-        self._changed.release()
-        try:
-            error: Exception | None = None
-            try:
-                began = time.monotonic()
-                self._arrange(leaving)
-                self._read(here)
-                self._step([seat for seat in here if seat.tokens is not None])
-                self._patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, time.monotonic() - began))
-            except Exception as problem:  # whatever it is, it belongs to those who asked
-                error = problem
-        finally:
-            self._changed.acquire()
-            self._busy = False
-            self._gathering = time.monotonic() if any(seat.wants for seat in self._seats) else 0.0
-        if error is not None:
-            self._fail(error)
-        elif not self._seats:
-            self._arrange()
+    def _compute(self, here: Sequence[Seat], seated: Sequence[Seat], left: Sequence[Seat]) -> None:
+        """Move the rows, read some of the new prompts, and make one step."""
+        self._arrange(seated, left)
+        self._read(here)
+        self._step([seat for seat in here if seat.tokens is not None])
 
     def _admit(self) -> None:
         """Let those in who fit, in their order: nobody is passed by for being large."""
-        free = self._cache_bytes - sum(seat.num_bytes for seat in self._seats if seat.admitted)
-        rows = self._most_rows - sum(seat.most_rows for seat in self._seats if seat.admitted)
-        for seat in self._seats:
+        free = self._cache_bytes - sum(seat.num_bytes for seat in self._guests if seat.admitted)
+        rows = self._most_rows - sum(seat.most_rows for seat in self._guests if seat.admitted)
+        for seat in self._guests:
             if seat.admitted or not seat.wants:
                 continue
             if seat.num_bytes > free or seat.most_rows > rows:
                 return
             seat.admitted = True
             free, rows = free - seat.num_bytes, rows - seat.most_rows
+            self.figures["seats"] += 1
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, here: Sequence[Seat], error: Exception) -> None:
         """The stepper may have stopped anywhere: all that it held is lost, and everybody hears why."""
         self._stepper = self._stepper.fresh()
-        self._rows, self._leaving = [], []
-        for seat in self._seats:
+        self._rows, self._left = [], []
+        for seat in self._guests:
             if seat.admitted:
                 seat.rows, seat.order = [], None
                 if seat.wants:
@@ -319,14 +190,16 @@ class Batch:
                 else:
                     seat.error = error
 
-    def _arrange(self, leaving: Sequence[Seat] = ()) -> None:
+    def _end(self, left: Sequence[Seat]) -> None:
+        """Give the memory back."""
+        self._arrange((), left)
+
+    def _arrange(self, seated: Sequence[Seat], left: Sequence[Seat]) -> None:
         """Take out the rows of those who left, and follow the others' reorders, in one move."""
-        leaving = [*leaving, *self._leaving]
-        self._leaving = []
-        for seat in leaving:
+        for seat in left:
             self._remember(seat)
         staying: list[_Row] = []
-        for seat in self._seats:
+        for seat in seated:
             if seat.order is not None and seat.wants:  # its thread waits, so nobody writes the order now
                 seat.rows = _copied(seat.rows, seat.order)
                 seat.order = None

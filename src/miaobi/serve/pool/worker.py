@@ -26,7 +26,7 @@ from miaobi.serve.pool.ask import Ask
 
 if TYPE_CHECKING:
     from miaobi.engine.load import Loaded
-    from miaobi.engine.sampling.shared import Table
+    from miaobi.engine.sampling.table import Table
 
 CALLS = frozenset({"score", "embed_texts", "classify"})  # what `Pool.call` may ask of a model
 MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
@@ -82,7 +82,7 @@ class Worker:
 
     def _load(self, folder: str, device: str, threads: int, cache_bytes: int) -> None:
         from miaobi.engine.load import load
-        from miaobi.engine.sampling.shared import Table
+        from miaobi.engine.sampling.table import Table
 
         try:
             self._loaded = load(Path(folder), device=device, threads=threads or None)
@@ -103,7 +103,7 @@ class Worker:
 
     def _one(self, kind: str, id: int, values: Sequence[Any]) -> None:
         """One request or call, and how it ended."""
-        from miaobi.engine.sampling.shared import Unwanted
+        from miaobi.engine.sampling.turns import Unwanted
 
         assert self._table is not None, "a model is loaded before it is asked"
         once = _Once(self._baton)
