@@ -126,10 +126,11 @@ class Queue:
         with self.database.reading() as session:
             return self._job(session, self._row(session, id))
 
-    def list(self, states: Sequence[State] = (), *, limit: int = 100) -> list[Job]:
-        """Jobs, the newest first; of the given states when there are any."""
+    def list(self, states: Sequence[State] = (), *, kinds: Sequence[str] = (), limit: int = 100) -> list[Job]:
+        """Jobs, the newest first; of the given states and kinds when there are any."""
+        wanted = sa.select(JobRow).where(JobRow.kind.in_(kinds)) if kinds else sa.select(JobRow)
         with self.database.reading() as session:
-            rows = session.scalars(sa.select(JobRow).order_by(JobRow.number.desc()).limit(limit if not states else None))
+            rows = session.scalars(wanted.order_by(JobRow.number.desc()).limit(limit if not states else None))
             found = [self._job(session, row) for row in rows]
         return [job for job in found if not states or job.state in states][:limit]
 

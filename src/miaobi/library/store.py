@@ -23,7 +23,7 @@ from miaobi.engine.generate import restored
 from miaobi.library import words
 from miaobi.library.database import Database
 from miaobi.library.files import Files
-from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, TagRow
+from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, TagRow, UploadRow
 from miaobi.trust import label as labels
 
 LOWEST, HIGHEST = 1, 5
@@ -351,7 +351,7 @@ class Library:
         """
         if not 0 <= days < 1e6:
             raise UsageError("an age in days is at least 0, not {days}", days=days)
-        before = (datetime.now(UTC) - timedelta(days=days)).strftime(_TIME)
+        before = (datetime.now(UTC) - timedelta(days=days)).strftime(TIME)
         old = sa.select(ContentRow.number).where(ContentRow.kept < before)
         if not also_judged:
             judged = [table.content for table in (TagRow, RatingRow, EditRow, CommentRow)] + [ChoiceRow.chosen, ChoiceRow.rejected]
@@ -363,15 +363,16 @@ class Library:
                 session.execute(sa.delete(ContentRow).where(ContentRow.number == number))
         with self.database.reading() as session:
             needed = set(session.scalars(sa.select(PartRow.sha256).where(PartRow.text.is_(None)).distinct()))
+            needed |= set(session.scalars(sa.select(UploadRow.sha256).where(sa.or_(UploadRow.expires == "", UploadRow.expires > now()))))
         return len(numbers), *self.files.sweep(needed)
 
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def now() -> str:
     """The time as text that sorts: ISO 8601 in UTC, with microseconds."""
-    return datetime.now(UTC).strftime(_TIME)
+    return datetime.now(UTC).strftime(TIME)
 
 
 def _check(text: str, longest: int, what: str, *, empty: bool = False) -> None:

@@ -61,7 +61,7 @@ def main(library_at: str, id: str, worker: str) -> int:
         stop.set()
         raise KeyboardInterrupt
 
-    if job.kind == "batch":  # between two requests, and never within one
+    if job.kind in ("batch", "requests"):  # between two requests, and never within one
         signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     else:
         signal.signal(signal.SIGTERM, asked)

@@ -56,6 +56,8 @@ class Spec(Schema):
     """Where to compute."""
     threads: int | None = Field(None, ge=1, le=1024)
     """How many cores to use."""
+    owner: str = ""
+    """Who put it in line, where several do."""
 
 
 class TrainSpec(Spec):
@@ -89,6 +91,27 @@ class AppSpec(Spec):
     """The file or folder that it makes."""
     keep: bool = False
     """Keep what is made in the library, where the app tells its contents."""
+
+
+class GenerateSpec(Spec):
+    """A request to one model, whose contents go to the library."""
+
+    model: str
+    """A model by name or folder."""
+    prompt: str = ""
+    """What is asked."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the model."""
+    seed: int = Field(0, ge=0)
+    """Of what is drawn at random."""
+    mark: str = "none"
+    """The visible or audible mark."""
+    watermark: str | None = None
+    """The invisible or inaudible one."""
+    given: dict[str, str] = Field(default_factory=dict)
+    """Files that are given, by their names in the model: SHA-256 of the library's files."""
+    remixed: str = ""
+    """The job whose request this one changes."""
 
 
 def _train(task: Task, spec: TrainSpec) -> Result:
@@ -131,6 +154,30 @@ def _app(task: Task, spec: AppSpec) -> Result:
     return made
 
 
+def _generate(task: Task, spec: GenerateSpec) -> Result:
+    from miaobi import api
+    from miaobi.core.types import Progress, Request
+
+    assert task.library is not None
+    loaded = api.load(spec.model, device=spec.device, threads=spec.threads)
+    given = {name: task.library.files.get(sha256) for name, sha256 in spec.given.items()}
+    request = Request.of(spec.prompt, seed=spec.seed, **spec.options)
+    kept: list[str] = []
+    for chunk in loaded.answer(request, given=given, mark=spec.mark, watermark=spec.watermark):
+        if isinstance(chunk, Progress):
+            task.tick("making", chunk.step, chunk.total)
+        elif isinstance(chunk, Content):
+            kept.append(task.library.keep(chunk, origin="serve"))
+    return {"contents": kept}
+
+
+def _check_generate(spec: GenerateSpec) -> None:
+    from miaobi import api
+
+    options = {name: value for name, value in spec.options.items() if name != "n"}
+    validate(api.family_of(spec.model).schemas()[1], options, tr("options of {model}", model=spec.model))
+
+
 def _check_train(spec: TrainSpec | EvaluateSpec) -> None:
     from miaobi.core.recipe import Recipe
 
@@ -154,13 +201,16 @@ class Kind:
 
 def kinds() -> Mapping[str, Kind]:
     """Every kind by name."""
+    from miaobi.serve import requests
     from miaobi.serve.batch import BatchSpec, check, run
 
     return {
         "train": Kind(spec=TrainSpec, run=_train, check=_check_train),
         "evaluate": Kind(spec=EvaluateSpec, run=_evaluate, check=_check_train),
         "app": Kind(spec=AppSpec, run=_app, check=_check_app),
+        "generate": Kind(spec=GenerateSpec, run=_generate, check=_check_generate),
         "batch": Kind(spec=BatchSpec, run=run, check=check),
+        "requests": Kind(spec=requests.RequestsSpec, run=requests.run),
     }
 
 

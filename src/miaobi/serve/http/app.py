@@ -41,6 +41,10 @@ AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("images", "media"),
     ("audio", "media"),
     ("music", "media"),
+    ("videos", "media"),
+    ("create", "media"),
+    ("files", "files"),
+    ("batches", "files"),
 )
 PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
 DOCS = Path(__file__).parent / "docs.html"

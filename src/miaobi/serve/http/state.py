@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 
 from miaobi.core.types import Content
+from miaobi.serve.hands import Hands
 from miaobi.serve.http.keys import CALLER, Keys
 from miaobi.serve.http.limits import Limits
 from miaobi.serve.http.metrics import Figures
@@ -35,6 +37,8 @@ class State:
         self.figures = Figures(pool)
         self.keys = Keys(settings.keys)
         self.limits = Limits(settings.requests_per_minute)
+        self.hands = Hands(settings.library)
+        self.folder = Path.cwd()  # from which jobs look for models
         self.ready = False
         self.own: dict[str, Any] = {}
         """What an area keeps for itself, by the area's name."""
@@ -74,7 +78,8 @@ class State:
         return sorted(contents, key=lambda content: content.label.index)
 
     def close(self) -> None:
-        """Let the library go, if this server opened it."""
+        """Let jobs put down what they have, and the library go, if this server opened it."""
+        self.hands.close()
         if self._library is not None:
             self._library.close()
 

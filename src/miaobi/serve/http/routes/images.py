@@ -143,11 +143,11 @@ def _options(served: Served, body: Picture, **fields: Any) -> dict[str, Any]:
     """The model's options for OpenAI's fields."""
     background = {"auto": "", "opaque": "white"}.get(body.background, body.background)
     fields = {name: "" if name == "style" and value in ("vivid", "natural") else value for name, value in fields.items()}
-    options = making.with_options(served, body.options, background=background, size=_size(body.size), **fields)
+    options = making.with_options(served, body.options, background=background, size=side(body.size), **fields)
     return options | making.counted(served, body.n)
 
 
-def _size(text: str) -> int | None:
+def side(text: str) -> int | None:
     """`256x256` as the side of a square; None for `auto`.
 
     Raises:
