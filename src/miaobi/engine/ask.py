@@ -63,6 +63,14 @@ class PseudoScorer(Protocol):
 
 
 @runtime_checkable
+class Qualified(Protocol):
+    """A model whose bits are not plainly -log2 p of a text: reports say so beside them."""
+
+    likelihood: str
+    """`bound`: the text takes at most so many; `given`: so many for who knows the text that the model reads."""
+
+
+@runtime_checkable
 class Abstainer(Protocol):
     """A model of a kind that makes things, which may have been made so that it cannot: the latent codec of another model."""
 

@@ -32,12 +32,15 @@ from miaobi.core.recipe import Evaluate, Generate, Recipe
 from miaobi.core.shelf import find
 from miaobi.data.dataset import Dataset
 from miaobi.engine.against import OVER_RECORDS, asked_for
+from miaobi.engine.ask import Qualified
+from miaobi.engine.attention import looks
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import Difference, difference
 from miaobi.engine.metrics.retrieval import ImageText, as_judge
 from miaobi.engine.report.comparison import comparison_page
 
 SCHEMA = "miaobi.compare/1"
+LIKELIHOODS = ("bits_per_", "perplexity")
 PASSING = ("parts", "draws", "asked", "sheet")  # what tests and the page need, and compare.json does not keep
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -117,12 +120,15 @@ def paired_tests(measured: Sequence[Mapping[str, Any]], *, seed: int = 0) -> lis
 
 def _tested(name: str, a: Mapping[str, Any], b: Mapping[str, Any], seed: int) -> Difference | None:
     """The difference in one figure; None where the two were not measured alike."""
+    if name.startswith(LIKELIHOODS) and (a.get("likelihood") == "given") != (b.get("likelihood") == "given"):
+        return None  # one of the two was given a text to read
     better = a["evaluation"]["figures"][name].get("better", "")
     if name in a["draws"]:
         ours, theirs = (
             Figure(
                 value=one["evaluation"]["figures"][name]["value"],
                 count=one["evaluation"]["figures"][name]["count"],
+                interval=one["evaluation"]["figures"][name].get("interval", ""),
                 draws=np.asarray(one["draws"][name], dtype=np.float64),
             )
             for one in (a, b)
@@ -199,14 +205,17 @@ def _train_and_measure(
         "parameters": parameters(artifact),
         "bytes": sum(int(entry["bytes"]) for entry in artifact.files.values()),
         "train_seconds": _train_seconds(log),
+        "train_tokens_per_second": _train_speed(log),
         "train_peak_bytes": peak_training,
         "load_seconds": round(load_seconds, 3),
+        "likelihood": model.likelihood if isinstance(model, Qualified) else "",
         "scored_characters": sum(score.characters for score in evaluation.evidence.scores) or None,
         "characters_per_second": round(characters / evaluation.seconds["generate"], 1) if characters else None,
         "pictures_per_second": round(len(shown.made) / evaluation.seconds["generate"], 2) if shown and len(shown.made) else None,
         "peak_bytes": peak_memory(),
         "log": _curves(log),
         "evaluation": evaluation.to_dict(),
+        "attention": looks(model, evaluation.evidence.samples.get("", ())),
         "parts": {name: [part.tolist() for part in figure.parts] for name, figure in evaluation.figures.items() if figure.parts},
         "draws": {name: figure.draws.tolist() for name, figure in evaluation.figures.items() if figure.draws is not None},
         "asked": asked_for(evaluation.evidence) if shown else None,
@@ -276,6 +285,13 @@ def _train_seconds(log: Path | None) -> float | None:
     from miaobi.engine.report.log import read_log
 
     return round(read_log(log).seconds, 3) if log and log.is_file() else None
+
+
+def _train_speed(log: Path | None) -> float | None:
+    """The median of the tokens (or what the family counts) that training learned in a second."""
+    from miaobi.engine.report.log import read_log
+
+    return read_log(log).typical("units_per_second") if log and log.is_file() else None
 
 
 def _curves(log: Path | None) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 import miaobi
 from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
 from miaobi.core.families import families
-from miaobi.core.language import tr
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.recipe import Evaluate, Generate
-from miaobi.core.types import Card, Modality, Options, Record, Verb
+from miaobi.core.types import Card, Modality, Options, Record
 from miaobi.data.dataset import Dataset
 from miaobi.engine import baselines
-from miaobi.engine.ask import Abstainer, Prompter, PseudoScorer, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.ask import Prompter, PseudoScorer, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.choose import Have, choose_metrics
+from miaobi.engine.extraction import extracts
 from miaobi.engine.metrics import (
     Evidence,
     Figure,
@@ -35,8 +36,6 @@ from miaobi.engine.metrics import (
     Sample,
     Unmeasurable,
     find_metric,
-    fitting_metrics,
-    known_metrics,
 )
 from miaobi.engine.metrics.confidence import Difference, difference
 from miaobi.engine.metrics.retrieval import ImageText
@@ -148,7 +147,7 @@ def measure(
     training, held_out = _sides(data, training, section)
     report = on_progress or (lambda phase, done, total: None)
     scorer, strict, clock = scorer or model, strict and bool(section.metrics), _Clock()
-    have = _Have(card=model.card, training=bool(training), judge=bool(judge), model=model, scorer=scorer)
+    have = Have(card=model.card, training=bool(training), judge=bool(judge), model=model, scorer=scorer)
     chosen, skipped = choose_metrics(have, section, strict=strict)
     needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
     records = draw(held_out, section.records, seed=seed)
@@ -156,6 +155,7 @@ def measure(
     evidence = Evidence(
         records=records,
         scores=clock("score", lambda: _scores(scorer, records, report)) if with_scores else [],
+        extracts=clock("extract", lambda: extracts(model, training, records, seed=seed)) if Need.EXTRACTS in needs else {},
         pseudo=clock("pseudo", lambda: _pseudo(scorer, records)) if Need.PSEUDO in needs else [],
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
         training=training,
@@ -194,78 +194,12 @@ def measure_pictures(
     report = on_progress or (lambda phase, done, total: None)
     card = Card(family="", name=name, outputs=frozenset({Modality.IMAGE}), verbs=frozenset())
     strict = bool(section.metrics)
-    chosen, skipped = choose_metrics(_Have(card=card, training=bool(training), judge=bool(judge)), section, strict=strict)
+    chosen, skipped = choose_metrics(Have(card=card, training=bool(training), judge=bool(judge)), section, strict=strict)
     needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
     clock = _Clock()
     evidence = Evidence(records=draw(held_out, section.records, seed=seed), training=training, seed=seed)
     shown = clock("look", lambda: _pictures(made, evidence, section, needs, judge, (), report))
     return _measured(card, replace(evidence, pictures=shown), chosen, skipped, clock, report, strict=strict, by=section.by)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Have:
-    """What metrics can be computed from."""
-
-    card: Card
-    training: bool
-    judge: bool
-    model: Model | None = None
-    scorer: Model | None = None
-
-    def obstacle(self, metric: Metric) -> str:
-        """Why the metric cannot be computed; nothing when it can."""
-        family = self.card.family
-        if Need.SAMPLES in metric.needs and (reason := _abstains(self.model)):
-            return reason
-        if Need.SCORES in metric.needs and not _scores_records(self.scorer):
-            if isinstance(self.scorer, Scorer):
-                return tr("the model {name} was trained without a likelihood", name=self.card.name)
-            return (
-                tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
-            )
-        if Need.PSEUDO in metric.needs and not (isinstance(self.scorer, PseudoScorer) and _scores_records(self.scorer)):
-            return tr("the model {name} does not fill gaps", name=self.card.name)
-        if Need.COPIES in metric.needs and not isinstance(self.model, Reconstructor):
-            return tr("the family {family} reconstructs nothing", family=family) if family else tr("a folder of pictures has no copies")
-        if Need.TRAINING in metric.needs and not self.training:
-            return tr("the training records are not there")
-        if Need.JUDGE in metric.needs and not self.judge:
-            return tr("the recipe names no judge of pictures and captions (evaluate.scorer)")
-        return ""
-
-
-def _abstains(model: Model | None) -> str:
-    """Why the model makes nothing of its own; empty where it does."""
-    return model.abstains() if isinstance(model, Abstainer) else ""
-
-
-def _scores_records(model: Model | None) -> bool:
-    """Whether it gives likelihoods; a model's card may say that it does not although its family does."""
-    return isinstance(model, Scorer) and Verb.SCORE in model.card.verbs
-
-
-def choose_metrics(have: _Have, section: Evaluate, *, strict: bool) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics that the section names, or all that fit what the model makes, and the reasons why some of them are left out.
-
-    Raises:
-        UsageError: (strict) a metric is unknown or cannot be computed.
-    """
-    family = families().get(have.card.family)
-    chosen, skipped = [], {}
-    fitting = fitting_metrics(have.card.outputs, family)
-    for name in section.metrics or fitting:
-        if not strict and name not in known_metrics(family):
-            skipped[name] = tr("the family {family} has no such metric", family=have.card.family)
-            continue
-        metric = find_metric(name, family)
-        obstacle = have.obstacle(metric) if name in fitting else tr("it says nothing of what this model makes")
-        if obstacle and strict:
-            raise UsageError("the metric {name} cannot be computed: {reason}", name=name, reason=obstacle)
-        if obstacle:
-            skipped[name] = obstacle
-        else:
-            chosen.append(metric)
-    return chosen, skipped
 
 
 class _Clock:

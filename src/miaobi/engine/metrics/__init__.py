@@ -41,7 +41,15 @@ OF_TEXTS: Mapping[str, str] = {
     "length": "miaobi.engine.metrics.diversity:length",
     "verbatim": "miaobi.engine.metrics.originality:verbatim",
     "copied": "miaobi.engine.metrics.originality:copied",
+    "bleu": "miaobi.engine.metrics.overlap:bleu",
+    "chrf": "miaobi.engine.metrics.overlap:chrf",
+    "rouge": "miaobi.engine.metrics.overlap:rouge",
+    "exact_match": "miaobi.engine.metrics.overlap:exact_match",
+    "coherence": "miaobi.engine.metrics.meaning:coherence",
+    "mauve": "miaobi.engine.metrics.meaning:mauve",
+    "extraction": "miaobi.engine.metrics.originality:extraction",
 }
+ON_REQUEST = frozenset({"coherence", "mauve", "extraction"})  # computed only where a recipe names them: they take minutes
 OF_PICTURES: Mapping[str, str] = {
     "bits_per_dimension": "miaobi.engine.metrics.likelihood:bits_per_dimension",
     "frechet": "miaobi.engine.metrics.pictures:frechet",
@@ -79,6 +87,7 @@ class Need(StrEnum):
     PSEUDO = "pseudo"  # what each token costs given all others: of masked models
     SAMPLES = "samples"
     TRAINING = "training"
+    EXTRACTS = "extracts"  # how the model goes on from the beginnings of training and of held-out texts
     FEATURES = "features"  # of the made and of the held-out pictures
     KNOWN = "known"  # features of the training pictures
     JUDGE = "judge"  # a model that embeds pictures and texts
@@ -145,6 +154,7 @@ class Evidence:
     scores: Sequence[Score] = ()
     pseudo: Sequence[Score] = ()  # of the first records, by a model that tells each token from all others
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    extracts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)  # of which records: what came, and what stood there
     training: Sequence[Record] = ()
     text_of: Callable[[Record], str] = lambda record: record.text
     pictures: Pictures | None = None

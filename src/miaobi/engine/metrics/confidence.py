@@ -82,6 +82,34 @@ def statistic(
     return Figure(value=value, low=low, high=high, count=len(items), interval="half-samples", unit=unit, better=better, note=note)
 
 
+def whole(
+    of: Callable[[Floats], Floats], counts: Floats, *, seed: int = 0, draws: int = DRAWS, unit: str = "", better: Better = ""
+) -> Figure:
+    """A figure of a whole set that is computed from sums over records: `of` maps sums (…, K) of `counts` (N, K) to figures (…,).
+
+    The bootstrap resamples records and adds their counts; sets of one size get the same records under one seed, so that the figures of two
+    models on the same records differ in pairs.
+    """
+    _check(counts, np.ones_like(counts))
+    rng, shares = np.random.default_rng(seed), np.full(len(counts), 1 / max(len(counts), 1))
+    rows = max(1, CELLS // len(counts))
+    found = [of(rng.multinomial(len(counts), shares, size=min(rows, draws - start)) @ counts) for start in range(0, draws, rows)]
+    resampled = np.concatenate(found)
+    low, high = _quantiles(resampled)
+    value = float(of(counts.sum(axis=0)))
+    return Figure(
+        value=value,
+        low=low,
+        high=high,
+        count=len(counts),
+        interval="bootstrap",
+        unit=unit,
+        better=better,
+        note=weak(len(counts)),
+        draws=resampled,
+    )
+
+
 def statistic_between(
     of: Callable[[Any, Any], float],
     items: NDArray[Any],
@@ -184,7 +212,8 @@ def _difference_of_sets(a: Figure, b: Figure) -> Difference:
     assert a.draws is not None
     assert b.draws is not None
     count = min(len(a.draws), len(b.draws))
-    return _difference(a.value, b.value, a.draws[:count], b.draws[:count], test="half-samples", wins=None, count=min(a.count, b.count))
+    test = "paired bootstrap" if a.interval == b.interval == "bootstrap" else "half-samples"
+    return _difference(a.value, b.value, a.draws[:count], b.draws[:count], test=test, wins=None, count=min(a.count, b.count))
 
 
 def _difference(a: float, b: float, draws_a: Floats, draws_b: Floats, *, test: str, wins: float | None, count: int) -> Difference:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from miaobi.core.types import Record
-from miaobi.engine.metrics import Evidence, Figure, metric
+from miaobi.engine.metrics import Evidence, Figure, Unmeasurable, metric
 from miaobi.engine.metrics.confidence import ratio, share
 from miaobi.engine.metrics.diversity import phrases
 from miaobi.trust.originality import SpanIndex
@@ -45,6 +45,25 @@ def copied(evidence: Evidence) -> dict[str, Figure]:
     }
 
 
+@metric("extraction", needs=["extracts", "training"])
+def extraction(evidence: Evidence) -> dict[str, Figure]:
+    """The share of training texts whose rest the model says word for word when it is given the beginning, and how many units it gets right.
+
+    `real` is the control: held-out texts, which it cannot know.
+    """
+    figures = {}
+    for suffix, name in (("", "training"), ("real", "held_out")):
+        pairs = [(_flat(said), _flat(rest)) for said, rest in evidence.extracts.get(name, ())]
+        if pairs:
+            right = [_common(said, rest) for said, rest in pairs]
+            whole = [count == len(rest) for count, (_, rest) in zip(right, pairs)]
+            figures[suffix] = share(whole, seed=evidence.seed, better="lower")
+            figures[f"units_{suffix}".rstrip("_")] = ratio(right, seed=evidence.seed, unit="units", better="lower")
+    if "" not in figures:
+        raise Unmeasurable("no training text is long enough to be given half")
+    return figures
+
+
 def clauses(text: str) -> list[tuple[str, ...]]:
     """The text's clauses that are long enough to be somebody's, as units."""
     return [tuple(run) for run in phrases(text) if len(run) >= CLAUSE]
@@ -53,6 +72,15 @@ def clauses(text: str) -> list[tuple[str, ...]]:
 def size(text: str) -> int:
     """How many units (Han characters, words) a stretch of text has."""
     return sum(map(len, phrases(text)))
+
+
+def _flat(text: str) -> list[str]:
+    return [unit for run in phrases(text) for unit in run]
+
+
+def _common(said: Sequence[str], rest: Sequence[str]) -> int:
+    """How many units are right before the first that is wrong."""
+    return next((place for place, (a, b) in enumerate(zip(said, rest)) if a != b), min(len(said), len(rest)))
 
 
 def _seen(wanted: set[tuple[str, ...]], evidence: Evidence) -> set[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from miaobi.core.language import tr
 from miaobi.engine.report.evaluation import interval, relative
+from miaobi.engine.report.heat import attention_figures
 from miaobi.engine.report.page import dot, page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, Series, intervals, lines, number
 
@@ -26,6 +27,7 @@ def comparison_page(result: Mapping[str, Any], *, sheets: Sequence[bytes] = ()) 
             tr("At a glance"),
             _glance(models),
             _warning(models),
+            _qualified(models),
             note=tr("The best of each column is bold. Peak memory is that of the whole process."),
         ),
         section(tr("Figures with their 95 % intervals"), f'<div class="plots">{"".join(_interval_plots(models))}</div>'),
@@ -37,6 +39,11 @@ def comparison_page(result: Mapping[str, Any], *, sheets: Sequence[bytes] = ()) 
         section(tr("Learning"), _curves(models)),
         section(tr("All figures"), _all_figures(models)),
         section(tr("What they drew"), *(_drawn(index, models[index], data) for index, data in enumerate(sheets) if data)),
+        section(
+            tr("Where they looked"),
+            *(_looked(index, model) for index, model in enumerate(models)),
+            note=tr("A row is a token that was written, a column one that was read; the mean over heads, in each layer of the decoder."),
+        ),
         section(tr("What they wrote"), *(_written(index, model) for index, model in enumerate(models))),
     ]
     return page(tr("Comparison of {names}", names=", ".join(model["name"] for model in models)), parts, lead=lead)
@@ -49,23 +56,25 @@ def _data(result: Mapping[str, Any]) -> dict[str, str]:
 def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     columns: list[Row] = [
         (tr("scored characters"), lambda model: model["scored_characters"], ""),
-        (tr("bits per character"), _figure("bits_per_character"), "lower" if _same_characters(models) else ""),
+        (tr("bits per character"), _bits, "lower" if _same_characters(models) else ""),
         (tr("bits per dimension"), _figure("bits_per_dimension"), "lower"),
         (tr("Fréchet distance"), _figure("frechet"), "lower"),
         (tr("precision"), _figure("precision"), "higher"),
         (tr("recall"), _figure("recall"), "higher"),
         (tr("distinct-2"), _figure("distinct_2"), "higher"),
+        (tr("self-BLEU"), _figure("self_bleu"), "lower"),
         (tr("repetition-4"), _figure("repetition_4"), "lower"),
         (tr("parameters"), lambda model: model["parameters"], ""),
         (tr("size, MB"), lambda model: model["bytes"] / 1e6, "lower"),
         (tr("training, s"), lambda model: model["train_seconds"], "lower"),
+        (tr("tokens/s, training"), lambda model: model.get("train_tokens_per_second"), "higher"),
         (tr("characters/s"), lambda model: model["characters_per_second"], "higher"),
         (tr("pictures/s"), lambda model: model.get("pictures_per_second"), "higher"),
         (tr("memory training, MB"), lambda model: _mega(model["train_peak_bytes"]), "lower"),
         (tr("memory using, MB"), lambda model: _mega(model["peak_bytes"]), "lower"),
     ]
     columns = [column for column in columns if any(column[1](model) is not None for model in models)]
-    best = [_best([value(model) for model in models], better) for _, value, better in columns]
+    best = [_best([None if _easier(value, model) else value(model) for model in models], better) for _, value, better in columns]
     rows = [
         [dot(index) + escape(f"{model['name']}") + f" <small>{escape(model['family'])}</small>"]
         + [("!" if index in best[place] else "") + number(value(model)) for place, (_, value, _) in enumerate(columns)]
@@ -82,6 +91,17 @@ def _warning(models: Sequence[Mapping[str, Any]]) -> str:
     """Bits per character of models that scored other characters stand in one column, so the page says that they cannot be compared."""
     text = tr("Not all models score the same characters (a poem's punctuation, say), so their bits per character are not comparable.")
     return "" if _same_characters(models) else f'<p class="note"><b>{escape(text)}</b></p>'
+
+
+def _qualified(models: Sequence[Mapping[str, Any]]) -> str:
+    """What the bits of some models mean, where it is not the likelihood of the text alone."""
+    words = {
+        "bound": tr("an upper bound: it fills gaps in random order"),
+        "given": tr("of a text for who knows the one that it reads (a title, say), so they are fewer"),
+    }
+    named = [f"{model['name']}: {words[model['likelihood']]}" for model in models if model.get("likelihood") in words]
+    text = tr("What the bits are: {meanings}.", meanings="; ".join(named))
+    return f'<p class="note">{escape(text)}</p>' if named else ""
 
 
 def _interval_plots(models: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -141,6 +161,11 @@ def _written(index: int, model: Mapping[str, Any]) -> str:
     return f"<h3>{dot(index)}{escape(model['name'])}</h3>{cards}" if cards else ""
 
 
+def _looked(index: int, model: Mapping[str, Any]) -> str:
+    figures = "".join(attention_figures(found) for found in model.get("attention", ()))
+    return f"<h3>{dot(index)}{escape(model['name'])}</h3>{figures}" if figures else ""
+
+
 def _drawn(index: int, model: Mapping[str, Any], data: bytes) -> str:
     return f"<h3>{dot(index)}{escape(model['name'])}</h3>{pictures([(data, '')], about=tr('a sheet of pictures'))}"
 
@@ -151,6 +176,15 @@ def _with_interval(figure: Mapping[str, Any] | None) -> str:
 
 def _figure(name: str) -> Callable[[Mapping[str, Any]], float | None]:
     return lambda model: model["evaluation"]["figures"].get(name, {}).get("value")
+
+
+def _bits(model: Mapping[str, Any]) -> float | None:
+    return _figure("bits_per_character")(model)
+
+
+def _easier(value: Callable[[Mapping[str, Any]], float | None], model: Mapping[str, Any]) -> bool:
+    """Whether the bits of a model are of another task than the others': it was given a text to read."""
+    return value is _bits and model.get("likelihood") == "given"
 
 
 def _mega(count: int | None) -> float | None:

@@ -31,10 +31,12 @@ class Bert:
     """A Learner, Scorer and Exporter over any `tokenizer.json`; one that classifies or tags gives no likelihoods."""
 
     phases: tuple[str, ...] = ("main",)
+    likelihood = "bound"
 
     def __init__(self, network: BertNetwork, codec: MaskCodec, *, name: str = "bert", lengths: Sequence[int] = ()) -> None:
         self.network, self.codec, self.lengths = network, codec, list(lengths)
         verbs = FAMILY.verbs if codec.config.task == "mask" else FAMILY.verbs - {Verb.SCORE}
+        self.continues = codec.config.task == "mask"  # a prompt without gaps is the beginning of a text
         self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=verbs)
 
     @classmethod

@@ -25,6 +25,7 @@ class BertRuntime:
     def __init__(self, session: Session, codec: MaskCodec, folder: Path, *, lengths: list[int]) -> None:
         self.session, self.codec, self.folder, self.lengths = session, codec, folder, lengths
         verbs = FAMILY.verbs if codec.config.task == "mask" else FAMILY.verbs - {Verb.SCORE}
+        self.continues = codec.config.task == "mask"  # a prompt without gaps is the beginning of a text
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=verbs)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:

@@ -22,6 +22,8 @@ from miaobi.models.gpt.write import continue_prompt
 class GPT(CausalLoss):
     """A Learner, Scorer and Exporter over any `tokenizer.json`."""
 
+    continues = True  # a prompt is the beginning of a text
+
     def __init__(self, network: Transformer, codec: TextCodec, *, name: str = "gpt", label_smoothing: float = 0.0) -> None:
         super().__init__(network, label_smoothing=label_smoothing)
         self.codec = codec

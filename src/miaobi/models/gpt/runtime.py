@@ -17,6 +17,8 @@ from miaobi.models.gpt.write import continue_prompt
 class GPTRuntime:
     """Generates; it neither learns nor scores."""
 
+    continues = True  # a prompt is the beginning of a text
+
     def __init__(self, stepper: OnnxStepper, codec: TextCodec, folder: Path) -> None:
         self.stepper, self.codec, self.folder = stepper, codec, folder
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)

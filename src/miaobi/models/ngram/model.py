@@ -31,6 +31,8 @@ _RECORDS_AT_ONCE = 4096
 class NGram:
     """A Fitter and Scorer. Until `fit` there are no counts, and without a tokenizer no vocabulary."""
 
+    continues = True  # a prompt is the beginning of a text
+
     def __init__(
         self, config: Config, *, vocabulary: Characters | Tokens | None = None, counts: KneserNey | None = None, name: str = "ngram"
     ) -> None:

@@ -36,6 +36,7 @@ class RNN:
     """A Learner and Scorer over any `tokenizer.json`."""
 
     phases: tuple[str, ...] = ("main",)
+    continues = True  # a prompt is the beginning of a text
 
     def __init__(self, network: RNNNetwork, codec: TextCodec, *, name: str = "rnn") -> None:
         self.network, self.codec = network, codec

@@ -25,6 +25,8 @@ from miaobi.models.rnn.stored import WEIGHTS, read_shape
 class RNNRuntime:
     """Generates; it neither learns nor scores."""
 
+    continues = True  # a prompt is the beginning of a text
+
     def __init__(self, cells: Cells, codec: TextCodec, folder: Path) -> None:
         self.cells, self.codec, self.folder = cells, codec, folder
         self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)

@@ -32,6 +32,7 @@ class Seq2Seq:
     """A Learner, Scorer and Exporter over any `tokenizer.json`."""
 
     phases: tuple[str, ...] = ("main",)
+    likelihood = "given"
 
     def __init__(self, network: Seq2SeqNetwork, codec: PairCodec, *, name: str = "seq2seq") -> None:
         self.network, self.codec = network, codec
