@@ -404,9 +404,14 @@ def export(model: str | Path, *, formats: Sequence[str] = ("fp32", "int8"), out:
 @contextmanager
 def _changed(artifact: Artifact, *, out: Path | None = None) -> Iterator[Path]:
     """A copy of the artifact to change; sealed, it takes the artifact's place, or that of `out`, at once."""
+    if out is None and not (artifact.folder / MANIFEST).is_file():
+        raise UsageError("{folder} was made by another library and stays as it is; name a new folder with --out", folder=artifact.folder)
     with new_folder(out or artifact.folder, replace=out is None) as folder:
-        shutil.copytree(artifact.folder, folder, dirs_exist_ok=True)
-        (folder / MANIFEST).unlink()
+        if artifact.folder.is_file():  # a model in one file
+            shutil.copy2(artifact.folder, folder)
+        else:
+            shutil.copytree(artifact.folder, folder, dirs_exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
         yield folder
         seal(folder, family=artifact.family, name=artifact.name, licence=artifact.licence, base=artifact.base, data=artifact.data)
 

@@ -52,8 +52,8 @@ class OpenCodec(TextCodec):
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
-    def prompt(self, text: str) -> list[int]:
-        """A plain text as the tokenizer begins one; the mark of an end that some put behind it is left out, or nothing could follow."""
+    def plain(self, text: str) -> list[int]:
+        """A plain text to go on with, as the tokenizer begins one; the mark that some put behind it is left out, or nothing could follow."""
         ids, plain = self.whole(text), self.ids(text)
         while len(ids) > len(plain) and ids[-1] in self.ends:
             ids.pop()
@@ -77,7 +77,7 @@ class OpenCodec(TextCodec):
         if options.raw or self.chat is None:
             if options.tools or len(messages) > 1:
                 raise UsageError("without a chat template there is one text to go on with: no conversation and no tools")
-            ids = self.prompt(request.prompt)
+            ids = self.plain(request.prompt)
             return ids if options.window == "refuse" else ids[-max(1, self.reads - room) :]
         given = {"tools": options.tools, "today": options.today, "values": _values(options)}
         ids = self.chat.prompt(messages, **given)
