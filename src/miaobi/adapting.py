@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from miaobi import api
-from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.artifact import new_folder, write_text
+from miaobi.core.errors import MiaobiError, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.recipe import Data, Recipe, Source, Split
 from miaobi.core.shelf import ARTIFACTS, find
-from miaobi.core.types import Record
+from miaobi.core.types import Modality, Record
 
 if TYPE_CHECKING:
     from miaobi.api import OnProgress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
 
+FORMS = ("hf", "gguf", "gguf-f32", "gguf-q8_0", "gguf-q4_0", "gguf-q4_1")
 GENERAL_RECORDS = 2000  # of a file of general text are read at most so many: a few hundred are measured
 
 
@@ -127,6 +129,36 @@ def quantise(
     chosen = draw(held_out, records, seed=seed)
     options: dict[str, Any] = {"bits": bits, "group": group, "weights": weights, "seed": seed, "on_progress": on_progress}
     return round_weights(loaded.model, loaded.artifact, chosen, target, **options)
+
+
+def convert(model: str | Path, out: Path, *, form: str = "hf") -> dict[str, float]:
+    """A language model in the format of others, read back and compared; an adapter is merged into its base. Returns the errors found.
+
+    Args:
+        out: the new folder (hf) or file (gguf).
+        form: `hf`, a folder for `transformers`; `gguf` (fp16), or `gguf-f32`, `gguf-q8_0`, `gguf-q4_0`, `gguf-q4_1`, a file for llama.cpp.
+
+    Raises:
+        UsageError: an unknown format, a family or a tokenizer that the format has no words for, or the file exists.
+        ArtifactError: what was written says something else; nothing is left of it.
+    """
+    from miaobi.core.protocols import Portable
+
+    if form not in FORMS:
+        raise unknown("format", form, FORMS)
+    loaded = api.load(model, runtime="torch")
+    if not isinstance(loaded.model, Portable) or Modality.TEXT not in loaded.card.outputs:
+        raise UsageError("family '{name}' cannot be exported as {form}", name=loaded.family.name, form=form)
+    if form == "hf":
+        with new_folder(out) as folder:
+            found = loaded.model.to_hub(folder)
+            if loaded.artifact.licence:
+                write_text(folder / "README.md", f"---\nlicense: {loaded.artifact.licence.lower()}\n---\n\n# {loaded.artifact.name}\n")
+        return dict(found)
+    if out.exists():
+        raise UsageError("{path} exists already; choose another name or remove it", path=out)
+    kind = form.partition("-")[2] or "f16"
+    return dict(loaded.model.to_gguf(out, form=kind, name=loaded.artifact.name, licence=loaded.artifact.licence))
 
 
 def _held_out(folder: Path, data: Recipe | str | Path | Mapping[str, Any] | None, on_progress: OnProgress | None) -> Sequence[Record]:

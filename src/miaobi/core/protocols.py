@@ -161,3 +161,16 @@ class Answerer(Learner, Protocol):
     def logits(self, batch: Batch, /) -> Tensor:
         """Logits (selected, V) of the targets that `batch["weights"]` (B, T) selects, row by row; `loss` is their cross-entropy."""
         ...
+
+
+@runtime_checkable
+class Portable(Model, Protocol):
+    """Writes itself in the formats of others, and compares what they read."""
+
+    def to_hub(self, folder: Path, /) -> Mapping[str, float]:
+        """Write a Hugging Face folder; returns the errors found."""
+        ...
+
+    def to_gguf(self, path: Path, /, *, form: str, name: str, licence: str = "") -> Mapping[str, float]:
+        """Write a GGUF file with matrices in `form` (f32, f16, q8_0, q4_0, q4_1); returns the errors found."""
+        ...

@@ -49,7 +49,7 @@ _GPT2 = {
     "ffn_down": "mlp.c_proj",
 }
 _GPT2_TOP = {"token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "output": "lm_head"}
-_TURNED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")
+TURNED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")
 _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # kinds of values, for struct
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -122,7 +122,7 @@ class TensorsOf(Mapping[str, "Tensor"]):
                 change = partial(_halves, heads=heads)
             elif config["model_type"] == "llama" and ".attn_k." in name:
                 change = partial(_halves, heads=key_heads)
-            elif config["model_type"] == "gpt2" and name.endswith(_TURNED):
+            elif config["model_type"] == "gpt2" and name.endswith(TURNED):
                 change = np.transpose
             self._tensors[theirs] = (tensor, change)
 
@@ -350,6 +350,21 @@ def _names(kind: str) -> Callable[[str], str | None]:
             return f"{top[stem]}.{part}"
         place, _, stem = stem.removeprefix("blk.").partition(".")
         return f"{block.format(place)}{inner[stem]}.{part}" if stem in inner else None
+
+    return named
+
+
+def hub_to_gguf(kind: str) -> Callable[[str], str | None]:
+    """From Hugging Face's names to llama.cpp's, for those who write; None for what it does not store."""
+    inner, top, block = (_GPT2, _GPT2_TOP, "h.") if kind == "gpt2" else (_LLAMA, _LLAMA_TOP, "model.layers.")
+    stems, tops = {theirs: own for own, theirs in inner.items()}, {theirs: own for own, theirs in top.items()}
+
+    def named(name: str) -> str | None:
+        stem, _, part = name.rpartition(".")
+        if stem in tops:
+            return f"{tops[stem]}.{part}"
+        place, _, stem = stem.removeprefix(block).partition(".")
+        return f"blk.{place}.{stems[stem]}.{part}" if stem in stems else None
 
     return named
 

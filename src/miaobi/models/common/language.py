@@ -60,6 +60,18 @@ class CausalLoss:
         decoder_graph.write(folder, precisions=[precision], group=group)
         return OnnxStepper(folder, precision=precision)
 
+    def to_hub(self, folder: Path, /) -> dict[str, float]:
+        """Write a folder for `transformers`, and compare what it computes there."""
+        from miaobi.models.common import hub_export
+
+        return hub_export.to_hub(self, folder)
+
+    def to_gguf(self, path: Path, /, *, form: str, name: str, licence: str = "") -> dict[str, float]:
+        """Write a GGUF file, and compare what it says."""
+        from miaobi.models.common import hub_export
+
+        return hub_export.to_gguf(self, path, form=form, name=name, licence=licence)
+
     def hub_names(self) -> HubNames:
         """The matrices that may get additions of low rank, with the names that others know."""
         return hub_modules(self.network.config)
