@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def test_beams_and_other_things_that_go_from_the_left(filler: Bert) -> None:
         collect(filler, Request.of("春□", order="left", steps=2))
     text = collect(filler, Request.of("举头望□月，低头□□乡。", order="left", beams=3))[0].text
     assert text == TEXTS[1]
+
+
+def test_an_expression_is_followed(filler: Bert) -> None:
+    pytest.importorskip("llguidance")
+    for expression, prompt in (("[月光前]{2,4}", "床"), ("床前明.光，疑是地上霜。", "床前□□光，疑是地□霜。")):
+        for content in collect(filler, Request.of(prompt, order="left", regex=expression, n=3, seed=1)):
+            assert re.fullmatch(expression, content.text)
+    with pytest.raises(UsageError, match="order=left"):
+        collect(filler, Request.of("床", regex="月"))
 
 
 def test_the_runtime_fills_as_the_model_does(filler: Bert, tmp_path: Path) -> None:

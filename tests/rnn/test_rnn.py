@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ def test_generation_goes_beyond_the_context(tmp_path: Path) -> None:
     assert len(text) == 60
     assert collect(RNNRuntime.load(tmp_path), request)[0].text == text
     assert collect(RNN.load(tmp_path), request)[0].text == text
+
+
+def test_an_expression_is_followed() -> None:
+    pytest.importorskip("llguidance")
+    for content in collect(make(cell="gru", width=12), Request.of("床前", regex="明月[光霜]{3,5}，", n=4, seed=1)):
+        assert re.fullmatch("明月[光霜]{3,5}，", content.text)
 
 
 def test_marks_are_never_written() -> None:

@@ -116,6 +116,11 @@ def test_templates_name_what_is_read_and_written() -> None:
         make(target="{summary}")
 
 
+def test_an_expression_is_followed(counter: Seq2Seq) -> None:
+    pytest.importorskip("llguidance")
+    assert collect(counter, Request.of("three", regex="[四五]", temperature=0.0))[0].text in "四五"
+
+
 def test_where_it_looks(counter: Seq2Seq) -> None:
     assert isinstance(counter, Attentive)
     attention = counter.attention("three", "三")

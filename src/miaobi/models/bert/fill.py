@@ -86,9 +86,16 @@ def template_of(codec: MaskCodec, request: Request, options: Options, lengths: S
         raise UsageError("the prompt has {gaps} gaps, and max_tokens allows {most}", gaps=gaps, most=options.max_tokens)
     if gaps:
         return Template(ids=tuple(codec.row(ids)), shown=0)
+    if _follows(options):
+        return Template(ids=tuple(codec.row([*ids, *[codec.mask] * min(options.length or options.max_tokens, room)])), shown=len(ids) + 1)
     drawn = options.length or _drawn_length(lengths, len(ids), np.random.default_rng(request.seed)) - len(ids)
     new = max(1, min(drawn, room, options.max_tokens))
     return Template(ids=tuple(codec.row([*ids, *[codec.mask] * new])), shown=len(ids) + 1)
+
+
+def _follows(options: Options) -> bool:
+    """Whether a grammar says how long the text becomes."""
+    return options.json_schema is not None or bool(options.regex)
 
 
 def _drawn_length(lengths: Sequence[int], least: int, rng: np.random.Generator) -> int:
@@ -157,7 +164,7 @@ def _settle(row: _Row, places: NDArray[np.intp], raw: Floats, options: Options, 
 def _from_the_left(predict: Predict, codec: MaskCodec, template: Template, options: Options, seed: int) -> Iterator[Chunk]:
     """The decoding of all other models, with its beams and constraints: a step is a whole look at the row, gaps ahead included."""
     first = max(template.shown, 1)
-    stepper = TemplateStepper(predict, codec, template)
+    stepper = TemplateStepper(predict, codec, template, may_end=_follows(options) and template.shown > 0)
     most = len(template.ids) - 1 - first
     limits = {"max_tokens": most + 1, "min_tokens": min(options.min_tokens, most)}  # the template is no longer than was asked for
     yield from stream(
@@ -167,15 +174,17 @@ def _from_the_left(predict: Predict, codec: MaskCodec, template: Template, optio
         end_tokens=[codec.tokens.end],
         seed=seed,
         detokenize=codec.tokens.text,
+        spelling=codec.tokens.spelling,
     )
 
 
 class TemplateStepper:
     """A row of a template as a `Stepper`: tokens come from the left, what is not a gap comes as it stands, and the end comes at the end."""
 
-    def __init__(self, predict: Predict, codec: MaskCodec, template: Template) -> None:
+    def __init__(self, predict: Predict, codec: MaskCodec, template: Template, *, may_end: bool = False) -> None:
         self.vocab_size = codec.tokens.vocab_size
         self._predict, self._codec, self._template = predict, codec, template
+        self._may_end = may_end  # a grammar says when a text is complete: the end is then as likely as the likeliest token
         self._rows: list[list[int]] = []
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Any:
@@ -205,4 +214,6 @@ class TemplateStepper:
         wanted[:, place] = True
         logits = self._predict(tokens, np.ones_like(wanted), wanted)
         logits[:, self._codec.silent] = -np.inf
+        if self._may_end:
+            logits[:, self._codec.tokens.end] = logits.max(axis=1)
         return logits

@@ -40,6 +40,7 @@ def write(advance: Advance, look: Callable[[Sequence[int]], tuple[Array, Array]]
         end_tokens=[codec.tokens.end],
         seed=request.seed,
         detokenize=codec.tokens.text,
+        spelling=codec.tokens.spelling,
     )
 
 
