@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import string
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import pytest
 TEXTS = [
     "Hello there, how are you today? I am fine, thank you.",
     "user assistant system tool question answer What is the weather in Paris? It is sunny.",
-    "床前明月光，疑是地上霜。举头望明月，低头思故乡。",
+    "床前明月光，疑是地上霜。举头望明月，低头思故乡。北京晴。",
 ]
 TEMPLATE = (
     "{% if tools %}<|im_start|>system\nTools: {% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
@@ -63,20 +65,26 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     home = tmp_path_factory.mktemp("home")
     _scribe(home / "models" / "scribe")
     _plain(home / "models" / "plain")
-    environment = {**os.environ, "MIAOBI_HOME": str(home), "MIAOBI_LANG": "en", "OMP_NUM_THREADS": "1", "MIAOBI_API_KEY": KEY}
+    environment = {**os.environ, "MIAOBI_HOME": str(home), "MIAOBI_LANG": "en", "OMP_NUM_THREADS": "1", "MIAOBI_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "miaobi.cli.main", "serve", "--port", "0", "--json", "--threads", "1", "--log", "off"]
     for name in ("scribe", "plain", "poet", "painter"):
         command += ["--model", name]
     with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        url = ""
-        while not url.startswith("http"):
-            line = process.stdout.readline()
-            assert line, "the server ended before it was ready"
-            url = json.loads(line).get("url", "").removesuffix("/v1")
+        url = _first_object(process.stdout)["url"].removesuffix("/v1")
         yield Serving(url, KEY, home)
         process.terminate()
         process.wait(30)
+
+
+def _first_object(lines: IO[str]) -> dict[str, str]:
+    """The JSON object that the command prints when it is ready, over several lines."""
+    text = ""
+    for line in lines:
+        text += line
+        if line.startswith("}"):
+            return dict(json.loads(text))
+    raise AssertionError("the server ended before it was ready")
 
 
 def _scribe(folder: Path) -> None:
@@ -128,7 +136,7 @@ def _plain(folder: Path) -> None:
     from miaobi.core.types import Record
     from miaobi.models.ngram.model import NGram
 
-    records = [Record(id=str(number), parts=(text,)) for number, text in enumerate([*TEXTS, '{"a": 1, "b": [true, "x"]}'] * 3)]
+    records = [Record(id=str(number), parts=(text,)) for number, text in enumerate([*TEXTS, string.printable[:95]])]
     model = NGram.create({"order": 3}, records)
     model.fit(records)
     with new_folder(folder) as new:

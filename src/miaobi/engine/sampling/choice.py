@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from miaobi.core.errors import MiaobiError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.engine.sampling import processors
 from miaobi.engine.sampling.options import Decoding
 from miaobi.engine.sampling.stepper import Array
@@ -25,14 +25,15 @@ def check(raw: Array, logits: Array) -> None:
     """Refuse logits that no token can be drawn from. The maximum alone tells, since NaN wins every comparison of it.
 
     Raises:
-        MiaobiError: NaN or infinity in the model's logits, or nothing left after the processors.
+        MiaobiError: NaN or infinity in the model's logits.
+        UsageError: nothing is left after the processors and the constraint.
     """
     xp = array_namespace(logits)
     if bool(xp.all(xp.isfinite(xp.max(logits, axis=-1)))):
         return
     if not bool(xp.all(xp.isfinite(xp.max(raw, axis=-1)))):
         raise MiaobiError("the model's output is not a number (NaN or infinity); its weights are damaged or its training diverged")
-    raise MiaobiError(
+    raise UsageError(
         "no token can follow: the constraint, no_repeat_ngram, min_tokens and logit_bias together rule out all {size}",
         size=logits.shape[-1],
     )
