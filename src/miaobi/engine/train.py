@@ -210,10 +210,14 @@ class _Run:
 
     def _make_learner(self) -> Learner:
         maker: Any = self.kind.model_class()
-        if self.base is not None:
-            learner: Learner = adapt.open_base(self.kind, self.base) if (self.base / ADAPTER).is_file() else maker.load(self.base)
-        else:
-            learner = maker.create(self.recipe.model.config, self.records, seed=self.section.seed, tokenizer=self.tokenizer)
+        config, seed = self.recipe.model.config, self.section.seed
+        if self.base is None:
+            learner: Learner = maker.create(config, self.records, seed=seed, tokenizer=self.tokenizer)
+        elif (self.base / ADAPTER).is_file():
+            learner = adapt.open_base(self.kind, self.base)
+        else:  # with a configuration of its own it is another task with the base's weights
+            other = config and hasattr(maker, "begin_from")
+            learner = maker.begin_from(self.base, config, self.records, seed=seed) if other else maker.load(self.base)
         if not isinstance(learner, Learner):
             raise UsageError("family '{name}' cannot be trained", name=self.kind.name)
         return learner

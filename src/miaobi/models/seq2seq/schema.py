@@ -41,7 +41,7 @@ class Config(Schema):
         except ValueError as error:
             raise ValueError(tr("the template cannot be read: {error}", error=error)) from None
         if not names or not all(name.isidentifier() for name in names):
-            raise ValueError(tr("a template names fields in braces, such as {{title}}"))
+            raise ValueError(tr("a template names fields in braces, such as {example}", example="{title}"))
         return value
 
     @model_validator(mode="after")
