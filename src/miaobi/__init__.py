@@ -21,6 +21,7 @@ _HOME = {
     "adapt": "miaobi.adapting",
     "distill": "miaobi.adapting",
     "quantise": "miaobi.adapting",
+    "tune": "miaobi.adapting",
     "evaluate": "miaobi.api",
     "compare": "miaobi.api",
     "export": "miaobi.api",
@@ -32,7 +33,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from miaobi.adapting import adapt, distill, quantise
+    from miaobi.adapting import adapt, distill, quantise, tune
     from miaobi.api import compare, create, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify, write
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe

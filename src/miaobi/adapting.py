@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from miaobi.engine.adapt import Reward
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
+    from miaobi.engine.tune import OnTrial
 
 FORMS = ("hf", "gguf", "gguf-f32", "gguf-q8_0", "gguf-q4_0", "gguf-q4_1")
 GENERAL_RECORDS = 2000  # of a file of general text are read at most so many: a few hundred are measured
@@ -129,6 +131,42 @@ def quantise(
     chosen = draw(held_out, records, seed=seed)
     options: dict[str, Any] = {"bits": bits, "group": group, "weights": weights, "seed": seed, "on_progress": on_progress}
     return round_weights(loaded.model, loaded.artifact, chosen, target, **options)
+
+
+def tune(
+    recipe: Recipe | str | Path | Mapping[str, Any],
+    parameters: Sequence[str],
+    *,
+    trials: int = 20,
+    prune: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_trial: OnTrial | None = None,
+) -> dict[str, Any]:
+    """Look for good settings of a recipe; in `runs/NAME-tune` are the attempts, `tune.json`, `tune.html` and the recipe `best.yaml`.
+
+    Args:
+        parameters: keys with ranges: `train.optimizer.lr=log(1e-4,1e-2)`, `model.config.layers=int(2,6)`, `train.batch=choice(16,32)`.
+        trials: attempts in all; a search that was broken off goes on where it was.
+        prune: end attempts early that are worse than half of those before.
+
+    Raises:
+        UsageError: a key that the recipe does not have, a range that is none, or a folder with another search.
+        and all that `miaobi.train` raises.
+    """
+    from miaobi.engine.tune import parameter
+    from miaobi.engine.tune import tune as search
+
+    whole = api.recipe_of(recipe)
+    ranges = [parameter(text) for text in parameters]
+    if not ranges:
+        raise UsageError("name at least one key to vary, such as --param 'train.optimizer.lr=log(1e-4,1e-2)'")
+    train = partial(api.train, device=device, threads=threads, on_progress=on_progress)
+    folder = out or api.RUNS / f"{whole.name}-tune"
+    return search(whole, ranges, folder, train=train, trials=trials, prune=prune, seed=seed, on_trial=on_trial)
 
 
 def convert(model: str | Path, out: Path, *, form: str = "hf") -> dict[str, float]:

@@ -26,6 +26,7 @@ VERBS = {
     "generate": "write something with a model",
     "chat": "talk with a model in the terminal",
     "create": "make a poem, pictures, music, a voice, a film and a page from one brief",
+    "tune": "look for good settings of a recipe, ending bad attempts early",
     "evaluate": "measure a model on held-out data",
     "compare": "set several models side by side",
     "transcribe": "write down what a sound says, with times",

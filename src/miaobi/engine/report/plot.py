@@ -59,6 +59,26 @@ def lines(series: Sequence[Series], *, x_label: str, y_label: str, title: str = 
     return _svg(parts, HEIGHT, title or f"{y_label} / {x_label}")
 
 
+def dots(series: Sequence[Series], *, x_label: str, y_label: str, log: bool = False) -> str:
+    """Single points; `log` spreads the x axis by orders of magnitude, which the label then says."""
+    scale = math.log10 if log else float
+    drawn = [one for one in series if len(one.xs)]
+    if not drawn:
+        return ""
+    label = f"log₁₀ {x_label}" if log else x_label
+    x_low, x_high = _extent([scale(x) for one in drawn for x in one.xs])
+    y_low, y_high = _padded([y for one in drawn for y in one.ys])
+    parts = [*_grid((x_low, x_high), (y_low, y_high), label, y_label), *_legend(drawn)]
+    for one in drawn:
+        for x, y in zip(one.xs, one.ys):
+            across, up = _place(scale(x), x_low, x_high, LEFT, WIDTH - RIGHT), _place(y, y_low, y_high, HEIGHT - BOTTOM, TOP)
+            words = f"{x_label} {number(x)}: {number(y)}"
+            parts.append(
+                f'<circle cx="{across:.1f}" cy="{up:.1f}" r="4" fill="{_colour(one.colour)}"><title>{escape(words)}</title></circle>'
+            )
+    return _svg(parts, HEIGHT, f"{y_label} / {label}")
+
+
 def intervals(rows: Sequence[Interval], *, x_label: str, title: str = "") -> str:
     """One dot and whisker a row, on a common axis that need not begin at zero."""
     if not rows:
