@@ -65,7 +65,14 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     home = tmp_path_factory.mktemp("home")
     _scribe(home / "models" / "scribe")
     _plain(home / "models" / "plain")
-    environment = {**os.environ, "MIAOBI_HOME": str(home), "MIAOBI_LANG": "en", "OMP_NUM_THREADS": "1", "MIAOBI_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
+    environment = {
+        **os.environ,
+        "MIAOBI_HOME": str(home),
+        "MIAOBI_LANG": "en",
+        "OMP_NUM_THREADS": "1",
+        "MIAOBI_API_KEY": KEY,
+        "PYTHONUNBUFFERED": "1",
+    }
     command = [sys.executable, "-m", "miaobi.cli.main", "serve", "--port", "0", "--json", "--threads", "1", "--log", "off"]
     for name in ("scribe", "plain", "poet", "painter"):
         command += ["--model", name]
@@ -119,7 +126,11 @@ def _llama(size: int) -> dict[str, np.ndarray]:
     def normal(*shape: int) -> np.ndarray:
         return rng.normal(scale=0.3, size=shape).astype(np.float32)
 
-    weights = {"model.embed_tokens.weight": normal(size, 32), "model.norm.weight": np.ones(32, np.float32), "lm_head.weight": normal(size, 32)}
+    weights = {
+        "model.embed_tokens.weight": normal(size, 32),
+        "model.norm.weight": np.ones(32, np.float32),
+        "lm_head.weight": normal(size, 32),
+    }
     for layer in range(2):
         shapes = {"q_proj": (32, 32), "k_proj": (16, 32), "v_proj": (16, 32), "o_proj": (32, 32)}
         weights |= {f"model.layers.{layer}.self_attn.{name}.weight": normal(*shape) for name, shape in shapes.items()}

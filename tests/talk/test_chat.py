@@ -189,7 +189,11 @@ def test_the_poet_writes_in_the_form_that_is_asked_for(client: openai.OpenAI) ->
         ({"response_format": {"type": "json_schema"}}, 400, "response_format"),
         ({"logit_bias": {"x": 1}}, 400, "logit_bias"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}]}]}, 400, None),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]}, 400, None),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]},
+            400,
+            None,
+        ),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
 )

@@ -110,7 +110,7 @@ async def _begun(body: ResponseBody, state: State) -> tuple[Ask, Record]:
         seed=options.seed_of(body.seed),
         given=plain(given),
     )
-    own = [{"id": item.id or new_id("msg_"), **item.model_dump(exclude_none=True, exclude={"id"})} for item in body.items()]
+    own = [items.asked(item) for item in body.items()]
     return ask, Record(response=_response(body), items=own, turns=turns, given=given)
 
 

@@ -16,6 +16,7 @@ from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.wire.fields import Body, Choice, Chosen, ChosenName, Drawn, Function, Name
 from miaobi.serve.http.wire.messages import MOST_MEDIA, Given, called_text
 from miaobi.serve.http.wire.tools import Toolbox
+from miaobi.serve.http.wire.written import new_id
 
 Status = Literal["in_progress", "completed", "incomplete"]
 LOGPROBS = "message.output_text.logprobs"
@@ -190,6 +191,15 @@ async def _text(content: str | Sequence[InputPart] | None, given: Given, setting
             raise Denied("a request may bring {count} pictures and sounds", status=400, param=where, count=MOST_MEDIA)
         given.setdefault("image", []).append(await fetch(part.image_url or "", settings, param=where))
     return "\n".join(words)
+
+
+def asked(item: Item) -> dict[str, Any]:
+    """An item as it is told to who asks what was asked: with an id, and its text as a list of parts."""
+    values = {"id": item.id or new_id("item_"), **item.model_dump(exclude_none=True, exclude={"id"})}
+    if isinstance(item.content, str):
+        kind = "output_text" if item.role == "assistant" else "input_text"
+        values["content"] = [{"type": kind, "text": item.content, **({"annotations": []} if kind == "output_text" else {})}]
+    return values
 
 
 def message(id: str, text: str, logprobs: Sequence[TokenLogprob], status: str) -> dict[str, Any]:
