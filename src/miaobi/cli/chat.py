@@ -116,6 +116,7 @@ class Talk:
         request = Request(turns=(*system, *self.turns), options=dict(self.options), seed=drawn)
         said: list[str] = []
         label: Any = None
+        cut, stopped = 0, False
         chunks = self.loaded.answer(request)
         with contextlib.closing(chunks):  # type: ignore[type-var]
             try:
@@ -124,12 +125,16 @@ class Talk:
                         said.append(chunk.part)
                         self._show(chunk.part)
                     elif isinstance(chunk, Done) and chunk.reason == "length":
-                        self.output.news("\n(cut at {tokens} tokens; /set max_tokens=… allows more)", tokens=chunk.usage.generated)
+                        cut = chunk.usage.generated
                     elif isinstance(chunk, Content):
                         label = chunk.label
             except KeyboardInterrupt:
-                self.output.news("\n(stopped)")
+                stopped = True
         self._show("\n")
+        if stopped:
+            self.output.news("(stopped)")
+        if cut:
+            self.output.news("(cut at {tokens} tokens; /set max_tokens=… allows more)", tokens=cut)
         if not said:
             raise UsageError("the model said nothing; try /retry")
         self.turns.append(Turn(role="assistant", parts=("".join(said),)))

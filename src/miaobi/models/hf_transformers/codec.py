@@ -53,7 +53,7 @@ class OpenCodec(TextCodec):
         return found
 
     def plain(self, text: str) -> list[int]:
-        """A plain text to go on with, as the tokenizer begins one; the mark that some put behind it is left out, or nothing could follow."""
+        """A plain text to go on with, as the tokenizer begins one; a mark that it puts behind is left out, or nothing could follow."""
         ids, plain = self.whole(text), self.ids(text)
         while len(ids) > len(plain) and ids[-1] in self.ends:
             ids.pop()
