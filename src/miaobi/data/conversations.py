@@ -38,7 +38,8 @@ def record_of(row: Mapping[str, Any], place: str, fields: Mapping[str, str]) -> 
     row = {**row, **{name: row[key] for name, key in named.items() if key in row}} if named else row
     if not named and (fields or isinstance(row.get("text"), str)):
         return None
-    read = next((read for wanted, read in _SHAPES if all(name in row for name in wanted)), None)
+    shapes = [(wanted, read) for wanted, read in _SHAPES if not named or named.keys() & set(wanted)]
+    read = next((read for wanted, read in shapes if all(name in row for name in wanted)), None)
     if read is None:
         return Dropped(BAD, f"it has none of the keys that were named: {', '.join(named)}", place) if named else None
     try:

@@ -132,10 +132,12 @@ def _attempt(optuna: Any, study: Study, recipe: Recipe, parameters: Sequence[Par
     trial.set_user_attr("folder", run.name)
     changed = _changed(recipe, {one.key: one.suggest(trial) for one in parameters}, name=f"{recipe.name[:50]}-{run.name}")
     start = time.perf_counter()
+    losses: list[float] = []
 
     def watch(event: TrainEvent) -> None:
         if event.kind == "evaluate" and event.step:
-            trial.report(float(event.values["val_loss"]), event.step)
+            losses.append(float(event.values["val_loss"]))
+            trial.report(losses[-1], event.step)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -146,7 +148,7 @@ def _attempt(optuna: Any, study: Study, recipe: Recipe, parameters: Sequence[Par
             raise KeyboardInterrupt
         if result.val_loss is None:
             raise UsageError("the recipe holds nothing out (data.split.val), so no value is better than another")
-        value = min(trial.storage.get_trial(trial._trial_id).intermediate_values.values(), default=result.val_loss)
+        value = min([*losses, result.val_loss])
     except optuna.TrialPruned:
         state = optuna.trial.TrialState.PRUNED
     except UsageError:
