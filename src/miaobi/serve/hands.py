@@ -66,9 +66,9 @@ def main(library_at: str, kinds: Sequence[str]) -> int:
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=listen, daemon=True).start()
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        threading.Thread(target=listen, daemon=True).start()
         work(library_at, kinds=kinds)
     except KeyboardInterrupt:
         return 0

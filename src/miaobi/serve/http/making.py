@@ -33,7 +33,7 @@ USUAL = {
 class Wish(Schema):
     """What every request for media may say, beside OpenAI's own fields."""
 
-    model: str = Field("", max_length=200)
+    model: str | None = Field(None, max_length=1000)
     """A name that `/v1/models` lists; by default the one that ships."""
     seed: int | None = Field(None, ge=0, le=2**62)
     """The same seed makes the same again."""
@@ -49,14 +49,14 @@ class Wish(Schema):
     """OpenAI's; not used."""
 
 
-def chosen(state: State, name: str, modality: Modality, *, takes: str = "") -> Served:
-    """The model that is meant: the one of that name, else the usual one, else the first that makes such things.
+def chosen(state: State, name: str | None, modality: Modality, *, takes: str = "") -> Served:
+    """The model that is meant: the one of that name or, without a name, the usual one, else the first that makes such things.
 
     Raises:
         Denied: 404 for an unknown name, 400 for a model that makes something else or takes no such part.
     """
     able = [one for one in state.pool.models() if modality in one.outputs and (not takes or takes in one.inputs)]
-    if not name:
+    if name is None:
         usual = next((one for one in able if one.name == USUAL[modality]), next(iter(able), None))
         if usual is None:
             raise Denied("no model here makes {what}", status=404, code="model_not_found", param="model", what=str(modality))

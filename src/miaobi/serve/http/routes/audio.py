@@ -48,7 +48,7 @@ class Speech(making.Wish):
 class Transcription(Schema):
     """How to listen."""
 
-    model: str = Field("", max_length=200)
+    model: str | None = Field(None, max_length=1000)
     """A name that `/v1/models` lists; by default the one that ships."""
     language: str = Field("", pattern="^([a-z]{2,3})?$")
     """What is spoken; empty finds out."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from miaobi.core.errors import unknown
+from miaobi.core.errors import DataError, unknown
 from miaobi.core.schema import Schema
 from miaobi.library.queue import Job
 from miaobi.serve.http import works
@@ -48,6 +48,8 @@ async def create(body: Body, state: Here) -> dict[str, Any]:
         return upload.sha256, sum(1 for _ in lines(files.data(upload), body.endpoint))
 
     sha256, count = await asyncio.to_thread(read)
+    if not count:
+        raise DataError("{path} holds no requests", path=body.input_file_id)
     spec: dict[str, Any] = {"endpoint": body.endpoint, "file": body.input_file_id, "sha256": sha256, "lines": count}
     spec |= {"metadata": body.metadata or {}, "models": list(state.settings.models)}
     return entry(await works.enqueue(state, KIND, spec, name=body.endpoint))
