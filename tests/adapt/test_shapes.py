@@ -83,10 +83,8 @@ def test_so_many_malformed_rows_are_borne_and_no_more(tmp_path: Path) -> None:
 
 def test_a_preference_keeps_three_texts_and_the_options(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"}]
-    rows = [
-        {"prompt": "q", "chosen": "yes", "rejected": "no", "options": {"form": "七绝"}},
-        {"chosen": turns, "rejected": turns[:1] + [turns[1] | {"content": "no"}]},
-    ]
+    refused = [turns[0], {**turns[1], "content": "no"}]
+    rows = [{"prompt": "q", "chosen": "yes", "rejected": "no", "options": {"form": "七绝"}}, {"chosen": turns, "rejected": refused}]
     first, second = read(Source(path=str(rows_of(tmp_path, rows))))
     asked = [{"role": "user", "content": "q"}]
     assert first.meta["options"] == {"form": "七绝"}
@@ -98,9 +96,8 @@ def test_a_text_beside_stays_a_text_unless_the_fields_say_otherwise(tmp_path: Pa
     path = rows_of(tmp_path, [{"text": "t", "instruction": "i", "output": "o"}, {"question": "q", "answer": "a"}])
     plain = next(iter(read(Source(path=str(path)), on_dropped=lambda dropped: None)))
     assert (plain.text, plain.meta["instruction"]) == ("t", "i")
-    named = [
-        r for r in read(Source(path=str(path), fields={"prompt": "question", "completion": "answer"}), on_dropped=lambda dropped: None)
-    ]
+    source = Source(path=str(path), fields={"prompt": "question", "completion": "answer"})
+    named = list(read(source, on_dropped=lambda dropped: None))
     assert [[turn["content"] for turn in record.meta["messages"]] for record in named] == [["q", "a"]]
 
 
@@ -123,7 +120,7 @@ def test_only_what_the_assistant_says_is_learned_and_nothing_leaks() -> None:
     end = codec.end
     expected = {text: [*codec.ids(text), end] for text in ("this and that", "we", "a plain text")}
     assert sorted(learned.tolist()) == sorted(number for ids in expected.values() for number in ids)
-    shape = dict(width=16, layers=2, heads=2, key_heads=2, head_width=8, hidden=24, context=48)
+    shape = {"width": 16, "layers": 2, "heads": 2, "key_heads": 2, "head_width": 8, "hidden": 24, "context": 48}
     learner = CausalLoss(new_network(TransformerConfig(vocab_size=codec.vocab_size, **shape), 1).eval())
     with torch.no_grad():
         together = learner.loss(batch, "main")
