@@ -21,6 +21,9 @@ ACTIONS = {  # words that each takes, and what it does
     "show": ("ID", "everything about a job"),
     "follow": ("ID", "watch a job until it is over"),
     "train": ("RECIPE", "put a training in line"),
+    "adapt": ("RECIPE", "put the change of a model in line"),
+    "distill": ("RECIPE", "put the shrinking of a model in line"),
+    "tune": ("RECIPE", "put a search for good settings in line"),
     "evaluate": ("RECIPE", "put an evaluation in line"),
     "work": ("", "do the jobs in line, one after the other, until stopped"),
     "pause": ("ID", "stop a job so that it can go on later"),
@@ -30,6 +33,7 @@ ACTIONS = {  # words that each takes, and what it does
     "prioritise": ("ID N", "move a job in the line; the higher goes first"),
     "remove": ("ID", "forget a job that is over"),
 }
+ON_RECIPES = ("train", "adapt", "distill", "tune", "evaluate")
 LOOK_SECONDS = 0.5
 
 
@@ -55,6 +59,9 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--preset", default="", metavar="NAME", help=tr("apply these named changes of the recipe"))
     text = tr("change one value of the recipe, such as train.steps=100 (may be repeated)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=text)
+    text = tr("tune: a key and its range, such as train.optimizer.lr=log(1e-4,1e-2) (may be repeated)")
+    parser.add_argument("--param", action="append", default=[], metavar="KEY=RANGE", dest="parameters", help=text)
+    parser.add_argument("--trials", type=whole_number(1, 100_000), default=20, metavar="N", help=tr("tune: attempts in all"))
     machine_arguments(parser)
     rows = [(f"{name} {takes}".strip(), tr(summary)) for name, (takes, summary) in ACTIONS.items()]
     width = max(len(head) for head, _ in rows)
@@ -68,7 +75,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     takes = ACTIONS[arguments.action][0].split()
     if len(arguments.words) != len(takes):
         raise UsageError("write: miaobi jobs {action} {words}", action=arguments.action, words=" ".join(takes))
-    if arguments.action in ("train", "evaluate"):
+    if arguments.action in ON_RECIPES:
         return _enqueue(arguments, output)
     if arguments.action == "work":
         return _work(arguments, output)
@@ -161,7 +168,7 @@ _DO: dict[str, Callable[[Queue, argparse.Namespace, Output], int]] = {
 
 
 def _enqueue(arguments: argparse.Namespace, output: Output) -> int:
-    """A training or an evaluation, with its recipe as it is now."""
+    """A job of a recipe, as the recipe is now."""
     from miaobi.core.recipe import Recipe
 
     recipe = Recipe.load(Path(arguments.words[0]), preset=arguments.preset, overrides=arguments.overrides)
@@ -171,6 +178,8 @@ def _enqueue(arguments: argparse.Namespace, output: Output) -> int:
         "device": arguments.device,
         "threads": arguments.threads,
     }
+    if arguments.action == "tune":
+        spec |= {"parameters": arguments.parameters, "trials": arguments.trials}
     arguments.later = True
     return follow_here(arguments.action, spec, arguments, output, name=recipe.name)
 

@@ -1,4 +1,4 @@
-"""What jobs do: training, evaluating, apps and batches, each the call of the API that a person would make, able to go on where it was.
+"""What jobs do: learning, measuring, generating, apps and batches, each the call of the API that a person would make, able to go on.
 
 A job's `spec` is checked when it is put in line, so that a mistake is told to the person who makes it and not to a worker at night.
 """
@@ -9,16 +9,19 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from miaobi.core.errors import MiaobiError, unknown
+from miaobi.core.errors import MiaobiError, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
 from miaobi.core.types import Content
 from miaobi.library.queue import Job
 from miaobi.library.store import Library
+
+if TYPE_CHECKING:
+    from miaobi.engine.train import TrainResult
 
 Result = Mapping[str, Any]
 
@@ -65,6 +68,19 @@ class TrainSpec(Spec):
 
     recipe: dict[str, Any]
     """The whole recipe, filled in: a change of its file later does not change the job."""
+
+
+class TuneSpec(TrainSpec):
+    """A search for good settings."""
+
+    parameters: list[str] = Field(min_length=1)
+    """Keys with ranges, such as train.optimizer.lr=log(1e-4,1e-2)."""
+    trials: int = Field(20, ge=1, le=100_000)
+    """Attempts in all."""
+    prune: bool = True
+    """End attempts early that are worse than half of those before."""
+    seed: int = Field(0, ge=0)
+    """Of the search."""
 
 
 class EvaluateSpec(Spec):
@@ -116,6 +132,26 @@ class GenerateSpec(Spec):
 
 def _train(task: Task, spec: TrainSpec) -> Result:
     from miaobi import api
+
+    return _trained(api.train(spec.recipe, resume=True, **_learning(task, spec)))
+
+
+def _adapt(task: Task, spec: TrainSpec) -> Result:
+    from miaobi import adapting
+
+    done = adapting.adapt(spec.recipe, resume=True, **_learning(task, spec))
+    return _trained(done.training) | {"report": dict(done.report)}
+
+
+def _distill(task: Task, spec: TrainSpec) -> Result:
+    from miaobi import adapting
+
+    done = adapting.distill(spec.recipe, resume=True, **_learning(task, spec))
+    return _trained(done.training) | {"report": dict(done.report)}
+
+
+def _learning(task: Task, spec: TrainSpec) -> dict[str, Any]:
+    """Where to compute, and who is told of steps and their loss."""
     from miaobi.engine.journal import TrainEvent
 
     def note(event: TrainEvent) -> None:
@@ -123,10 +159,31 @@ def _train(task: Task, spec: TrainSpec) -> Result:
         if event.kind == "step":
             task.tick("training", event.step, event.total, f"loss {event.values.get('loss', 0):.4g}")
 
-    result = api.train(spec.recipe, resume=True, device=spec.device, threads=spec.threads, on_progress=task.tick, on_event=note)
+    return {"device": spec.device, "threads": spec.threads, "on_progress": task.tick, "on_event": note}
+
+
+def _trained(result: TrainResult) -> dict[str, Any]:
+    """What a training says at its end.
+
+    Raises:
+        Stopped: it was broken off, with a checkpoint.
+    """
     if result.interrupted:
         raise Stopped
     return {"artifact": str(result.artifact), "steps": result.steps, "seconds": result.seconds, "val_loss": result.val_loss}
+
+
+def _tune(task: Task, spec: TuneSpec) -> Result:
+    from miaobi import adapting
+
+    def note(trial: Mapping[str, Any]) -> None:
+        """An attempt that is over."""
+        loss = trial["val_loss"]
+        task.tick("tuning", trial["number"] + 1, spec.trials, "" if loss is None else f"loss {loss:.4g}")
+
+    options: dict[str, Any] = {"trials": spec.trials, "prune": spec.prune, "seed": spec.seed, "on_trial": note}
+    report = adapting.tune(spec.recipe, spec.parameters, device=spec.device, threads=spec.threads, **options)
+    return {"best": report["best"], "trials": len(report["trials"])}
 
 
 def _evaluate(task: Task, spec: EvaluateSpec) -> Result:
@@ -184,6 +241,30 @@ def _check_train(spec: TrainSpec | EvaluateSpec) -> None:
     Recipe.of(spec.recipe)
 
 
+def _check_adapt(spec: TrainSpec) -> None:
+    from miaobi.core.recipe import Recipe
+
+    recipe = Recipe.of(spec.recipe)
+    if not (recipe.adapt or recipe.prefer or recipe.reinforce):
+        raise UsageError("the recipe '{name}' has none of the sections adapt, prefer and reinforce; use miaobi train", name=recipe.name)
+
+
+def _check_distill(spec: TrainSpec) -> None:
+    from miaobi.core.recipe import Recipe
+
+    recipe = Recipe.of(spec.recipe)
+    if recipe.distill is None:
+        raise UsageError("the recipe '{name}' has no section distill, so there is no teacher", name=recipe.name)
+
+
+def _check_tune(spec: TuneSpec) -> None:
+    from miaobi.engine.tune import parameter
+
+    _check_train(spec)
+    for text in spec.parameters:
+        parameter(text)
+
+
 def _check_app(spec: AppSpec) -> None:
     from miaobi.core.apps import app
 
@@ -206,6 +287,9 @@ def kinds() -> Mapping[str, Kind]:
 
     return {
         "train": Kind(spec=TrainSpec, run=_train, check=_check_train),
+        "adapt": Kind(spec=TrainSpec, run=_adapt, check=_check_adapt),
+        "distill": Kind(spec=TrainSpec, run=_distill, check=_check_distill),
+        "tune": Kind(spec=TuneSpec, run=_tune, check=_check_tune),
         "evaluate": Kind(spec=EvaluateSpec, run=_evaluate, check=_check_train),
         "app": Kind(spec=AppSpec, run=_app, check=_check_app),
         "generate": Kind(spec=GenerateSpec, run=_generate, check=_check_generate),

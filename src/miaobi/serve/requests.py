@@ -142,12 +142,13 @@ class _Asking:
             asking = [asyncio.create_task(self._ask(app)) for _ in range(TOGETHER)]
             watching = asyncio.create_task(self._watch())
             try:
-                done, _ = await asyncio.wait({watching, asyncio.gather(*asking)}, return_when=asyncio.FIRST_COMPLETED)
+                whole: set[asyncio.Future[Any]] = {watching, asyncio.gather(*asking)}
+                done, _ = await asyncio.wait(whole, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:
                     one.result()
             finally:
-                for one in (watching, *asking):
-                    one.cancel()
+                for task in (watching, *asking):
+                    task.cancel()
                 await asyncio.gather(watching, *asking, return_exceptions=True)
 
     async def _watch(self) -> None:

@@ -14,16 +14,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miaobi.core.errors import MiaobiError, UsageError
+from pydantic import Field
+
+from miaobi.core.errors import MiaobiError, UsageError, unknown
 from miaobi.core.language import tr
+from miaobi.core.schema import Schema
 from miaobi.serve.hands import Hands
 
 if TYPE_CHECKING:
     from miaobi.core.types import Content
     from miaobi.library.queue import Job, Queue
     from miaobi.library.store import Library
-    from miaobi.serve.pool import Pool
+    from miaobi.serve.pool import Pool, Served
 
+WAIT_SECONDS = 50.0  # clients give up after a minute when they hear nothing
+LONGEST_WAIT = 3600.0
 Tell = Callable[[str], Awaitable[None]]  # a line about how far it is
 LOOK_SECONDS = 0.25
 
@@ -153,6 +158,31 @@ class Bench:
         await asyncio.to_thread(self.hands.close)
         if "library" in vars(self):
             self.library.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool. `reads` says that it changes nothing."""
+
+    name: str
+    summary: str
+    schema: type[Schema]
+    run: Callable[[Bench, Any, Tell], Awaitable[Answer]]
+    reads: bool = False
+
+
+class Wait(Schema):
+    """How long an answer is waited for."""
+
+    wait_seconds: float = Field(WAIT_SECONDS, ge=0, le=LONGEST_WAIT)
+    """How long to wait; what takes longer goes on as a job, which `job` follows."""
+
+
+def model_of(bench: Bench, name: str) -> Served:
+    found = {one.name: one for one in bench.pool.models()}
+    if name not in found:
+        raise unknown("model", name, found)
+    return found[name]
 
 
 def job_answer(job: Job) -> Answer:

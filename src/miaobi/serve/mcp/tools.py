@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, create_model
 
 from miaobi.core.apps import App, apps
-from miaobi.core.errors import UsageError, unknown
+from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.schema import Schema
 from miaobi.core.types import Content, Media, Modality, Progress
-from miaobi.serve.mcp.bench import Answer, Bench, Tell, job_answer, job_values
+from miaobi.serve.mcp import lined_up
+from miaobi.serve.mcp.bench import Answer, Bench, Tell, Tool, Wait, model_of
 from miaobi.serve.pool import Ask, Served
 from miaobi.trust.media import suffix_of
 
-WAIT_SECONDS = 50.0  # clients give up after a minute when they hear nothing
-LONGEST_WAIT = 3600.0
 EARS = "ears"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """A tool. `reads` says that it changes nothing."""
-
-    name: str
-    summary: str
-    schema: type[Schema]
-    run: Callable[[Bench, Any, Tell], Awaitable[Answer]]
-    reads: bool = False
 
 
 # ---------------------------------------------------------------- models
@@ -51,7 +38,7 @@ async def _models(bench: Bench, wanted: Models, tell: Tell) -> Answer:
     served = bench.pool.models()
     if not wanted.model:
         return Answer(values={"models": [_brief(one) for one in served]})
-    one = _served(bench, wanted.model)
+    one = model_of(bench, wanted.model)
     kind = family(one.family)
     values = {**_brief(one), "summary": kind.summary, "takes": sorted(kind.inputs), "options": kind.schemas()[1].model_json_schema()}
     return Answer(values=values)
@@ -64,13 +51,6 @@ def _brief(served: Served) -> dict[str, Any]:
         "family": served.family,
         "summary": family(served.family).summary,
     }
-
-
-def _served(bench: Bench, name: str) -> Served:
-    found = {one.name: one for one in bench.pool.models()}
-    if name not in found:
-        raise unknown("model", name, found)
-    return found[name]
 
 
 class Generate(Schema):
@@ -95,7 +75,7 @@ class Generate(Schema):
 
 
 async def _generate(bench: Bench, wanted: Generate, tell: Tell) -> Answer:
-    served = _served(bench, wanted.model)
+    served = model_of(bench, wanted.model)
     if wanted.out:
         bench.fresh(wanted.out)
     given = {name: await asyncio.to_thread(bench.existing(file).read_bytes) for name, file in wanted.given.items()}
@@ -173,19 +153,12 @@ async def _transcribe(bench: Bench, wanted: Transcribe, tell: Tell) -> Answer:
 # ---------------------------------------------------------------- apps
 
 
-class Wait(Schema):
-    """How long an answer is waited for."""
-
-    wait_seconds: float = Field(WAIT_SECONDS, ge=0, le=LONGEST_WAIT)
-    """How long to wait; what takes longer goes on as a job, which `job` follows."""
-
-
 def _of_app(app: App) -> Tool:
     """An app as a tool: its inputs, and where to write."""
     out: Any = (str, Field("", max_length=500, description="The new file or folder to write; named by the app when empty."))
     wait: Any = (float, Wait.model_fields["wait_seconds"])
     keep: Any = (bool, Field(False, description="Keep what is made in the library, where the app tells its contents."))
-    schema = create_model(f"{app.name.title()}Tool", __base__=app.schema(), out=out, keep=keep, wait_seconds=wait)
+    schema: type[Schema] = create_model(f"{app.name.title()}Tool", __base__=app.schema(), out=out, keep=keep, wait_seconds=wait)
     ours = {"out", "keep", "wait_seconds"}
 
     async def run(bench: Bench, wanted: Schema, tell: Tell) -> Answer:
@@ -206,7 +179,7 @@ def _confined(bench: Bench, inputs: Mapping[str, Any]) -> dict[str, Any]:
         found["replace"] = {stage: str(bench.existing(file)) if file else "" for stage, file in found["replace"].items()}
     for key, value in found.items():
         if key.endswith("model") and isinstance(value, str) and value not in ("", "none"):
-            _served(bench, value)
+            model_of(bench, value)
     return found
 
 
@@ -253,7 +226,7 @@ class Again(Thing):
 async def _replay(bench: Bench, wanted: Again, tell: Tell) -> Answer:
     from miaobi import api
 
-    given = {name: bench.existing(file) for name, file in wanted.given.items()}
+    given: dict[str, Any] = {name: bench.existing(file) for name, file in wanted.given.items()}
     found = await asyncio.to_thread(lambda: api.replay(bench.existing(wanted.file), **given))
     return Answer(values={"identical": found.identical, "difference": found.difference})
 
@@ -355,102 +328,6 @@ async def _fetch(bench: Bench, wanted: Fetch, tell: Tell) -> Answer:
     return Answer(values=values, contents=(content,))
 
 
-# ---------------------------------------------------------------- jobs
-
-
-class Learn(Wait):
-    """A recipe of the folder."""
-
-    recipe: str
-    """The YAML file."""
-    preset: str = ""
-    """Named changes of the recipe."""
-    set: list[str] = Field(default_factory=list)
-    """Changes of single values, such as train.steps=100."""
-
-
-def _on_recipe(kind: str, summary: str) -> Tool:
-    """A job that a recipe describes."""
-
-    async def run(bench: Bench, wanted: Learn, tell: Tell) -> Answer:
-        from miaobi.core.recipe import Recipe
-
-        path = bench.existing(wanted.recipe)
-        recipe = await asyncio.to_thread(lambda: Recipe.load(path, preset=wanted.preset, overrides=wanted.set))
-        spec = {"recipe": recipe.model_dump(mode="json")}
-        return await bench.done(kind, spec, name=recipe.name, seconds=wanted.wait_seconds, tell=tell)
-
-    return Tool(name=kind, summary=summary, schema=Learn, run=run)
-
-
-class Batch(Wait):
-    """Many requests to one model."""
-
-    requests: str
-    """A file of the folder with one request a line: {"prompt": …} and, if wanted, id, seed, n, options."""
-    model: str
-    """A name that `models` lists."""
-    out: str
-    """The new file of answers, one a line, in the order of the requests."""
-    seed: int | None = Field(None, ge=0, le=2**62)
-    """Of the first line; each further one takes the next."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Options of every request."""
-    keep: bool = False
-    """Keep the contents in the library."""
-
-
-async def _batch(bench: Bench, wanted: Batch, tell: Tell) -> Answer:
-    from miaobi.serve.batch import spec_for
-
-    path, out = bench.existing(wanted.requests), bench.fresh(wanted.out)
-    model = _served(bench, wanted.model).name
-    spec = spec_for(path, model=model, out=out, seed=wanted.seed, options=wanted.options, keep=wanted.keep)
-    return await bench.done("batch", spec | {"folder": str(bench.folder)}, name=path.name, seconds=wanted.wait_seconds, tell=tell)
-
-
-class Jobs(Schema):
-    """Which jobs are wanted."""
-
-    state: str = ""
-    """Only jobs in this state: queued, running, lost, paused, done, failed, cancelled."""
-    limit: int = Field(20, ge=1, le=200)
-    """At most so many, the newest first."""
-
-
-async def _jobs(bench: Bench, wanted: Jobs, tell: Tell) -> Answer:
-    from miaobi.library.queue import State
-
-    if wanted.state and wanted.state not in tuple(State):
-        raise unknown("state", wanted.state, tuple(State))
-    states = [State(wanted.state)] if wanted.state else []
-    found = await asyncio.to_thread(lambda: bench.queue.list(states, limit=wanted.limit))
-    return Answer(values={"jobs": [job_values(job) for job in found]})
-
-
-class Job(Schema):
-    """A job, and what is asked of it."""
-
-    id: str
-    """Its id, or the first letters."""
-    ask: str = ""
-    """pause, resume, cancel or retry; empty: nothing."""
-    wait_seconds: float = Field(0.0, ge=0, le=LONGEST_WAIT)
-    """How long to wait for its end."""
-
-
-async def _job(bench: Bench, wanted: Job, tell: Tell) -> Answer:
-    actions = ("pause", "resume", "cancel", "retry")
-    if wanted.ask and wanted.ask not in actions:
-        raise unknown("action", wanted.ask, actions)
-    job = await asyncio.to_thread(bench.queue.get, wanted.id)
-    if wanted.ask:
-        job = await asyncio.to_thread(bench.queue.ask, job.id, wanted.ask)
-    if str(job.state) in ("queued", "lost"):
-        await asyncio.to_thread(bench.hands.begin, job.kind)
-    return job_answer(await bench.follow(job.id, wanted.wait_seconds, tell))
-
-
 def tools() -> dict[str, Tool]:
     """Every tool by name."""
     own = (
@@ -470,10 +347,13 @@ def tools() -> dict[str, Tool]:
         Tool(name="search_library", summary="find contents that were kept", schema=Search, run=_search, reads=True),
         Tool(name="get_content", summary="take a content out of the library", schema=Fetch, run=_fetch),
         Tool(name="judge_content", summary="rate, comment, tag, edit or prefer a content of the library", schema=Judge, run=_judge),
-        _on_recipe("train", "train the model of a recipe"),
-        _on_recipe("evaluate", "measure a recipe's model on held-out data"),
-        Tool(name="batch", summary="answer a file of requests, surviving interruptions", schema=Batch, run=_batch),
-        Tool(name="jobs", summary="list work that is in line, under way or over", schema=Jobs, run=_jobs, reads=True),
-        Tool(name="job", summary="follow, pause, resume, cancel or retry a job", schema=Job, run=_job),
+        lined_up.on_recipe("train", "train the model of a recipe"),
+        lined_up.on_recipe("adapt", "change an existing model, and measure it before and after"),
+        lined_up.on_recipe("distill", "teach a smaller model what a larger one says"),
+        Tool(name="tune", summary="look for good settings of a recipe", schema=lined_up.Tune, run=lined_up.tune),
+        lined_up.on_recipe("evaluate", "measure a recipe's model on held-out data"),
+        Tool(name="batch", summary="answer a file of requests, surviving interruptions", schema=lined_up.Batch, run=lined_up.batch),
+        Tool(name="jobs", summary="list work that is in line, under way or over", schema=lined_up.Jobs, run=lined_up.jobs, reads=True),
+        Tool(name="job", summary="follow, pause, resume, cancel or retry a job", schema=lined_up.Job, run=lined_up.job),
     )
     return {tool.name: tool for tool in own}
