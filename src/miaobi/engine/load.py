@@ -192,7 +192,7 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
     if runtime == "onnx" and not (graph and kind.runtime):
         raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
     check_device(device)
-    if ADAPTER in artifact.files:
+    if ADAPTER in artifact.files and "base.json" in artifact.files:  # which names the base by its hash; another's adapter names a place
         return _adapted(artifact, kind, device, threads)
     light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
     loaded: Model = _made(light or kind.model_class(), artifact, device, threads)

@@ -188,15 +188,11 @@ class Chat:
 
     @cached_property
     def _plain(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_str(self.tokenizer)
+        return _read_tokenizer(self.tokenizer)
 
     @cached_property
     def _marked(self) -> Tokenizer:
         """The tokenizer whose marks end in an invisible character, which only the template's own have. Everything else is the same."""
-        from tokenizers import Tokenizer
-
         values = json.loads(self.tokenizer)
         for token in values["added_tokens"]:
             if token["content"] in self._marks:
@@ -209,7 +205,7 @@ class Chat:
             model["vocab"] = [[text + MARK if text in renamed else text, score] for text, score in model["vocab"]]
         if model.get("unk_token") in renamed:
             model["unk_token"] += MARK
-        return Tokenizer.from_str(json.dumps(values))
+        return _read_tokenizer(json.dumps(values))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_encode", "_plain", "_marked")}
@@ -270,6 +266,15 @@ def messages_of(turns: Sequence[Turn]) -> list[dict[str, Any]]:
             raise UsageError("this model reads text only; take the pictures and sounds out of the conversation")
         messages.append({"role": turn.role, "content": "\n".join(part for part in turn.parts if isinstance(part, str))})
     return messages
+
+
+def _read_tokenizer(source: str) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(source)
+    except Exception as error:  # the library raises bare Exception
+        raise ArtifactError("the tokenizer cannot be read: {error}", error=error) from None
 
 
 def _sandbox() -> Any:

@@ -59,7 +59,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError("{folder} has no config.json, so it is no language model", folder=folder) from None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError("{path} is not valid JSON ({error})", path=path, error=error) from None
     if not isinstance(values, dict):
         raise ArtifactError("{path} is not valid JSON ({error})", path=path, error="no object")

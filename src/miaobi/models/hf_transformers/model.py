@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -32,6 +33,7 @@ from miaobi.models.hf_transformers.codec import OpenCodec
 from miaobi.models.hf_transformers.family import FAMILY
 from miaobi.models.hf_transformers.fill import bits, fill
 from miaobi.models.hf_transformers.network import Foreign
+from miaobi.models.hf_transformers.rows import SharedStepper, can_share
 from miaobi.models.hf_transformers.schema import Config
 from miaobi.models.hf_transformers.stepper import CausalStepper, Seq2SeqStepper
 from miaobi.models.hf_transformers.write import answer
@@ -74,7 +76,14 @@ class OpenModel(CausalLoss):
     def stepper(self) -> Stepper:
         """What decoding goes on with."""
         self.network.eval()
-        return TorchStepper(self.network) if isinstance(self.network, Transformer) else CausalStepper(self.network.inner)
+        if isinstance(self.network, Transformer):
+            return TorchStepper(self.network)
+        return SharedStepper(self.network.inner, self.context) if self._can_share else CausalStepper(self.network.inner)
+
+    @cached_property
+    def _can_share(self) -> bool:
+        """Whether several requests may decode in one batch."""
+        return can_share(self.network.inner)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """The answer, streamed; of a model that fills gaps, the whole text at its end."""

@@ -117,10 +117,10 @@ def build(checkpoint: Checkpoint, ours: TransformerConfig | None) -> nn.Module:
     Raises:
         ArtifactError: an unknown architecture, or a configuration that cannot be.
     """
-    if ours is not None:
-        with _Empty(), torch.device("meta"):
-            return Transformer(ours)
     try:
+        if ours is not None:
+            with _Empty(), torch.device("meta"):
+                return Transformer(ours)
         with torch.device("meta"):
             return _auto(checkpoint).from_config(their_config(checkpoint), attn_implementation="sdpa")  # type: ignore[no-any-return]
     except MiaobiError:

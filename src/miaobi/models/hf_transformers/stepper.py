@@ -20,46 +20,47 @@ class CausalStepper:
         self.network = network
         self.vocab_size = int(network.get_output_embeddings().weight.shape[0])
         takes = inspect.signature(network.forward).parameters
-        self._takes_positions = "position_ids" in takes
-        self._keeps_one = "logits_to_keep" in takes
-        self._memory = "past_key_values" if "past_key_values" in takes else "cache_params"  # so Mamba and its kin call it
-        self._cache: Any = None
-        self._mask = torch.empty(0)  # (B, S) 1 where there is a token, 0 where there is padding
+        self.takes_positions = "position_ids" in takes
+        self.keeps_one = "logits_to_keep" in takes
+        self.memory = "past_key_values" if "past_key_values" in takes else "cache_params"  # so Mamba and its kin call it
+        self.cache: Any = None
+        self.mask = torch.empty(0)  # (B, S) 1 where there is a token, 0 where there is padding
 
     @torch.inference_mode()
     def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Read the prompts; logits (B, V) of the token after each."""
         longest = max(map(len, prompts))
         tokens = torch.zeros((len(prompts), longest), dtype=torch.long)
-        self._mask = torch.ones((len(prompts), longest), dtype=torch.long, device=self.network.device)
+        self.mask = torch.ones((len(prompts), longest), dtype=torch.long, device=self.network.device)
         for row, prompt in enumerate(prompts):
             tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
-            self._mask[row, : longest - len(prompt)] = 0
-        self._cache = None
-        return self._advance(tokens)
+            self.mask[row, : longest - len(prompt)] = 0
+        self.cache = None
+        return self.advance(tokens)
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Append one token a row; logits (B, V) of the next."""
-        self._mask = torch.cat((self._mask, torch.ones_like(self._mask[:, :1])), dim=1)
-        return self._advance(torch.as_tensor(tokens, dtype=torch.long)[:, None])
+        self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
+        return self.advance(torch.as_tensor(tokens, dtype=torch.long)[:, None])
 
     @torch.inference_mode()
     def reorder(self, rows: Sequence[int]) -> None:
         """Keep, drop or repeat rows."""
         index = torch.as_tensor(rows, dtype=torch.long, device=self.network.device)
-        self._mask = self._mask[index]
-        self._cache.reorder_cache(index)
+        self.mask = self.mask[index]
+        self.cache.reorder_cache(index)
 
-    def _advance(self, tokens: Tensor) -> Tensor:
-        given: dict[str, Any] = {"attention_mask": self._mask, self._memory: self._cache, "use_cache": True}
-        if self._takes_positions:
-            positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, S): padding does not count
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Read new tokens (B, T), which the mask counts already; logits (B, V) behind the last of each row."""
+        given: dict[str, Any] = {"attention_mask": self.mask, self.memory: self.cache, "use_cache": True}
+        if self.takes_positions:
+            positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, S): padding does not count
             given["position_ids"] = positions[:, -tokens.shape[1] :]
-        if self._keeps_one:
+        if self.keeps_one:
             given["logits_to_keep"] = 1
         found = self.network(tokens.to(self.network.device), **given)
-        self._cache = found[self._memory]
+        self.cache = found[self.memory]
         return found.logits[:, -1]  # type: ignore[no-any-return]
 
 
