@@ -164,9 +164,10 @@ def component(field: Field, value: Any = None, *, key: str = "") -> gr.component
             return gr.Dropdown(pairs, value=list(start or ()), multiselect=True, **common)
         case "slider":
             return gr.Slider(field.lowest, field.highest, value=start, step=_step(field), **common)
+        case "whole" | "number" if field.optional:  # Gradio shows a number that is not there as 0
+            return gr.Textbox(value="" if start is None else str(start), placeholder=tr("by itself"), max_lines=1, **common)
         case "whole" | "number":
-            whole = field.kind == "whole"
-            return gr.Number(value=start, precision=0 if whole else None, placeholder=tr("by itself") if field.optional else None, **common)
+            return gr.Number(value=start, precision=0 if field.kind == "whole" else None, **common)
         case "lines":
             return gr.Textbox(value="\n".join(start or ()), lines=2, placeholder=tr("one on each line"), **common)
         case "values":
@@ -227,14 +228,24 @@ def _read(field: Field, raw: Any) -> Any:
             return [line.strip() for line in str(raw).splitlines() if line.strip()]
         case "values":
             return _parsed(field, str(raw))
-        case "whole":
-            if float(raw) != int(raw):
-                raise UsageError("{field}: a whole number is wanted, not {value}", field=field.label, value=raw)
-            return int(raw)
+        case "whole" | "number":
+            return _number(field, raw)
         case "slider":
             return int(raw) if _step(field) == 1 else float(raw)
         case _:
             return raw
+
+
+def _number(field: Field, raw: Any) -> float:
+    try:
+        value = float(raw)
+    except ValueError:
+        raise UsageError("{field}: a number is wanted, not {value}", field=field.label, value=raw) from None
+    if field.kind == "number":
+        return value
+    if value != int(value):
+        raise UsageError("{field}: a whole number is wanted, not {value}", field=field.label, value=raw)
+    return int(raw) if str(raw).strip().isdecimal() else int(value)  # a long seed does not fit into a float
 
 
 def _parsed(field: Field, text: str) -> Any:

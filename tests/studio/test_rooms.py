@@ -1,0 +1,263 @@
+"""The studio without a browser: generations that outlive their pages, files that are sent, timelines, pairs, languages."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from miaobi.core.errors import UsageError
+from miaobi.core.language import language, tr
+from miaobi.core.types import Media, Modality, Turn
+from miaobi.data.scores import Note, Part, Score
+from miaobi.library.store import Library
+from miaobi.serve.http.plan import Plan
+from miaobi.serve.http.settings import Settings
+from miaobi.serve.http.state import State
+from miaobi.serve.pool import Ask, Pool
+from miaobi.studio import cards, judging, pairs, runs, timelines, works
+from miaobi.studio.choices import choices_of
+from miaobi.studio.frame import spoken
+from miaobi.studio.given import Inputs
+from miaobi.studio.media import router
+from miaobi.studio.roll import picture
+from miaobi.studio.room import Making, Room
+
+
+@pytest.fixture
+def room(polly: Path, daub: Path, workplace: Path) -> Iterator[Room]:
+    """A room over a pool that is not started yet."""
+    settings = Settings(workers=1, threads=1)
+    library = Library.open()
+    yield Room(State(settings, pool=Pool(settings), library=library, plan=Plan(())))
+    library.close()
+
+
+def ask(model: str, prompt: str, **options: object) -> Ask:
+    return Ask(model=model, turns=(Turn(role="user", parts=(prompt,)),), options=options, seed=7)
+
+
+async def made(room: Room, *asks: Ask) -> list[Making]:
+    """Everything that is asked, one after the other, in a pool that runs meanwhile."""
+    await room.state.pool.start()
+    try:
+        found = []
+        for each in asks:
+            making = room.make(each, prompt=str(each.turns[0].parts[0]))
+            async for _ in making.watch(every=0.01):
+                pass
+            found.append(making)
+        return found
+    finally:
+        await room.close()
+        await room.state.pool.close()
+
+
+def test_what_is_made_is_kept_and_mistakes_are_told(room: Room) -> None:
+    fine, wrong, unknown = asyncio.run(made(room, ask("polly", "春", n=2), ask("polly", "春", lines=1000), ask("nobody", "春")))
+    assert len(fine.kept) == 2
+    assert not fine.problem
+    assert {room.library.get(id).origin for id in fine.kept} == {"studio"}
+    assert "lines" in wrong.problem
+    assert "nobody" in unknown.problem
+    assert [each.over for each in (fine, wrong, unknown)] == [True] * 3
+
+
+def test_a_generation_outlives_who_looks_on_and_can_be_stopped(room: Room) -> None:
+    async def story() -> tuple[Making, Making]:
+        await room.state.pool.start()
+        first = room.make(ask("polly", "久", lines=100, n=8), prompt="久")
+        watched = first.watch(every=0.001)
+        await anext(watched)
+        await watched.aclose()  # type: ignore[attr-defined]  # the page is closed
+        async for _ in first.watch(every=0.01):
+            pass
+        second = room.make(ask("polly", "止", lines=100, n=500), prompt="止")
+        async for now in second.watch(every=0.001):
+            if now.kept:
+                room.stop(second.id)
+        await room.close()
+        await room.state.pool.close()
+        return first, second
+
+    first, second = asyncio.run(story())
+    assert len(first.kept) == 8
+    assert second.over
+    assert 0 < len(second.kept) < 500
+
+
+def test_files_are_sent_by_id_and_nothing_else(room: Room) -> None:
+    [text, picture_] = asyncio.run(made(room, ask("polly", "诗"), ask("daub", "red")))
+    app = FastAPI()
+    app.include_router(router(room))
+    client = TestClient(app)
+    id = picture_.kept[0]
+    whole = client.get(f"/studio/content/{id}/0")
+    assert whole.headers["content-type"] == "image/png"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    small = client.get(f"/studio/content/{id}/0?width=64")
+    assert Image.open(io.BytesIO(small.content)).format == "WEBP"
+    saved = client.get(f"/studio/content/{text.kept[0]}/as.md")
+    assert saved.headers["content-disposition"].startswith("attachment")
+    assert "诗" in saved.text
+    assert "AIGC" in saved.text
+    for path in (
+        f"content/{id}/9", "content/0000000000000000/0", "content/..%2f..%2fetc/0", f"content/{id}/as.exe", f"content/{id}/0/roll",
+        "works/..%2f..%2fetc/passwd", "works/none/manifest.json", "works/%00/x", "runs/none/x.png", "runs/..%2f/x.png", "making/none/1",
+    ):  # fmt: skip
+        assert client.get(f"/studio/{path}").status_code in (404, 422), path
+    assert not client.get("/studio/works/C:/x").is_success
+
+
+def test_only_what_a_manifest_names_is_sent_of_a_work(room: Room) -> None:
+    folder = room.works / "20261123-moon-aaaa"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "secret.txt").write_text("mine")
+    (folder / "poem.md").write_text("月")
+    (folder / "manifest.json").write_text(
+        '{"order": {"brief": "moon"}, "parts": {"poem": {"stage": "poem", "files": {"poem.md": "ab", "../x": "cd"}}}}'
+    )
+    (room.works / "x").write_text("outside")
+    found = works.files_of(room, folder.name)
+    assert "poem.md" in found
+    assert not {"secret.txt", "../x"} & set(found)
+    assert works.works(room) == [("moon · 20261123-moon-aaaa", "20261123-moon-aaaa")]
+    with pytest.raises(UsageError):
+        works.folder_of(room, "../etc")
+
+
+def test_a_judgement_changes_its_card_only(room: Room) -> None:
+    [making] = asyncio.run(made(room, ask("polly", "比", n=2)))
+    one, other = making.kept
+    shown = [cards.card(room.library.get(id), better=True) for id in making.kept]
+    rated = judging.act(room, shown, {"act": "rate", "id": one, "value": "5"})
+    assert rated[1] == shown[1]
+    assert room.library.get(one).rating == 5
+    assert pairs.pick(room.library) is not None
+    chosen = judging.act(room, rated, {"act": "better", "id": other})
+    assert "mb-chosen" in chosen[1]["html"]
+    assert "mb-chosen" not in chosen[0]["html"]
+    assert pairs.pick(room.library) is None
+    for what in ({"act": "rate", "id": one, "value": "9"}, {"act": "rate", "id": one, "value": "x"}, {"act": "fly", "id": one}, {}):
+        with pytest.raises(UsageError):
+            judging.act(room, shown, what)
+
+
+def test_what_a_model_wrote_is_never_code(room: Room) -> None:
+    [making] = asyncio.run(made(room, ask("polly", '<img src=x onerror="alert(1)">')))
+    code = cards.card(room.library.get(making.kept[0]))["html"]
+    assert "<img src=x" not in code
+    assert "&lt;img src=x" in code
+
+
+def test_a_handler_speaks_its_page_s_language_at_every_step() -> None:
+    async def steps() -> AsyncIterator[str]:
+        yield language()
+        await asyncio.sleep(0)
+        yield tr("seed")
+
+    async def said() -> list[str]:
+        return [word async for word in spoken(steps, "zh")()]
+
+    before = language()
+    assert asyncio.run(said()) == ["zh", "种子"]
+    assert spoken(lambda: tr("seed"), "zh")() == "种子"
+    assert list(spoken(lambda: None, "en").__name__) == list("<lambda>")
+    assert language() == before
+
+
+def test_a_mask_is_what_was_painted(tmp_path: Path, room: Room) -> None:
+    ground, layer, empty = (tmp_path / name for name in ("ground.png", "layer.png", "empty.png"))
+    Image.new("RGB", (64, 48), "white").save(ground)
+    painted = Image.new("RGBA", (128, 96), (0, 0, 0, 0))
+    painted.paste((200, 40, 30, 255), (0, 0, 64, 48))
+    painted.save(layer)
+    Image.new("RGBA", (64, 48), (0, 0, 0, 0)).save(empty)
+    inputs = Inputs(frozenset({"image", "mask"}), room, {})
+    given = inputs.read([{"background": str(ground), "layers": [str(layer)]}])
+    mask = Image.open(io.BytesIO(given["mask"]))
+    assert mask.size == (64, 48)
+    assert (mask.getpixel((5, 5)), mask.getpixel((60, 40))) == (255, 0)
+    assert set(inputs.read([{"background": str(ground), "layers": [str(empty)]}])) == {"image"}
+    assert inputs.read([None]) == {}
+
+
+def test_a_timeline_keeps_what_the_table_does_not_show() -> None:
+    text = """version: 1
+scenes:
+- picture: {model: painter, prompt: moon, seed: 3}
+  move: {kind: zoom-in, amount: 0.3}
+- card: 中秋
+  seconds: 3
+music: {file: a.mp3, volume: -4}
+"""
+    table = timelines.rows(text)
+    assert [row[timelines.COLUMNS.index("card")] for row in table] == ["", "中秋"]
+    table[0][timelines.COLUMNS.index("move")] = "pan-left"
+    table[1][timelines.COLUMNS.index("seconds")] = "4.5"
+    table.append(["b.mp4", "", "说话", "", "", "", "fade"])
+    values = timelines.parsed(timelines.written(text, table))
+    assert values["scenes"][0] == {
+        "picture": {"model": "painter", "prompt": "moon", "seed": 3},
+        "move": {"kind": "pan-left", "amount": 0.3},
+    }
+    assert values["scenes"][1] == {"card": "中秋", "seconds": 4.5}
+    assert values["scenes"][2] == {"clip": "b.mp4", "narration": "说话", "transition": "fade"}
+    assert values["music"] == {"file": "a.mp3", "volume": -4}
+    with pytest.raises(UsageError):
+        timelines.written(text, [["", "x", "", "", "long", "", ""]])
+
+
+def test_notes_are_drawn_where_they_sound() -> None:
+    score = Score(parts=(Part(notes=(Note(0, 96, 60), Note(96, 96, 72))),), ticks=96, metres=((0, (2, 4)),))
+    drawn = picture(score)
+    left = drawn.crop((0, 0, drawn.width // 2 - 4, drawn.height)).getbbox()
+    assert left is not None
+    low, high = drawn.getpixel((drawn.width // 4, drawn.height - 12)), drawn.getpixel((3 * drawn.width // 4, 12))
+    assert low[3] > 200  # type: ignore[index]
+    assert high[3] > 200  # type: ignore[index]
+    assert picture(Score(parts=())).width == drawn.width
+
+
+def test_choices_come_from_a_model_s_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"styles": ["flat", "3d"], "width": 3, "heads": [1, 2]}')
+    (tmp_path / "voices.safetensors").write_bytes(b"\x22\x00\x00\x00\x00\x00\x00\x00" + b'{"b":{},"a":{},"__metadata__":{} }')
+    assert dict(choices_of(tmp_path)) == {"style": ["flat", "3d"], "voice": ["a", "b"]}
+    (tmp_path / "config.json").write_text("not json")
+    (tmp_path / "voices.safetensors").write_bytes(b"\xff" * 40)
+    assert dict(choices_of(tmp_path)) == {}
+
+
+def test_a_run_is_shown_as_far_as_it_is(room: Room) -> None:
+    folder = room.folder / "runs" / "tiny"
+    (folder / "samples").mkdir(parents=True)
+    (folder / "log.jsonl").write_text('{"kind": "step", "step": 1, "loss": 3.0}\n{"kind": "step", "step": 2, "loss": 2.5}\n{"kind": "st')
+    (folder / "samples.jsonl").write_text('{"step": 2, "prompt": "春", "text": "<b>花</b>"}\n{"st')
+    assert runs.runs(room) == ["tiny"]
+    assert "<svg" in runs.curve(room, "tiny")
+    [sample] = runs.samples(room, "tiny")
+    assert "&lt;b&gt;花" in sample["html"]
+    assert runs.curve(room, "../tiny") == ""
+    assert runs.sample_file(room, "tiny", "../log.jsonl") is None
+
+
+def test_music_is_played_and_drawn(room: Room) -> None:
+    from miaobi.core.types import Request
+    from miaobi.data.scores import write_midi
+    from miaobi.engine.generate import assembled
+
+    score = Score(parts=(Part(notes=(Note(0, 24, 60), Note(24, 24, 64))),))
+    part = Media(modality=Modality.MUSIC, mime="audio/midi", data=write_midi(score))
+    id = room.library.keep(assembled((part,), [], app="test", request=Request.of("tune")))
+    app = FastAPI()
+    app.include_router(router(room))
+    client = TestClient(app)
+    assert Image.open(io.BytesIO(client.get(f"/studio/content/{id}/0/roll").content)).format == "PNG"
+    assert client.get(f"/studio/content/{id}/0").headers["content-disposition"].startswith("attachment")
+    assert f"../content/{id}/0/roll" in cards.card(room.library.get(id))["html"]
