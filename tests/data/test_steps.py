@@ -121,3 +121,18 @@ def test_words(tmp_path: Path) -> None:
 def test_dropping_names_the_step() -> None:
     run = chain(choose(["clean", {"length": 5}]))
     assert run(Record(id="1", parts=("短",))) == (Dropped("too_short", "1 characters"), "length")
+
+
+def test_marks_become_tags() -> None:
+    [step] = [chain(choose([{"marks": "tags"}]))]
+    record, _ = step(Record(id="", parts=("“春眠不觉晓，\n处处闻啼鸟。”",), meta={"title": "春晓"}))
+    assert isinstance(record, Record)
+    assert record.text == "春眠不觉晓处处闻啼鸟"
+    assert record.meta["tags"] == ["O"] * 4 + ["，"] + ["O"] * 4 + ["。"]
+    assert record.meta["title"] == "春晓"
+    kept, _ = chain(choose([{"marks": {"spaces": True}}]))(Record(id="", parts=("Yes, it is.",)))
+    assert isinstance(kept, Record)
+    assert kept.text == "Yes it is"
+    assert len(kept.meta["marks"]) == len(kept.text)
+    dropped, name = step(Record(id="", parts=("……",)))
+    assert (isinstance(dropped, Dropped), name) == (True, "marks")

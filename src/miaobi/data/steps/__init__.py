@@ -44,7 +44,7 @@ class Chosen:
 
 
 _KINDS: dict[str, Kind] = {}
-_MODULES = ("text", "filters", "pii", "poem", "picture", "clip", "sound", "score", "captions", "dedup")
+_MODULES = ("text", "marks", "filters", "pii", "poem", "picture", "clip", "sound", "score", "captions", "dedup")
 
 
 def register(
