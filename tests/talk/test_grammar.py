@@ -212,3 +212,15 @@ def test_wrong_options_are_told() -> None:
     assert Sampling(json_schema='{"type": "object"}').json_schema == {"type": "object"}
     with pytest.raises(UsageError, match="spelled"):
         list(stream(Wild(257), [[1]], Sampling(regex="a"), end_tokens=[END], seed=0, detokenize=str))
+
+
+def test_the_command_line_takes_a_schema_as_json() -> None:
+    from miaobi.cli.options import add_options, given_options
+    from miaobi.cli.parser import Parser
+
+    parser = Parser()
+    add_options(parser, Sampling, "options")
+    typed = parser.parse_args(["--json-schema", '{"type": "object"}', "--logit-bias", "5=1", "--logit-bias", "6=2"])
+    assert given_options(typed, Sampling, "here") == {"json_schema": {"type": "object"}, "logit_bias": {5: 1.0, 6: 2.0}}
+    with pytest.raises(UsageError, match="not JSON"):
+        given_options(parser.parse_args(["--json-schema", "{"]), Sampling, "here")

