@@ -68,8 +68,8 @@ class Joinable(Stepper, Protocol):
         """Add a row behind the others for each prompt; returns their logits (prompts, V)."""
         ...
 
-    def restore(self, kept: Kept, length: int) -> None:
-        """Add a row that has read the first `length` tokens of what was kept."""
+    def restore(self, kept: Any, length: int) -> None:
+        """Add a row that has read the first `length` tokens of what a stepper of these weights kept."""
         ...
 
     def extend(self, row: int, tokens: Sequence[int]) -> Array:
