@@ -218,7 +218,7 @@ def test_the_command_line_takes_a_schema_as_json() -> None:
     from miaobi.cli.options import add_options, given_options
     from miaobi.cli.parser import Parser
 
-    parser = Parser()
+    parser = Parser(prog="test")
     add_options(parser, Sampling, "options")
     typed = parser.parse_args(["--json-schema", '{"type": "object"}', "--logit-bias", "5=1", "--logit-bias", "6=2"])
     assert given_options(typed, Sampling, "here") == {"json_schema": {"type": "object"}, "logit_bias": {5: 1.0, 6: 2.0}}
