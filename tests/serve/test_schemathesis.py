@@ -7,7 +7,6 @@ requests come further than "no such model".
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -23,26 +22,33 @@ from tests.serve.conftest import Outside, Server
 schemathesis = pytest.importorskip("schemathesis")
 
 CASES = 2000
+PARTS = 4  # of the operations, so that several processes can share them
 NAMES = ("polly", "daub", "nobody", "")
 
 
-def test_no_request_that_follows_the_description_or_nearly_does_breaks_the_server(outside: Outside, polly: Path, daub: Path) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_request_that_follows_the_description_or_nearly_does_breaks_the_server(
+    part: int, outside: Outside, polly: Path, daub: Path
+) -> None:
     with outside(models=("polly", "daub"), queue=256) as server:
         described = requests.get(f"{server.url}/openapi.json", timeout=10).json()
-        operations = [found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations()]
-        modes = list(schemathesis.GenerationMode)
-        varying = [operation for operation in operations if len(list(operation.iter_parameters())) or len(operation.body)]
-        each = math.ceil(CASES / (len(varying) * len(modes)))
+        operations = [found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations()][part::PARTS]
+        pairs = [(operation, mode) for operation in operations for mode in modes(operation)]
+        each = math.ceil(1.3 * CASES / PARTS / sum(bool(list(operation.iter_parameters()) or operation.body) for operation, _ in pairs))
         counts: collections.Counter[str] = collections.Counter()
         with requests.Session() as session:
-            for operation in operations:
-                for mode in modes:
-                    attempt(operation, mode, server, session, each, counts)
+            for operation, mode in pairs:
+                attempt(operation, mode, server, session, each, counts)
         assert requests.get(f"{server.url}/ready", timeout=10).status_code == 200
-    print(dict(counts))
-    assert counts["cases"] >= CASES, counts
-    assert counts["200"] > 50, counts
+    assert counts["cases"] >= CASES / PARTS, counts
+    assert counts["200"] > 10, counts
     assert counts["400"] > 50, counts
+
+
+def modes(operation: Any) -> list[Any]:
+    """Rightly and wrongly; whatever stands in a path is some text, so that alone cannot be wrong."""
+    right, wrong = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+    return [right, wrong] if operation.body or len(list(operation.query)) else [right]
 
 
 def attempt(operation: Any, mode: Any, server: Server, session: requests.Session, count: int, counts: collections.Counter[str]) -> None:
@@ -57,11 +63,16 @@ def attempt(operation: Any, mode: Any, server: Server, session: requests.Session
             case.body |= {"model": name} if name and "model" in case.body else {}
             case.body |= {"n": 2} if case.body.get("n") in range(3, 1000) else {}  # right, but the test would wait for each
         counts.update(["cases"])
-        answer = case.call(base_url=server.url, session=session, timeout=30)
+        answer = case.call(base_url=server.url, session=session, timeout=60)
         counts.update([str(answer.status_code)])
         assert answer.status_code < 500, f"{operation.label}: {answer.status_code} {answer.text[:500]}\n{case.as_curl_command()}"
         if answer.status_code >= 400:
             assert set(json.loads(answer.text)["error"]) == {"message", "type", "param", "code"}, f"{operation.label}: {answer.text[:500]}"
 
-    with contextlib.suppress(Unsatisfiable):  # nothing about it can be asked wrongly
+    try:
         ask()
+    except Unsatisfiable:  # nothing about it can be asked wrongly
+        pass
+    except ValueError as problem:  # schemathesis 4.32 cannot make wrong values beside a file
+        if "Binary" not in str(problem):
+            raise
