@@ -56,7 +56,6 @@ def build(room: Room, language: str) -> gr.Blocks:
 def _page(blocks: gr.Blocks, kind: type[frame.Page], every: Sequence[type[frame.Page]], room: Room, language: str) -> None:
     """One page: the header, then what it draws."""
     page = kind(room, language)
-    gr.Navbar(visible=False)
     gr.HTML(frame.header(kind, every, language), js_on_load=None, apply_default_css=False)
     gr.Markdown(f"# {tr(kind.name)}\n{tr(kind.about)}", elem_classes="mb-title")
     page.draw()

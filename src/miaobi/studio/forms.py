@@ -163,7 +163,7 @@ def component(field: Field, value: Any = None, *, key: str = "") -> gr.component
             pairs = [(choice_label(choice), choice) for choice in field.choices if choice != ""]
             return gr.Dropdown(pairs, value=list(start or ()), multiselect=True, **common)
         case "slider":
-            return gr.Slider(field.lowest, field.highest, value=start, step=_step(field), **common)
+            return gr.Slider(field.lowest or 0, field.highest or 0, value=start, step=_step(field), **common)
         case "whole" | "number" if field.optional:  # Gradio shows a number that is not there as 0
             return gr.Textbox(value="" if start is None else str(start), placeholder=tr("by itself"), max_lines=1, **common)
         case "whole" | "number":

@@ -101,6 +101,9 @@ class Page:
         """Put components onto the page and connect them."""
         raise NotImplementedError
 
+    def loaded(self, page: gr.Blocks) -> None:
+        """Connect what happens when the page is opened; by default nothing does."""
+
     def on(self, event: Callable[..., Any], do: Callable[..., Any], inputs: Any = None, outputs: Any = None, **more: Any) -> Any:
         """Connect an event with a handler that speaks the page's language; a person's mistake is shown in words."""
         settings = {"api_visibility": "private", "show_progress": "hidden", **more}

@@ -36,11 +36,10 @@ def picture(score: Score) -> Image:
         x = MARGIN + round(tick * scale)
         draw.line((x, 0, x, image.height), fill=LINE)
     for number, part in enumerate(score.parts):
+        colour = (*COLOURS[number % len(COLOURS)], 235)
         for note in part.notes:
-            y, x = MARGIN + (high + 1 - note.pitch) * ROW, MARGIN + note.start * scale
-            draw.rounded_rectangle(
-                (x, y, x + max(2.0, note.duration * scale - 1), y + ROW - 1), 2, fill=(*COLOURS[number % len(COLOURS)], 235)
-            )
+            top, left = MARGIN + (high + 1 - note.pitch) * ROW, MARGIN + note.start * scale
+            draw.rounded_rectangle((left, top, left + max(2.0, note.duration * scale - 1), top + ROW - 1), 2, fill=colour)
     return image
 
 

@@ -31,9 +31,6 @@ class Labels(Page):
         self.cards = cards.cards("mb-verdicts")
         self.on(self.files.change, self._verify, [self.files], [self.cards])
 
-    def loaded(self, page: gr.Blocks) -> None:
-        """See `Page`."""
-
     def _verify(self, files: list[str] | None) -> list[cards.Card]:
         return [self._verdict(Path(str(file))) for file in files or ()]
 
