@@ -86,7 +86,7 @@ def _effect(trials: list[Mapping[str, Any]], key: str, kind: str) -> str:
             ys=[loss for _, loss, own in seen if (own == "complete") == whole],
             colour=colour,
         )
-        for name, whole, colour in (("finished", True, DONE), ("ended early", False, PRUNED))
+        for name, whole, colour in (("ran to its end", True, DONE), ("ended early", False, PRUNED))
     ]
     return plot.dots(dots, x_label=key, y_label=tr("validation loss"), log=kind.startswith("log"))
 
@@ -112,7 +112,7 @@ def _attempts(report: Mapping[str, Any]) -> str:
     return f'<div class="wide">{table(["", tr("state"), tr("validation loss"), *keys, tr("seconds")], rows)}</div>'
 
 
-STATES = {"complete": "finished", "pruned": "ended early", "fail": "failed"}
+STATES = {"complete": "ran to its end", "pruned": "ended early", "fail": "failed"}
 
 
 def _short(value: Any) -> str:
