@@ -6,12 +6,15 @@ nobody asked the same, are resampled by themselves. Each figure is tested at 5 %
 
 from __future__ import annotations
 
+import numpy as np
+
 from miaobi.core.errors import MiaobiError
 from miaobi.engine.baselines import check_same_text
 from miaobi.engine.evaluate import Baseline, Evaluation
 from miaobi.engine.metrics import Evidence, Figure
 from miaobi.engine.metrics.confidence import Difference, difference
 
+SHOWN, LETTERS = 3, 60  # prompts of each side that are named, and how much of them
 OVER_RECORDS = ("recall", "coverage", "reconstruction", "bits_per", "perplexity")  # the rest is over what was made
 
 
@@ -28,7 +31,34 @@ def against(ours: Evaluation, theirs: Evaluation, *, seed: int = 0) -> Baseline:
     differences = {name: gap for name, gap in found.items() if gap is not None}
     if not differences:
         raise MiaobiError("{a} and {b} have no figure in common that says which is better", a=ours.card.name, b=theirs.card.name)
-    return Baseline(figures=theirs.figures, differences=differences, seconds=sum(theirs.seconds.values()))
+    where = {name: found for name, gap in differences.items() if gap.wins is not None and (found := extremes(name, ours, theirs))}
+    return Baseline(figures=theirs.figures, differences=differences, seconds=sum(theirs.seconds.values()), where=where)
+
+
+def extremes(name: str, ours: Evaluation, theirs: Evaluation) -> dict[str, list[str]]:
+    """The prompts, or the beginnings of the held-out texts, on which ours is better by most and worse by most."""
+    a, b = ours.figures[name], theirs.figures[name]
+    said = _named(name, ours.evidence)
+    if a.parts is None or b.parts is None or len(said) != len(a.parts[0]):
+        return {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = a.parts[0] / a.parts[1] - b.parts[0] / b.parts[1]
+    gaps = np.where(np.isfinite(gaps), gaps if a.better == "higher" else -gaps, 0.0)
+    order = np.argsort(-gaps, kind="stable")
+    sides = {
+        "better": [place for place in order[:SHOWN] if gaps[place] > 0],
+        "worse": [place for place in order[::-1][:SHOWN] if gaps[place] < 0],
+    }
+    return {side: [said[place] for place in places] for side, places in sides.items() if places}
+
+
+def _named(name: str, evidence: Evidence) -> list[str]:
+    """What each part of a figure is about, in a few words."""
+    if name.startswith(OVER_RECORDS):
+        texts = [evidence.text_of(record) or record.id for record in evidence.records]
+    else:
+        texts = [sample.content.label.prompt or f"seed {sample.content.label.seed}" for sample in evidence.samples.get("", ())]
+    return [" ".join(text.split())[:LETTERS] for text in texts]
 
 
 def _difference(name: str, ours: Evaluation, theirs: Evaluation, seed: int) -> Difference | None:

@@ -33,7 +33,6 @@ from miaobi.core.shelf import find
 from miaobi.data.dataset import Dataset
 from miaobi.engine.against import OVER_RECORDS, asked_for
 from miaobi.engine.ask import Qualified
-from miaobi.engine.attention import looks
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import Difference, difference
 from miaobi.engine.metrics.retrieval import ImageText, as_judge
@@ -215,7 +214,6 @@ def _train_and_measure(
         "peak_bytes": peak_memory(),
         "log": _curves(log),
         "evaluation": evaluation.to_dict(),
-        "attention": looks(model, evaluation.evidence.samples.get("", ())),
         "parts": {name: [part.tolist() for part in figure.parts] for name, figure in evaluation.figures.items() if figure.parts},
         "draws": {name: figure.draws.tolist() for name, figure in evaluation.figures.items() if figure.draws is not None},
         "asked": asked_for(evaluation.evidence) if shown else None,

@@ -25,6 +25,7 @@ from miaobi.core.types import Card, Modality, Options, Record
 from miaobi.data.dataset import Dataset
 from miaobi.engine import baselines
 from miaobi.engine.ask import Prompter, PseudoScorer, Reader, Reconstructor, as_record, draw, requests_for, sample
+from miaobi.engine.attention import looks
 from miaobi.engine.choose import Have, choose_metrics
 from miaobi.engine.extraction import extracts
 from miaobi.engine.metrics import (
@@ -59,6 +60,7 @@ class Baseline:
     figures: Mapping[str, Figure]
     differences: Mapping[str, Difference]
     seconds: float
+    where: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)  # figure -> better, worse -> on which prompts by most
 
     @property
     def verdict(self) -> dict[str, list[str]]:
@@ -80,6 +82,7 @@ class Evaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)  # metric -> why it could not be computed
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    attention: Sequence[Mapping[str, Any]] = ()  # of the first texts, where a model that reads others looked
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -98,6 +101,7 @@ class Evaluation:
             "per_sample": _per_sample(self.figures, evidence),
             "examples": _examples(evidence.samples.get("", ())[:EXAMPLES]),
             **_nearest(evidence),
+            **({"attention": list(self.attention)} if self.attention else {}),
             "seconds": {phase: round(seconds, 1) for phase, seconds in self.seconds.items()},
         }
 
@@ -170,7 +174,7 @@ def measure(
         evidence = replace(evidence, pictures=shown)
     found = _measured(model.card, evidence, chosen, skipped, clock, report, strict=strict, by=section.by)
     theirs = clock("baselines", lambda: {name: _baseline(name, scorer, evidence, report) for name in section.baselines})
-    return replace(found, baselines=theirs)
+    return replace(found, baselines=theirs, attention=looks(scorer, evidence.samples.get("", ())))
 
 
 def measure_pictures(
@@ -370,6 +374,7 @@ def _baseline_dict(baseline: Baseline) -> dict[str, Any]:
         "figures": {name: figure.to_dict() for name, figure in baseline.figures.items()},
         "differences": {name: gap.to_dict() for name, gap in baseline.differences.items()},
         "verdict": baseline.verdict,
+        **({"where": {name: dict(sides) for name, sides in baseline.where.items()}} if baseline.where else {}),
         "seconds": round(baseline.seconds, 1),
     }
 

@@ -162,7 +162,7 @@ def _written(index: int, model: Mapping[str, Any]) -> str:
 
 
 def _looked(index: int, model: Mapping[str, Any]) -> str:
-    figures = "".join(attention_figures(found) for found in model.get("attention", ()))
+    figures = "".join(attention_figures(found) for found in model["evaluation"].get("attention", ()))
     return f"<h3>{dot(index)}{escape(model['name'])}</h3>{figures}" if figures else ""
 
 

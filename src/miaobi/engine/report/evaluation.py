@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from miaobi.core.language import tr
 from miaobi.core.types import NOTHING
+from miaobi.engine.report.heat import attention_figures
 from miaobi.engine.report.log import read_log
 from miaobi.engine.report.page import page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, intervals, lines, number
@@ -37,9 +38,15 @@ def evaluation_page(report: Mapping[str, Any], *, log: Path | None = None, shown
             _baseline_plot(report),
             "".join(f"<p>{escape(words)}</p>" for words in verdicts(report)),
             _baseline_table(report),
+            "".join(f"<p>{escape(words)}</p>" for words in places(report)),
         ),
         *_exhibited(shown),
         section(tr("Training"), _curves(log)) if log else "",
+        section(
+            tr("Where it looked"),
+            "".join(attention_figures(found) for found in report.get("attention", ())),
+            note=tr("A row is a token that was written, a column one that was read; the mean over heads, in each layer of the decoder."),
+        ),
         section(tr("What it wrote"), samples(written)),
         section(tr("Not measured"), _skipped(report["skipped"])),
     ]
@@ -70,6 +77,20 @@ def verdicts(report: Mapping[str, Any]) -> list[str]:
     for name, entry in report["baselines"].items():
         words = {key: ", ".join(names) or "–" for key, names in entry["verdict"].items()}
         said.append(tr("Beside {name}: better in {better}; worse in {worse}; no difference found in {alike}.", name=name, **words))
+    return said
+
+
+def places(report: Mapping[str, Any]) -> list[str]:
+    """One sentence for each significant difference: on which prompts this model is better by most, and on which the other."""
+    said = []
+    for name, entry in report["baselines"].items():
+        told = entry["verdict"]["better"] + entry["verdict"]["worse"]
+        for figure, sides in entry.get("where", {}).items():
+            if figure in told:
+                words = {side: "; ".join(f"“{text}”" for text in sides.get(side, ())) or "–" for side in ("better", "worse")}
+                said.append(
+                    tr("{figure} beside {name}: better by most on {better}; worse by most on {worse}.", figure=figure, name=name, **words)
+                )
     return said
 
 

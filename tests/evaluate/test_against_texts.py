@@ -1,0 +1,72 @@
+"""Where one model of texts beats another, and where a model that reads one text looks while it writes the other."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from miaobi.core.recipe import Evaluate
+from miaobi.core.types import Record
+from miaobi.engine.against import against
+from miaobi.engine.compare import paired_tests
+from miaobi.engine.evaluate import measure
+from miaobi.engine.report import evaluation_page
+from miaobi.engine.report.heat import attention_file, heat
+from miaobi.models.ngram.model import NGram
+
+
+def test_the_prompts_are_named_on_which_it_is_better(poems: list[Record]) -> None:
+    strange = [Record(id=letter, parts=(letter * 8,)) for letter in "abcdefgh"]
+    known, unknown = poems[:40], [*strange, *poems[86:]]
+    models = []
+    for records in ([*known, *strange], known):
+        model = NGram.create({"order": 2}, records)
+        model.fit(records)
+        models.append(measure(model, unknown, Evaluate(metrics=["bits_per_character"])))
+    found = against(*models)
+    assert "bits_per_character" in found.verdict["better"]
+    assert {text[0] for text in found.where["bits_per_character"]["better"]} <= set("abcdefgh")
+    page = evaluation_page({**models[0].to_dict(), "baselines": {"other": _plain(found)}})
+    assert re.search("better by most on “([a-h])\\1{7}”", page)
+
+
+def _plain(found: object) -> dict[str, object]:
+    from miaobi.engine.evaluate import Baseline, _baseline_dict
+
+    assert isinstance(found, Baseline)
+    return _baseline_dict(found)
+
+
+def test_attention_is_drawn(poems: list[Record]) -> None:
+    pytest.importorskip("torch")
+    from miaobi.models.seq2seq.model import Seq2Seq
+
+    model = Seq2Seq.create({"width": 16, "layers": 2, "heads": 2, "context": 32, "source": "{title}"}, poems)
+    report = measure(model, poems, Evaluate(metrics=["chrf"], samples=3, records=3)).to_dict()
+    assert len(report["attention"]) == 2
+    first = report["attention"][0]
+    assert len(first["layers"]) == 2
+    assert len(first["layers"][0]) == len(first["target"])
+    assert sum(first["layers"][0][0]) == pytest.approx(1.0, abs=0.01)
+    assert evaluation_page(report).count('<svg class="heat"') == 4
+    assert attention_file(first).startswith('<svg xmlns="http://www.w3.org/2000/svg" class="heat"')
+
+
+def test_a_drawing_holds_its_tokens_and_is_escaped() -> None:
+    drawn = heat(["<b>", "晓"], ["a b", "\n"], [[0.9, 0.1], [0.01, 0.99]], title="x & y")
+    assert "&lt;b&gt;" in drawn
+    assert "<b>" not in drawn
+    assert "a·b" in drawn
+    assert "↵" in drawn
+    assert drawn.count('fill="var(--s0)"') == 3, "what is next to nothing is not drawn"
+
+
+def test_bits_of_who_reads_the_title_are_not_compared_with_those_of_who_does_not() -> None:
+    def entry(name: str, kind: str) -> dict[str, object]:
+        figures = {"bits_per_character": {"better": "lower"}, "length": {"better": "lower"}}
+        parts = {name: [[9.0, 8.0], [2.0, 3.0]] for name in figures}
+        return {"name": name, "likelihood": kind, "evaluation": {"figures": figures}, "parts": parts, "draws": {}, "asked": None}
+
+    assert [test["figure"] for test in paired_tests([entry("a", ""), entry("b", "given")])] == ["length"]
+    assert len(paired_tests([entry("a", "bound"), entry("b", "")])) == 2
