@@ -38,11 +38,12 @@ COMMANDS = {
     "/exit": "the end",
 }
 DEFAULT_FILE = "chat.json"
+MARKS = ("label", "aigc", "ai_generated", "stopped")  # what a saved answer has beside its text
 
 
 @dataclass(slots=True)
 class Talk:
-    """A conversation and how it goes on. `labels` has one entry for each answer, None for an answer that came from elsewhere."""
+    """A conversation and how it goes on. `marks` has for each answer what a saved conversation tells of it: its label, mostly."""
 
     loaded: Loaded
     output: Output
@@ -50,7 +51,7 @@ class Talk:
     seed: int | None = None
     system: str = ""
     turns: list[Turn] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
+    marks: list[dict[str, Any]] = field(default_factory=list)
     over: bool = False
 
     def say(self, text: str) -> None:
@@ -106,16 +107,19 @@ class Talk:
             raise UsageError("{path} holds no conversation: a JSON list of messages with role and content is wanted", path=path)
         self.system = "\n".join(str(turn.parts[0]) for turn in turns if turn.role == "system")
         self.turns = [turn for turn in turns if turn.role != "system"]
-        self.labels = [None for turn in self.turns if turn.role == "assistant"]
+        answers = [message for message in messages if message["role"] == "assistant"]
+        self.marks = [{name: message[name] for name in MARKS if name in message} for message in answers]
         self.output.news("{count} turns read from {path}", count=len(self.turns), path=path)
 
     def _answer(self, seed: int | None) -> None:
         """Stream an answer to what was said so far; Ctrl-C keeps what there is of it."""
+        from miaobi.trust import label as labels
+
         system = (Turn(role="system", parts=(self.system,)),) if self.system else ()
         drawn = secrets.randbits(31) if seed is None else seed
         request = Request(turns=(*system, *self.turns), options=dict(self.options), seed=drawn)
         said: list[str] = []
-        label: Any = None
+        mark: dict[str, Any] = {"ai_generated": True, "stopped": True}  # until the answer is whole
         cut, stopped = 0, False
         chunks = self.loaded.answer(request)
         with contextlib.closing(chunks):  # type: ignore[type-var]
@@ -127,7 +131,7 @@ class Talk:
                     elif isinstance(chunk, Done) and chunk.reason == "length":
                         cut = chunk.usage.generated
                     elif isinstance(chunk, Content):
-                        label = chunk.label
+                        mark = {"label": labels.to_dict(chunk.label), "aigc": labels.implicit(chunk.label)}
             except KeyboardInterrupt:
                 stopped = True
         self._show("\n")
@@ -138,7 +142,7 @@ class Talk:
         if not said:
             raise UsageError("the model said nothing; try /retry")
         self.turns.append(Turn(role="assistant", parts=("".join(said),)))
-        self.labels.append(label)
+        self.marks.append(mark)
 
     def _show(self, text: str) -> None:
         if not self.output.json:
@@ -158,24 +162,24 @@ class Talk:
     def _retry(self, rest: str) -> None:
         if not self.turns:
             raise UsageError("there is no answer yet")
-        kept = (list(self.turns), list(self.labels))
+        kept = (list(self.turns), list(self.marks))
         if self.turns[-1].role == "assistant":
             self.turns.pop()
-            self.labels.pop()
+            self.marks.pop()
         try:
             self._answer(None)
         except BaseException:
-            self.turns, self.labels = kept
+            self.turns, self.marks = kept
             raise
 
     def _undo(self, rest: str) -> None:
         if not self.turns:
             raise UsageError("there is no answer yet")
         while self.turns and self.turns.pop().role != "user":
-            self.labels.pop()
+            self.marks.pop()
 
     def _clear(self, rest: str) -> None:
-        self.turns, self.labels = [], []
+        self.turns, self.marks = [], []
 
     def _set(self, rest: str) -> None:
         from miaobi.core.schema import validate
@@ -212,24 +216,17 @@ class Talk:
 
     def as_json(self) -> dict[str, Any]:
         """The conversation as messages, each answer with its label."""
-        from miaobi.trust import label as labels
-
-        found = iter(self.labels)
+        found = iter(self.marks)
         messages: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
-            message: dict[str, Any] = {"role": turn.role, "content": str(turn.parts[0])}
-            label = next(found) if turn.role == "assistant" else None
-            if label is not None:
-                message |= {"label": labels.to_dict(label), "aigc": labels.implicit(label)}
-            messages.append(message)
+            marks = next(found) if turn.role == "assistant" else {}
+            messages.append({"role": turn.role, "content": str(turn.parts[0]), **marks})
         return {"model": self.loaded.card.name, "messages": messages}
 
     def _as_markdown(self) -> str:
         """The conversation to read, with the words and the label that say who wrote it."""
-        from miaobi.trust import label as labels
-
-        last = next((label for label in reversed(self.labels) if label is not None), None)
-        head = f"---\nAIGC: {json.dumps(labels.implicit(last), ensure_ascii=False)}\n---\n\n" if last else ""
+        last = next((marks["aigc"] for marks in reversed(self.marks) if "aigc" in marks), None)
+        head = f"---\nAIGC: {json.dumps(last, ensure_ascii=False)}\n---\n\n" if last else ""
         names = {"user": tr("Question"), "assistant": self.loaded.card.name}
         said = [f"**{names[turn.role]}**\n\n{turn.parts[0]}\n" for turn in self.turns]
         system = [f"*{self.system}*\n"] if self.system else []
@@ -283,7 +280,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             break
         if line.strip():
             _do(talk, line.strip(), output)
-    if output.json or (talk.labels and not person):
+    if output.json or (talk.marks and not person):
         output.result(talk.as_json(), talk.words())
     return 0
 

@@ -26,6 +26,7 @@ SCHEMES = ("hf", "modelscope", "pypi", "npm")
 PULLED = "pulled.json"  # where a model came from
 ENDPOINT = "remote.json"  # what the family `remote` reads
 _HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_DEEPEST = 4
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 _DATA = (*hubs.WANTED, MANIFEST, "*.yaml", "eval.json")
 
@@ -75,7 +76,7 @@ def pull(
         if found.folder.is_file():
             _copy(found.folder, folder / found.folder.name)
         else:
-            for path in _files(found.folder, file):
+            for path in _files(found.folder):
                 _copy(path, folder / path.relative_to(found.folder))
         for number, notice in enumerate(found.notices):
             _copy(notice, folder / (notice.name if not number else f"{notice.stem}-{number}{notice.suffix}"))
@@ -116,7 +117,7 @@ def _found(source: str, *, file: str, offline: bool, on_bytes: hubs.OnBytes | No
             notices=tuple(packages.licence_files(package.folder)),
         )
     path = Path(source).expanduser()
-    if path.exists():
+    if source and path.exists():
         place = path if path.is_file() else _model_in(path, source, file)
         return Found(folder=place, source=str(path.name), name=path.resolve().stem if path.is_file() else path.resolve().name)
     raise UsageError(
@@ -196,14 +197,14 @@ def _refuse_too_large(cache: Path, size: int) -> None:
 def _model_in(folder: Path, source: str, file: str) -> Path:
     """The only model in or below a folder; of several GGUF files that which is meant."""
     if file:
-        fitting = [path for path in folder.rglob(f"*{GGUF}") if fnmatch.fnmatch(path.name, file)]
+        fitting = [path for path in _below(folder) if path.suffix == GGUF and fnmatch.fnmatch(path.name, file)]
         if len(fitting) != 1:
-            raise _several(source, [path.name for path in folder.rglob(f"*{GGUF}")], file)
+            raise _several(source, [path.name for path in _below(folder) if path.suffix == GGUF], file)
         return fitting[0]
     if is_model(folder):
         return folder
-    loose = sorted(folder.rglob(f"*{GGUF}"))
-    places = sorted({path for path in folder.rglob("*") if path.is_dir() and is_model(path)} | {path.parent for path in loose})
+    loose = sorted(path for path in _below(folder) if path.suffix == GGUF)
+    places = sorted({path for path in _below(folder) if path.is_dir() and is_model(path)} | {path.parent for path in loose})
     outer = [place for place in places if not any(other in place.parents for other in places)]
     if len(outer) == 1 and len([path for path in loose if path.parent == outer[0]]) > 1:
         raise _several(source, [path.name for path in loose], file)
@@ -219,7 +220,13 @@ def _model_in(folder: Path, source: str, file: str) -> Path:
     )
 
 
-def _files(folder: Path, file: str) -> Iterator[Path]:
+def _below(folder: Path) -> Iterator[Path]:
+    """What lies in a folder and a few folders deep: a model is near the top of its package, and a home folder is not searched through."""
+    for depth in range(1, _DEEPEST + 1):
+        yield from folder.glob("/".join("*" * depth))
+
+
+def _files(folder: Path) -> Iterator[Path]:
     """What of a folder is data of the model. Links that lead out of it are left where they are."""
     root = folder.resolve()
     for path in sorted(folder.rglob("*")):
