@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, FilePayload, Page
 
 HERE = Path(__file__).parent
 PAGES = ("", "write", "paint", "compose", "speak", "film", "library", "jobs", "train", "evaluate", "models", "labels")
@@ -109,10 +109,19 @@ def shoot(page: Page, url: str, path: str, language: str, kind: str) -> None:
         page.locator("#mb-shelf [data-act=read]").first.click()
         page.wait_for_timeout(2500)
     if path == "labels":
-        page.locator("#mb-drop input[type=file]").set_input_files(sorted(HERE.parent.glob("painter.png")))
+        page.locator("#mb-drop input[type=file]").set_input_files(_poem(page, url))
         page.locator(".mb-seal").wait_for()
     name = "-".join(filter(None, (path or "create", language, kind)))
     _small(page.screenshot(), HERE / f"{name}.png")
+
+
+def _poem(page: Page, url: str) -> FilePayload:
+    """A text of the library as a labelled file."""
+    reader = page.context.new_page()
+    reader.goto(f"{url}/studio/en/library")
+    id = reader.locator("#mb-cards .mb-card.mb-text").first.get_attribute("data-key")
+    reader.close()
+    return {"name": "poem.md", "mimeType": "text/markdown", "buffer": page.request.get(f"{url}/studio/content/{id}/as.md").body()}
 
 
 def _small(data: bytes, path: Path) -> None:

@@ -24,7 +24,7 @@ from miaobi.studio.names import CHOICES, NAMES
 
 Kind = Literal["text", "choice", "choices", "whole", "number", "slider", "switch", "lines", "values"]
 SHOWN = 6  # fields that stand open; the rest is folded away
-LARGEST_SLIDER = 100
+LARGEST_SLIDER = {"integer": 20, "number": 100}  # steps, or the range
 LONG_TEXT = 200  # characters from which a text gets several lines
 
 
@@ -131,7 +131,8 @@ def _kind(spec: Mapping[str, Any], choices: tuple[Any, ...], lowest: Any, highes
         case "boolean":
             return "switch"
         case "integer" | "number":
-            bounded = lowest is not None and highest is not None and highest - lowest <= LARGEST_SLIDER
+            widest = LARGEST_SLIDER[str(spec["type"])]
+            bounded = lowest is not None and highest is not None and highest - lowest <= widest
             if bounded and not optional and default is not None:
                 return "slider"
             return "whole" if spec["type"] == "integer" else "number"

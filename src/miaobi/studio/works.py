@@ -99,7 +99,8 @@ def part_cards(room: Room, name: str) -> list[cards.Card]:
     """What there is of a work, the film first; narrations are heard in the film and stand last."""
     folder = folder_of(room, name)
     parts = _parts(folder)
-    found = [_card(name, part, made) for part, made in parts.items()]
+    poster = f"../works/{name}/cover.png" if "cover" in parts else ""
+    found = [_card(name, part, made, poster) for part, made in parts.items()]
     left_out = _manifest(folder).get("left_out") or {}
     missing = [_left_out(stage, str(reason)) for stage, reason in left_out.items()]
     ordered = sorted((each for each in found if each is not None), key=lambda each: _place(each["key"]))
@@ -111,11 +112,11 @@ def _place(part: str) -> tuple[int, str]:
     return (ORDER.index(stage) if stage in ORDER else len(ORDER), part)
 
 
-def _card(work: str, part: str, made: Mapping[str, Any]) -> cards.Card | None:
+def _card(work: str, part: str, made: Mapping[str, Any], poster: str) -> cards.Card | None:
     """A part as a card; the scenes' list and the page are not looked at here."""
     files, about = list(made.get("files", {})), made.get("about", {})
     version = next(iter(made.get("files", {}).values()), "")[:12]
-    body = _body(work, files, about, version)
+    body = _body(work, files, about, version, poster)
     if not body:
         return None
     who = " · ".join(str(value) for value in (about.get("by"), about.get("prompt"), tr("AI-generated")) if value)
@@ -128,7 +129,7 @@ def _card(work: str, part: str, made: Mapping[str, Any]) -> cards.Card | None:
     return cards.finished(part, code)
 
 
-def _body(work: str, files: list[str], about: Mapping[str, Any], version: str) -> str:
+def _body(work: str, files: list[str], about: Mapping[str, Any], version: str, poster: str) -> str:
     """The first file that can be shown, or the text."""
     if "text" in about:
         lines = html.escape(str(about["text"])).replace("\n", "<br>")
@@ -141,7 +142,7 @@ def _body(work: str, files: list[str], about: Mapping[str, Any], version: str) -
             case ".mp3" | ".wav":
                 return f'<audio controls preload="none" src="{url}"></audio>'
             case ".mp4" | ".webm":
-                return f'<video controls preload="metadata" src="{url}"></video>'
+                return f'<video controls preload="metadata" poster="{poster}" src="{url}"></video>'
     return ""
 
 
