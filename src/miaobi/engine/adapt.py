@@ -31,8 +31,12 @@ Reward = Callable[..., float]  # (prompt, answer, meta) -> a number; higher is b
 class Aim(Protocol):
     """What a training minimises, and over which batches."""
 
-    codec: Codec
     phases: tuple[str, ...]
+
+    @property
+    def codec(self) -> Codec:
+        """What turns records into batches."""
+        ...
 
     def loss(self, batch: Batch, phase: str, /) -> Loss:
         """The summed loss of one batch, with a graph."""

@@ -185,7 +185,7 @@ def _stacked(parts: list[Addition]) -> Addition:
     magnitudes = [part.magnitude for part in parts if part.magnitude is not None]
     return Addition(
         down=torch.cat([part.down for part in parts]),
-        up=torch.block_diag(*(part.up for part in parts)),
+        up=torch.block_diag(*(part.up for part in parts)),  # type: ignore[no-untyped-call]
         scale=parts[0].scale,
         magnitude=torch.cat(magnitudes) if magnitudes else None,
     )

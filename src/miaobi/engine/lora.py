@@ -59,7 +59,8 @@ class LowRank(nn.Module):
     def merged(self) -> Tensor:
         """The weight (out, in) with the addition in it."""
         total = self.base.weight + self.scale * self.up @ self.down
-        return total if self.magnitude is None else total * (self.magnitude / self._row_norms())[:, None]
+        scaled: Tensor = total if self.magnitude is None else total * (self.magnitude / self._row_norms())[:, None]
+        return scaled
 
     @property
     def addition(self) -> Addition:

@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
@@ -123,7 +124,7 @@ def _measured(
     found = []
     for form in ("fp32", FORMS[bits]):
         stepper = model.graph(place, form, group=group if form != "fp32" else None)
-        costs = list(stepped_bits(stepper, sequences, on_progress=lambda done, form=form: _tell(on_progress, form, done, len(sequences))))
+        costs = list(stepped_bits(stepper, sequences, on_progress=partial(_tell, on_progress, form, len(sequences))))
         lengths = [_characters(model.codec, ids, counted) for ids, counted in sequences]
         files = sorted((place / "onnx").iterdir())
         figure = ratio(costs, lengths, seed=seed, unit="bits/character", better="lower")
@@ -134,7 +135,7 @@ def _measured(
     return found
 
 
-def _tell(on_progress: OnProgress | None, form: str, done: int, total: int) -> None:
+def _tell(on_progress: OnProgress | None, form: str, total: int, done: int) -> None:
     if on_progress is not None:
         on_progress(form, done, total)
 

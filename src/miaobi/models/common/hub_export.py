@@ -45,12 +45,12 @@ def to_hub(model: Any, folder: Path) -> dict[str, float]:
         import transformers
     except ImportError:
         return {"logit_error": float("nan"), "same_tokens": float("nan")}
-    transformers.utils.logging.disable_progress_bar()
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     ids = _ids(model)
     with torch.no_grad():
-        error = _error(model.network(ids), theirs(ids).logits)
+        error = _error(model.network(ids), theirs.eval()(ids).logits)
     same = _same_tokens(model, tokenizer)
     if not error < LARGEST["f32"] or same < 1:
         raise ArtifactError(

@@ -22,7 +22,7 @@ from miaobi.core.protocols import Batch, HubNames, Loss, Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.engine.sampling.stepper import Stepper
-from miaobi.models.common.chat_template import SETTINGS, TEMPLATE
+from miaobi.models.common.chat_template import SETTINGS, TEMPLATE, messages_of
 from miaobi.models.common.language import CausalLoss, export_graphs, save_network, token_bits
 from miaobi.models.common.text_codec import TextCodec, said_text
 from miaobi.models.common.transformer import TorchStepper, Transformer
@@ -159,8 +159,13 @@ class OpenModel(CausalLoss):
         return [self.codec.windows_of(record)[0] for record in records]
 
     def answered(self, request: Request, answer: str, /) -> tuple[list[int], int]:
-        """The ids of the prompt with those of its answer and the end mark."""
-        return self.codec.answered(request.prompt, answer)
+        """The ids of the conversation with those of its answer and the end mark, cut to what is learned at once."""
+        if self.codec.chat is None:
+            return self.codec.answered(request.prompt, answer)
+        found = self.codec.chat.lesson([*messages_of(request.turns), {"role": "assistant", "content": answer}])
+        end = max((place for place, said in enumerate(found.said, start=1) if said), default=0)
+        begin = max((place for place, said in enumerate(found.said[:end], start=1) if not said), default=0)
+        return list(found.ids[:end])[: self.codec.context + 1], begin
 
     def hub_names(self) -> HubNames:
         """The matrices that may get additions of low rank, with the names that others know."""
