@@ -221,6 +221,6 @@ def test_the_command_line_takes_a_schema_as_json() -> None:
     parser = Parser(prog="test")
     add_options(parser, Sampling, "options")
     typed = parser.parse_args(["--json-schema", '{"type": "object"}', "--logit-bias", "5=1", "--logit-bias", "6=2"])
-    assert given_options(typed, Sampling, "here") == {"json_schema": {"type": "object"}, "logit_bias": {5: 1.0, 6: 2.0}}
+    assert given_options(typed, Sampling, "here") == {"json_schema": {"type": "object"}, "logit_bias": {"5": 1.0, "6": 2.0}}
     with pytest.raises(UsageError, match="not JSON"):
         given_options(parser.parse_args(["--json-schema", "{"]), Sampling, "here")

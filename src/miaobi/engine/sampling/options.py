@@ -101,6 +101,9 @@ class Sampling(Decoding):
     logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
     """Tell the log-probability of every token, and of so many of the likeliest in its place."""
 
+    draft: int = Field(0, ge=0, le=64)
+    """Guess so many tokens from what stands there already and check them in one pass: the same text, sooner where it repeats itself."""
+
     @field_validator("json_schema", mode="before")
     @classmethod
     def _parsed(cls, value: Any) -> Any:

@@ -115,6 +115,7 @@ def stream(
         constraints=_joined(constraints, follow(options, spelling, size=stepper.vocab_size, end_tokens=end_tokens), num_rows),
         stop=stop_at(options.stop, detokenize),
         alternatives=options.logprobs or 0,
+        draft=options.draft,
     )
     with contextlib.closing(events):
         for event in events:

@@ -288,6 +288,17 @@ class TorchStepper:
         self.lengths[row] = start + len(tokens)
         return self._advance(torch.tensor([list(tokens)]), [start], slice(row, row + 1))
 
+    def verify(self, tokens: Sequence[int]) -> Tensor:
+        """Several tokens behind those of the only row; logits (T, V) of what follows each (`engine.sampling.speculate`)."""
+        (start,) = self.lengths
+        self._allocate(1, start + len(tokens))
+        self.lengths = [start + len(tokens)]
+        return self._advance(torch.tensor([list(tokens)]), [start], slice(0, 1), each=True)
+
+    def forget(self, count: int) -> None:
+        """Take back the last tokens of the only row; what comes next overwrites them."""
+        self.lengths[0] -= count
+
     @torch.inference_mode()
     def reorder(self, rows: Sequence[int]) -> None:
         """Keep, drop or repeat rows."""
@@ -331,8 +342,11 @@ class TorchStepper:
         return self._advance(tokens, [0] * len(prompts), slice(first, first + len(prompts)), prefix)
 
     @torch.inference_mode()
-    def _advance(self, tokens: Tensor, starts: Sequence[int], rows: slice, prefix: Tensor | None = None) -> Tensor:
-        """One pass over new tokens (N, T) of these rows, which have read `starts` (N,) tokens; logits (N, V) behind each row's last one."""
+    def _advance(self, tokens: Tensor, starts: Sequence[int], rows: slice, prefix: Tensor | None = None, *, each: bool = False) -> Tensor:
+        """One pass over new tokens (N, T) of these rows, which have read `starts` (N,) tokens; logits (N, V) behind each row's last one.
+
+        With `each`, logits (N · T, V) behind every token.
+        """
         device = self.network.embed.weight.device
         T = tokens.shape[1] + (0 if prefix is None else prefix.shape[1])
         positions = (torch.tensor(starts)[:, None] + torch.arange(T)).to(device)  # (N, T)
@@ -341,8 +355,9 @@ class TorchStepper:
         mask = torch.arange(span, device=device) <= positions[:, None, :, None]  # (N, 1, T, S)
         ends = positions[:, -1] if T == 1 or len(starts) == 1 else torch.tensor(self.lengths[rows], device=device) - 1  # (N,)
         known = positions.clamp(max=self.network.config.context - 1)  # of padding, beyond the last learned position
+        select = torch.ones_like(positions, dtype=torch.bool) if each else positions == ends[:, None]
         return self.network(  # type: ignore[no-any-return]
-            tokens.to(device), positions=known, mask=mask, cache=cache, select=positions == ends[:, None], prefix=prefix
+            tokens.to(device), positions=known, mask=mask, cache=cache, select=select, prefix=prefix
         )
 
     def _room(self, rows: int, capacity: int) -> RowCache:
