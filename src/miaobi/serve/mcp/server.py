@@ -20,8 +20,8 @@ from miaobi.core.errors import MiaobiError, MissingExtra, unknown
 from miaobi.core.language import tr
 from miaobi.core.schema import validate
 from miaobi.core.types import Content, Media, Modality
-from miaobi.serve.mcp.bench import Answer, Bench, Tell
-from miaobi.serve.mcp.tools import Tool, tools
+from miaobi.serve.mcp.bench import Answer, Bench, Tell, Tool
+from miaobi.serve.mcp.tools import tools
 
 try:
     import mcp_types as types

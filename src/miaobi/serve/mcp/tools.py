@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field, create_model
 
@@ -158,7 +158,8 @@ def _of_app(app: App) -> Tool:
     out: Any = (str, Field("", max_length=500, description="The new file or folder to write; named by the app when empty."))
     wait: Any = (float, Wait.model_fields["wait_seconds"])
     keep: Any = (bool, Field(False, description="Keep what is made in the library, where the app tells its contents."))
-    schema: type[Schema] = create_model(f"{app.name.title()}Tool", __base__=app.schema(), out=out, keep=keep, wait_seconds=wait)
+    made = create_model(f"{app.name.title()}Tool", __base__=app.schema(), out=out, keep=keep, wait_seconds=wait)
+    schema = cast("type[Schema]", made)
     ours = {"out", "keep", "wait_seconds"}
 
     async def run(bench: Bench, wanted: Schema, tell: Tell) -> Answer:
