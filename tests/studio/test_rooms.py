@@ -261,3 +261,30 @@ def test_music_is_played_and_drawn(room: Room) -> None:
     assert Image.open(io.BytesIO(client.get(f"/studio/content/{id}/0/roll").content)).format == "PNG"
     assert client.get(f"/studio/content/{id}/0").headers["content-disposition"].startswith("attachment")
     assert f"../content/{id}/0/roll" in cards.card(room.library.get(id))["html"]
+
+
+def test_a_form_writes_into_its_section_only() -> None:
+    from miaobi.core.recipe import Recipe
+    from miaobi.core.recipe import Train as TrainSection
+    from miaobi.models.ngram.schema import Config
+    from miaobi.studio import forms
+    from miaobi.studio.pages.train import kind_of, parsed, written
+
+    text = "name: a\nmodel: {family: ngram, config: {order: 3}}\ntrain: {steps: 5, batch: 4}\ngenerate: {prompts: [春]}\n"
+    found = parsed(written(text, "train", forms.fields_of(TrainSection), {"steps": 9}))
+    assert found == {**parsed(text), "train": {"steps": 9}}
+    found = parsed(written(text, "model", forms.fields_of(Config), {"order": 4}))
+    assert found == {**parsed(text), "model": {"family": "ngram", "config": {"order": 4}}}
+    assert kind_of(Recipe.of(parsed(text))) == "train"
+    assert kind_of(Recipe.of({"name": "b", "model": {"base": "poet"}, "adapt": {}})) == "adapt"
+    for wrong in ("just words", "a: [", "- list"):
+        with pytest.raises(UsageError):
+            parsed(wrong)
+
+
+@pytest.mark.parametrize("source", ["/etc", "../model", "http://127.0.0.1/x#y", "file:///etc", ""])
+def test_a_page_makes_nothing_of_paths_and_addresses(room: Room, source: str) -> None:
+    from miaobi.studio.pages.models import Models
+
+    with pytest.raises(UsageError, match="hf:"):
+        next(Models(room, "en")._pull(source))

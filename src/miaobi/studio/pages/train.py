@@ -23,6 +23,7 @@ from miaobi.studio.pages.create import state_of
 from miaobi.studio.pages.jobs import do
 
 LOOK_SECONDS = 2.0
+KINDS = frozenset({"train", "adapt", "distill"})  # of jobs that have a run
 EXAMPLE = """version: 1
 name: my-model
 data: {source: my-texts/, split: {val: 0.05}}
@@ -126,7 +127,7 @@ class Train(Page):
         job = self._job(recipe.name)
         if job is not None and job.state in OPEN:
             raise UsageError("the training of {name} is in line already", name=recipe.name)
-        self.room.enqueue("train", {"recipe": recipe.model_dump(mode="json")}, name=recipe.name)
+        self.room.enqueue(kind_of(recipe), {"recipe": recipe.model_dump(mode="json")}, name=recipe.name)
         known = list(dict.fromkeys([recipe.name, *runs.runs(self.room)]))
         return (recipe.name, gr.Dropdown(choices=known, value=recipe.name), *self._look(recipe.name))
 
@@ -166,7 +167,14 @@ class Train(Page):
         if not run:
             return None
         jobs = self.room.queue.list(limit=200)
-        return next((job for job in jobs if job.kind == "train" and job.spec.get("recipe", {}).get("name") == run), None)
+        return next((job for job in jobs if job.kind in KINDS and job.spec.get("recipe", {}).get("name") == run), None)
+
+
+def kind_of(recipe: Recipe) -> str:
+    """The kind of job that a recipe's sections ask for."""
+    if recipe.distill is not None:
+        return "distill"
+    return "adapt" if recipe.adapt or recipe.prefer or recipe.reinforce else "train"
 
 
 def parsed(text: str) -> dict[str, Any]:
