@@ -11,6 +11,8 @@ from miaobi.engine.sampling.shared import MOST_ROWS, Batch
 from miaobi.engine.sampling.stepper import Joinable
 from miaobi.engine.sampling.together import Circle
 
+KNOWN_TEXTS = 8  # of the longest kind, whose beginnings are kept at most
+
 
 class Table:
     """The batches and circles of one process. `share` puts the requests of a thread at it."""
@@ -35,7 +37,8 @@ class Table:
         with self._lock:
             found = self._batches.get(stepper.weights)
             if found is None:
-                found = Batch(stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes, prefix_bytes=self.prefix_bytes)
+                known = min(self.prefix_bytes, KNOWN_TEXTS * stepper.context * stepper.column_bytes)
+                found = Batch(stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes, prefix_bytes=known)
                 self._batches[stepper.weights] = found
             return found
 

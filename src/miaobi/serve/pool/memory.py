@@ -31,8 +31,13 @@ def estimate_bytes(folder: Path, device: str = "cpu") -> int:
     if light and graphs and device == "cpu":
         whole = next((graphs[name] + graphs.get(f"{name}_data", 0) for name in GRAPHS if name in graphs), sum(graphs.values()))
         return LIGHT + int(ROOM * whole)
-    weights = sum(size for name, size in sizes.items() if not name.startswith("onnx/"))
+    weights = sum(size * _growth(name) for name, size in sizes.items() if not name.startswith("onnx/"))
     return (LIGHT if light else HEAVY) + int(ROOM * weights)
+
+
+def _growth(name: str) -> int:
+    """How many times more memory a file takes than it has bytes: blocks of four bits become numbers of four bytes."""
+    return 6 if name.endswith(".gguf") else 1
 
 
 def context_of(folder: Path) -> int:

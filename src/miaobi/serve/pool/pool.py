@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import logging
 import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from miaobi.core.errors import MiaobiError, unknown
@@ -33,6 +33,7 @@ log = logging.getLogger("miaobi.pool")
 
 LISTED_SECONDS = 2.0  # how long the list of models on the disk is believed
 DEATHS, DEATHS_SECONDS = 3, 60.0  # a model whose process dies so often in so short a time is loaded again only when it is asked
+ATTEMPTS = 3  # processes that a request may wait for in vain
 LONGEST_WAIT = 60.0  # what a client is told at most
 
 
@@ -59,7 +60,7 @@ class Pool:
         self.counts = Counts()
         self._processes: dict[str, Process] = {}
         self._starting: dict[str, asyncio.Task[Process]] = {}
-        self._estimates: dict[Path, tuple[int, int]] = {}
+        self._estimates: dict[str, tuple[int, int]] = {}  # by the hash of the model's files
         self._listed: tuple[float, dict[str, Known]] = (-LISTED_SECONDS, {})
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -84,6 +85,7 @@ class Pool:
         """
         self._budget = memory.budget_bytes(self.settings.memory_bytes)
         self._open = True
+        await asyncio.to_thread(self._shelf)
         for name in self.settings.keep:
             await self._process(name)
 
@@ -107,7 +109,7 @@ class Pool:
             WorkerLost: the process died.
             MiaobiError: whatever the model says is wrong.
         """
-        known = self._known(ask.model)
+        known = await asyncio.to_thread(self._known, ask.model)
         seed = secrets.randbits(31) if ask.seed is None else ask.seed
         ask = dataclasses.replace(ask, options=dict(ask.options), seed=seed)
         await asyncio.to_thread(_check, known, ask)
@@ -127,7 +129,7 @@ class Pool:
         Raises:
             UsageError: an unknown model, or one that cannot do this.
         """
-        self._known(model)
+        await asyncio.to_thread(self._known, model)
         async with contextlib.aclosing(self._running(model, "call", method, arguments, language())) as news:
             results = [result async for result in news]
         return results[-1]
@@ -141,7 +143,7 @@ class Pool:
         process: Process | None = None
         running: Running | None = None
         try:
-            while True:
+            for attempt in itertools.count(1):
                 process = await self._process(model)
                 running = process.begin(kind, *values)
                 while True:
@@ -152,7 +154,7 @@ class Pool:
                         break
                     else:
                         yield value
-                if what == "lost" and (value or not self._open):
+                if what == "lost" and (value or attempt == ATTEMPTS or not self._open):
                     self.counts.lost += 1
                     raise WorkerLost(model)
                 if what == "lost":
@@ -216,15 +218,18 @@ class Pool:
 
     def _estimate(self, known: Known) -> tuple[int, int]:
         """What it takes in memory, and its context."""
-        if known.folder not in self._estimates:
-            self._estimates[known.folder] = memory.estimate_bytes(known.folder, self.settings.device), memory.context_of(known.folder)
-        return self._estimates[known.folder]
+        if known.source not in self._estimates:
+            self._estimates[known.source] = memory.estimate_bytes(known.folder, self.settings.device), memory.context_of(known.folder)
+        return self._estimates[known.source]
 
     # ---------------------------------------------------------------- processes
 
     async def _process(self, model: str) -> Process:
-        """The process of a model, started if there is none."""
+        """The process of a model, started if there is none, or if it holds what the model was before it was trained again."""
         process = self._processes.get(model)
+        if process is not None and process.idle and process.source != self._known(model).source:
+            await self._evict(process)
+            process = None
         if process is not None and process.loaded:
             return process
         task = self._starting.get(model)
@@ -237,7 +242,7 @@ class Pool:
         known = self._known(model)
         estimate, _ = self._estimate(known)
         await self._make_room(model, estimate)
-        process = Process(model, known.folder, estimate, on_change=self._change, on_death=self._replace)
+        process = Process(known, estimate, on_change=self._change, on_death=self._replace)
         self._processes[model] = process
         self.counts.loads += 1
         try:

@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from miaobi.core.shelf import Known
 from miaobi.serve.pool import wire
 from miaobi.serve.pool.ask import WorkerLost
 
@@ -36,10 +36,8 @@ class Running:
 class Process:
     """One model in one process. `on_change` is called whenever a request begins or ends, and `on_death` once, when it died unasked."""
 
-    def __init__(
-        self, model: str, folder: Path, estimate: int, *, on_change: Callable[[], None], on_death: Callable[[Process], None]
-    ) -> None:
-        self.model, self.folder, self.bytes = model, folder, estimate
+    def __init__(self, known: Known, estimate: int, *, on_change: Callable[[], None], on_death: Callable[[Process], None]) -> None:
+        self.model, self.folder, self.source, self.bytes = known.name, known.folder, known.source, estimate
         self.loaded = False
         self.ended = False
         self.used = self.made = time.monotonic()
@@ -61,7 +59,14 @@ class Process:
         session = {} if sys.platform == "win32" else {"start_new_session": True}
         command = (sys.executable, "-m", "miaobi.serve.pool.worker")
         pipe = asyncio.subprocess.PIPE
-        self._child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, **session)  # type: ignore[arg-type]
+        environment = {"MALLOC_ARENA_MAX": "2"} | os.environ  # a thread a request would leave glibc with a heap for each
+        self._child = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=pipe,
+            stdout=pipe,
+            env=environment,
+            **session,  # type: ignore[arg-type]
+        )
         self._reader = asyncio.create_task(self._read(self._child))
         self._say("load", str(self.folder), device, threads, cache_bytes)
         await asyncio.shield(self._ready)
@@ -79,6 +84,9 @@ class Process:
     def begin(self, kind: str, *values: Any) -> Running:
         """Hand over a request (`ask`) or a call."""
         running = Running(next(self._numbers))
+        if self.ended:  # between the moment when it was chosen and now
+            running.news.put_nowait(("lost", False))
+            return running
         self.running[running.id] = running
         self.used = time.monotonic()
         self._say(kind, running.id, *values)
