@@ -74,8 +74,8 @@ def test_four_bits_are_measured_and_written(place: Path) -> None:
         assert small.card.runtime == "onnx"
         assert small.generate("the red", temperature=0, max_tokens=8)[0].text
     costs = {bits: abs(report["difference"]["value"]) for bits, report in reports.items()}
-    assert costs[8] < 0.02
-    assert costs[8] < costs[4] < 0.5
+    assert 0 < costs[8] < 0.02
+    assert 0 < costs[4] < 0.2
     assert reports[4]["smaller"] > reports[8]["smaller"] > 1.5
     with pytest.raises(ArtifactError, match="exists already"):
         adapting.quantise("base", bits=4, records=8)
@@ -124,7 +124,7 @@ def test_a_search_finds_better_values_and_goes_on_after_a_kill(place: Path, reci
     base["train"] |= {"evaluate_every": 2, "checkpoint_every": 2}
     ranges = ["train.optimizer.lr=log(1e-5,3e-2)", "model.config.layers=choice(1,2)"]
     wrong = ["train.optimiser.lr=log(1e-5,1e-2)"]
-    with pytest.raises(UsageError, match="unknown key 'train.optimiser'"):
+    with pytest.raises(UsageError, match=r"unknown key 'train\.optimiser'"):
         adapting.tune(base, wrong)
     told: list[Any] = []
     adapting.tune(base, ranges, trials=3, threads=1, on_trial=told.append)

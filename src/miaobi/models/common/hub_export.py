@@ -118,7 +118,7 @@ def _error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def _same_tokens(model: Any, tokenizer: Any) -> float:
     """The share of texts, and of a conversation where there is a chat template, that get the same ids."""
-    equal = [model.codec.ids(text) == list(tokenizer.encode(text, add_special_tokens=False)) for text in SAMPLES]
+    equal: list[bool] = [model.codec.ids(text) == list(tokenizer.encode(text, add_special_tokens=False)) for text in SAMPLES]
     chat = getattr(model.codec, "chat", None)
     if chat is not None:
         messages = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "你好"}]
@@ -133,7 +133,7 @@ def _same_words(model: Any, source: str) -> float:
 
     theirs, unknown = Tokenizer.from_str(source), model.codec.unknown
     texts = [text if unknown is None else _known(model.codec, text) for text in SAMPLES]
-    equal = [list(theirs.encode(text, add_special_tokens=False).ids) == list(model.codec.ids(text)) for text in texts]
+    equal: list[bool] = [list(theirs.encode(text, add_special_tokens=False).ids) == list(model.codec.ids(text)) for text in texts]
     return sum(equal) / len(equal)
 
 

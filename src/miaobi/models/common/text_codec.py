@@ -90,7 +90,8 @@ class TextCodec:
         """The token of characters that the vocabulary lacks, if it has one."""
         model = json.loads(self.source).get("model", {})
         name = model.get("unk_token")
-        return self._tokenizer.token_to_id(name) if isinstance(name, str) else model.get("unk_id")
+        found: int | None = self._tokenizer.token_to_id(name) if isinstance(name, str) else model.get("unk_id")
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_tokenizer", "unknown", "silent")}
