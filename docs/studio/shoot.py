@@ -1,7 +1,7 @@
-"""Take the pictures of the studio's page in the documentation: `python docs/studio/shoot.py [URL]`, with Debian's chromium and Playwright.
+"""Take the pictures of the studio's page in the documentation: `python docs/studio/shoot.py [URL [NAME ...]]`.
 
-Without the address of a running studio one is started in a new folder, and a poem, pictures, a tune, a voice, a work and a small model are
-made in it first, which takes some minutes.
+Names (`paint-en`) are of the only pictures wanted. Without the address of a running studio one is started in a new folder, and a poem,
+pictures, a tune, a voice, a work and a small model are made in it first, which takes some minutes. Needs chromium and Playwright.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +100,8 @@ def shoot(page: Page, url: str, path: str, language: str, kind: str) -> None:
     """One page as a small PNG."""
     page.goto(f"{url}/studio/{language}/{path}")
     page.locator(".mb-title h1").wait_for()
+    if path in dict.fromkeys(asked for asked, _, _ in ASKED):
+        page.locator(".mb-fields").first.wait_for()
     page.wait_for_timeout(SETTLE)  # the page listens for news for ever, so the network is never idle
     if path == "" and page.locator("#mb-works input").input_value() == "":
         page.locator("#mb-works input").click()
@@ -111,8 +113,14 @@ def shoot(page: Page, url: str, path: str, language: str, kind: str) -> None:
     if path == "labels":
         page.locator("#mb-drop input[type=file]").set_input_files(_poem(page, url))
         page.locator(".mb-seal").wait_for()
-    name = "-".join(filter(None, (path or "create", language, kind)))
-    _small(page.screenshot(), HERE / f"{name}.png")
+    seen = "[...document.images].every((image) => image.complete || image.getBoundingClientRect().top > innerHeight)"
+    page.wait_for_function(seen)
+    _small(page.screenshot(), HERE / f"{name_of(path, language, kind)}.png")
+
+
+def name_of(path: str, language: str, kind: str) -> str:
+    """The picture's name."""
+    return "-".join(filter(None, (path or "create", language, kind)))
 
 
 def _poem(page: Page, url: str) -> FilePayload:
@@ -143,24 +151,25 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         if len(sys.argv) > 1:
-            every(browser, sys.argv[1].rstrip("/"))
+            every(browser, sys.argv[1].rstrip("/"), only=sys.argv[2:])
             return
         with studio() as url:
             fill(browser, url)
             every(browser, url)
 
 
-def every(browser: Browser, url: str) -> None:
-    """All pictures."""
+def every(browser: Browser, url: str, *, only: Sequence[str] = ()) -> None:
+    """All pictures, or some."""
     wanted = [(path, language, "") for language in ("en", "zh") for path in PAGES] + list(ALSO)
     for kind, (width, height) in SIZES.items():
         scheme = "dark" if kind == "dark" else "light"
-        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
         page.set_default_timeout(120_000)
         for path, language, of in wanted:
-            if of == kind:
+            if of == kind and (not only or name_of(path, language, kind) in only):
                 shoot(page, url, path, language, kind)
-        page.close()
+        context.close()
 
 
 if __name__ == "__main__":
