@@ -37,6 +37,7 @@ THEIRS = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "mixtral": GROUPED | {"num_local_experts": 2},
     "gemma2": GROUPED | {"head_dim": 8},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2},
 }
 Folders = Callable[..., Path]
 

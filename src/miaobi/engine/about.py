@@ -25,7 +25,7 @@ def about(thing: str | Path) -> dict[str, Any]:
     path = Path(thing)
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         return {"kind": "recipe", **Recipe.load(path).model_dump(mode="json")}
-    if path.is_file():
+    if path.is_file() and not is_model(path):
         return _content(path)
     if (path / "resolved.yaml").is_file():
         return _run(path)
