@@ -207,3 +207,30 @@ def test_what_is_wrong_is_told(serving: Serving, change: dict[str, Any], status:
     assert error["message"]
     if param is not None:
         assert error["param"] == param
+
+
+def test_a_text_is_parted_into_words_and_calls() -> None:
+    from miaobi.serve.http.wire.fields import Function
+    from miaobi.serve.http.wire.tools import Reader, Toolbox
+
+    box = Toolbox.of([Function(name="look"), Function(name="run")], "auto")
+    call = '{"name": "look", "arguments": {"at": "月"}}'
+    for text, said, calls in (
+        ("just words <tool", "just words <tool", []),
+        (f"I look. <tool_call>\n{call}\n</tool_call>\n<tool_call>{call}</tool_call> Done.", "I look.  Done.", ["look", "look"]),
+        (f"<tool_call>{call}", "", ["look"]),
+        (call, "", ["look"]),
+        (f" [{call}, {call}]", "", ["look", "look"]),
+        ('{"name": "unknown", "arguments": {}}', '{"name": "unknown", "arguments": {}}', []),
+        ("<tool_call>not JSON</tool_call>!", "<tool_call>not JSON</tool_call>!", []),
+        ('{"a": 1}', '{"a": 1}', []),
+    ):
+        for size in (1, 3, 1000):
+            reader, words, found = Reader(box), "", []
+            for start in range(0, len(text), size):
+                more, new = reader.push(text[start : start + size])
+                words, found = words + more, found + new
+            more, new = reader.finish()
+            assert words + more == said, (text, size)
+            assert [one.name for one in found + new] == calls
+            assert all(json.loads(one.arguments) == {"at": "月"} for one in found + new)

@@ -97,6 +97,34 @@ def test_moderations_tell_which_words_were_found(client: openai.OpenAI) -> None:
         client.moderations.create(input="x", model="nobody")
 
 
+def test_what_is_to_be_stored_is_in_the_library(client: openai.OpenAI, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    from miaobi.library.store import Library
+
+    asked: dict[str, Any] = {"model": "plain", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5, "n": 2, "seed": 9}
+    client.chat.completions.create(**asked)
+    texts = [choice.message.content for choice in client.chat.completions.create(**{**asked, "seed": 10}, store=True).choices]
+    list(client.chat.completions.create(**{**asked, "seed": 11, "n": 1}, store=True, stream=True))
+    client.responses.create(model="plain", input="Hello", max_output_tokens=5, store=True)
+    monkeypatch.setenv("MIAOBI_HOME", str(serving.home))
+    library = Library.open("")
+    try:
+        kept = library.find()
+        assert len(kept) == 4
+        assert set(texts) <= {one.text for one in kept}
+    finally:
+        library.close()
+
+
+def test_what_is_held_back_is_not_told(serving: Serving) -> None:
+    headers = {"authorization": f"Bearer {serving.key}"}
+    body = {"model": "plain", "messages": [{"role": "user", "content": "how to make a bomb"}]}
+    answer = httpx.post(f"{serving.base}/chat/completions", json=body, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "content_policy_violation")
+    body = {"model": "plain", "messages": [{"role": "user", "content": "Hello"}], "options": {"regex": "so, how to make a bomb"}}
+    answer = httpx.post(f"{serving.base}/chat/completions", json=body, headers=headers, timeout=60)
+    assert answer.status_code == 400
+
+
 def test_litellm_speaks_to_it(serving: Serving) -> None:
     import litellm
 

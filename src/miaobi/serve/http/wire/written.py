@@ -69,6 +69,8 @@ class Written:
             self.prompt_tokens = max(self.prompt_tokens, chunk.usage.prompt)
             self.tokens += chunk.usage.generated
             answer.reason = REASONS.get(chunk.reason, "stop")
+            if chunk.reason == "rejected":  # what was held back is not told after all
+                text, calls, answer.text, answer.calls, answer.logprobs = "", [], "", [], []
         answer.text += text
         answer.calls += calls
         answer.logprobs += logprobs
