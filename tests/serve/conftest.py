@@ -70,7 +70,7 @@ class Server:
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
         """One request whose path is sent as it is written."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
         given = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
@@ -96,27 +96,28 @@ def inside(workplace: Path) -> Inside:
     return make
 
 
+@contextlib.contextmanager
+def running(**settings: Any) -> Iterator[Server]:
+    """A server on a free port, in a thread of this process."""
+    chosen = Settings(**{"port": 0, "log": "off"} | settings)
+    with listen.bind(chosen) as listener:
+        app, told, ready = build(chosen, pool=Pool(chosen)), [], threading.Event()
+        server = listen.prepare(app, chosen, listener, on_ready=lambda url: (told.append(url), ready.set()))  # type: ignore[func-returns-value]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert ready.wait(60)
+            host, port = listener.getsockname()[:2]
+            yield Server(told[0], host, port, app, thread, lambda: setattr(server, "should_exit", True))
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
 @pytest.fixture
 def outside(workplace: Path) -> Outside:
     """A server on a free port: `with outside(header_seconds=1) as server`."""
-
-    @contextlib.contextmanager
-    def make(**settings: Any) -> Iterator[Server]:
-        chosen = Settings(**{"port": 0, "log": "off"} | settings)
-        with listen.bind(chosen) as listener:
-            app, told, ready = build(chosen, pool=Pool(chosen)), [], threading.Event()
-            server = listen.prepare(app, chosen, listener, on_ready=lambda url: (told.append(url), ready.set()))  # type: ignore[func-returns-value]
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-            assert ready.wait(30)
-            host, port = listener.getsockname()[:2]
-            try:
-                yield Server(told[0], host, port, app, thread, lambda: setattr(server, "should_exit", True))
-            finally:
-                server.should_exit = True
-                thread.join(30)
-
-    return make
+    return running
 
 
 @pytest.fixture

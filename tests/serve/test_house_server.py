@@ -26,13 +26,15 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from tests.serve.conftest import Inside, Outside, Server, bearer
 
+from miaobi.cli.main import main
 from miaobi.core.errors import Busy, MiaobiError, UsageError
 from miaobi.serve.http import listen, logs, sse
+from miaobi.serve.http.app import build
 from miaobi.serve.http.attachments import disposition, respond
 from miaobi.serve.http.keys import Keys
 from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.state import Here
-from miaobi.serve.pool import Ask, Overloaded
+from miaobi.serve.pool import Ask, Overloaded, Pool
 
 
 def guests(app: FastAPI, seen: dict[str, Any]) -> None:
@@ -287,6 +289,18 @@ def test_what_cannot_be_served_is_said_before_anything_starts(workplace: Path) -
         listen.bind(Settings(port=taken.getsockname()[1]))
 
 
+def test_a_server_that_cannot_start_says_why_in_words(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", "--model", "nobody"]) == 2
+    assert main(["serve", "--port", "0", "--keep", "poett"]) == 2
+    told = capsys.readouterr().err
+    assert "unknown model 'nobody'" in told
+    assert "Did you mean 'poet'" in told
+    settings = Settings(port=0, keep=("nobody",))
+    with pytest.raises(UsageError, match="unknown model"):
+        listen.run(build(settings, pool=Pool(settings)), settings)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_server_that_others_reach_wants_a_key_even_when_all_are_gone(outside: Outside) -> None:
     key, secret = Keys().add("one")
     with outside(host="0.0.0.0") as server:
@@ -305,7 +319,9 @@ def test_the_first_key_closes_a_server_that_was_open(inside: Inside) -> None:
         assert client.get("/v1/models").status_code == 401
         assert client.get("/v1/models", headers=bearer(secret)).status_code == 200
         Keys().path.write_text("{", encoding="utf-8")
-        assert client.get("/v1/models", headers=bearer(secret)).status_code >= 400
+        closed = client.get("/v1/models", headers=bearer(secret))
+        assert closed.status_code == 503
+        assert "keys.json" not in closed.text
 
 
 def test_tls(outside: Outside, tmp_path: Path) -> None:

@@ -115,12 +115,18 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(tr("the server"), "serve", package)
+    from miaobi.core.shelf import list_models
     from miaobi.serve.http import app, listen
     from miaobi.serve.pool import Pool
 
     settings = settings_of(arguments)
     listen.check(settings)
-    served = app.build(settings, pool=Pool(settings))
+    pool = Pool(settings)
+    here = [served.name for served in pool.models()]
+    for name in (*settings.models, *settings.keep):
+        if name not in here:
+            raise unknown("model", name, [known.name for known in list_models()])
+    served = app.build(settings, pool=pool)
     if arguments.studio:
         _studio(served)
     with contextlib.suppress(KeyboardInterrupt):  # that is how a server is stopped

@@ -17,6 +17,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse
 
 import miaobi
+from miaobi.core.errors import MiaobiError
 from miaobi.serve.http import errors
 from miaobi.serve.http.bodies import Bodies
 from miaobi.serve.http.gate import Gate
@@ -92,7 +93,11 @@ async def _docs(request: Request) -> FileResponse:
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     """The pool runs while the app does. Uvicorn waits for requests under way before it ends this block."""
     state: State = app.state.miaobi
-    await state.pool.start()
+    try:
+        await state.pool.start()
+    except MiaobiError as problem:
+        state.problem = problem
+        raise
     state.ready = True
     try:
         yield

@@ -5,10 +5,12 @@ Without any key the server is open to this machine alone. As soon as there is on
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from miaobi.core.errors import DataError
 from miaobi.serve.http import logs
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.keys import CALLER, Caller
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from miaobi.serve.http.plan import Plan
     from miaobi.serve.http.state import State
+
+log = logging.getLogger("miaobi.serve")
 
 
 class Gate:
@@ -54,6 +58,13 @@ class Gate:
     def _caller(self, scope: Scope) -> Caller:
         """The key's owner or, on a server without keys, the address."""
         authorization = Headers(scope=scope).get("authorization", "")
+        try:
+            return self._known(scope, authorization)
+        except DataError as problem:  # what is wrong with the file is nothing that a stranger has to know
+            log.error("keys", exc_info=problem)
+            raise Denied("the keys of this server cannot be read", status=503) from None
+
+    def _known(self, scope: Scope, authorization: str) -> Caller:
         self.keyed = self.keyed or bool(self.state.keys)
         if not self.keyed:
             client = scope.get("client")

@@ -83,6 +83,8 @@ def run(app: FastAPI, settings: Settings, *, on_ready: Callable[[str], None] = l
         logs.start(settings.log)
         server = prepare(app, settings, listener, on_ready=on_ready)
         server.run(sockets=[listener])
+        if problem := app.state.miaobi.problem:
+            raise problem
         if not server.started:
             raise MiaobiError("the server could not start; the lines above say why")
 

@@ -46,7 +46,7 @@ class Journal:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch a request from its first byte to its last."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, self._unless_told(send))
             return
         given = Headers(scope=scope).get("x-request-id", "")
         id = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
@@ -68,6 +68,14 @@ class Journal:
         finally:
             self._note(scope, seen, time.perf_counter() - began)
             REQUEST_ID.reset(token)
+
+    def _unless_told(self, send: Send) -> Send:
+        """What a life says, but no trace of an error that the person is told in words."""
+
+        async def out(message: Message) -> None:
+            await send({**message, "message": ""} if self.state.problem and message["type"] == "lifespan.startup.failed" else message)
+
+        return out
 
     async def _guarded(self, scope: Scope, receive: Receive, out: Send, seen: dict[str, Any]) -> None:
         try:

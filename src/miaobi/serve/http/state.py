@@ -20,6 +20,7 @@ from miaobi.serve.http.limits import Limits
 from miaobi.serve.http.metrics import Figures
 
 if TYPE_CHECKING:
+    from miaobi.core.errors import MiaobiError
     from miaobi.core.types import Chunk
     from miaobi.library.store import Library
     from miaobi.serve.http.plan import Plan
@@ -40,6 +41,8 @@ class State:
         self.hands = Hands(settings.library)
         self.folder = Path.cwd()  # from which jobs look for models
         self.ready = False
+        self.problem: MiaobiError | None = None
+        """Why the server could not start."""
         self.own: dict[str, Any] = {}
         """What an area keeps for itself, by the area's name."""
         self._library = library
