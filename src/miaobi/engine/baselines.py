@@ -13,11 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from miaobi.core.artifact import open_artifact
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import family
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.types import Record
+from miaobi.engine.load import load
 
 NGRAM = "ngram"
 MAX_ORDER = 10
@@ -100,7 +100,7 @@ def _load(name: str) -> Model:
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError("the baseline '{name}' is neither a folder with a model nor ngram:ORDER (e.g. ngram:5)", name=name)
-    return family(open_artifact(folder, verify=True).family).model_class().load(folder)
+    return load(folder, runtime="torch").model
 
 
 def check_same_text(ours: Sequence[Score], theirs: Sequence[Score], name: str) -> None:

@@ -33,6 +33,7 @@ from miaobi.core.shelf import find
 from miaobi.data.dataset import Dataset
 from miaobi.engine.against import OVER_RECORDS, asked_for
 from miaobi.engine.ask import Qualified
+from miaobi.engine.load import load
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import Difference, difference
 from miaobi.engine.metrics.retrieval import ImageText, as_judge
@@ -188,8 +189,8 @@ def _train_and_measure(
     peak_training = peak_memory() if one.recipe else None
     artifact = open_artifact(folder, verify=True)
     start = time.perf_counter()
-    model = family(artifact.family).model_class().load(folder)
-    model.card = dataclasses.replace(model.card, name=one.name, source=artifact.sha256, licence=artifact.licence)
+    model = load(folder, runtime="torch").model  # of an adapter, its base with the adapter in it
+    model.card = dataclasses.replace(model.card, name=one.name)
     load_seconds = time.perf_counter() - start
     chosen = Evaluate.model_validate({**section, "baselines": []})  # the others are the baselines
     asked = _own_options(folder, Generate.model_validate(generate))

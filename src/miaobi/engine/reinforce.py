@@ -103,7 +103,8 @@ class Reinforcing:
         rows = padded([self._ids(request, answer) for request, answer, _ in asked])
         device = next(self.learner.network.parameters()).device
         rows = {name: tensor.to(device) for name, tensor in rows.items()}
-        log_p = token_log_probabilities(self.learner.logits(rows), rows)  # (N,)
+        T = self.section.temperature  # the policy is what answers: the model at this temperature
+        log_p = token_log_probabilities(self.learner.logits(rows) / T, rows)  # (N,)
         leash = self._leash(log_p, rows)  # (R,)
         gain = self._advantages(totals).to(device) * row_sums(log_p, rows["weights"]) if learning else totals.to(device)
         logs = {"reward": float(totals.sum()), "kl": float(leash.detach().sum()), "length": float(rows["weights"].sum())}
@@ -146,7 +147,7 @@ class Reinforcing:
         """KL (R,) from the model as it was, summed over an answer's tokens; each summand is at least 0, and its mean is the divergence."""
         if self.reference is None:
             return torch.zeros(len(rows["tokens"]), device=log_p.device)
-        gap = token_log_probabilities(self.reference.logits(rows), rows) - log_p
+        gap = token_log_probabilities(self.reference.logits(rows) / self.section.temperature, rows) - log_p
         return row_sums(gap.exp() - 1 - gap, rows["weights"])
 
 

@@ -482,11 +482,10 @@ class _Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every parameter once (tied ones share a name) and every buffer that is saved; of an adaptation, what moves."""
-        if self.recipe.adapt is not None:
-            return {name: parameter.data for name, parameter in self.network.named_parameters() if parameter.requires_grad}
-        state = self.network.state_dict()
-        buffers = {name: tensor for name, tensor in self.network.named_buffers() if name in state}
-        return {name: parameter.data for name, parameter in self.network.named_parameters()} | buffers
+        adapting, state = self.recipe.adapt is not None, self.network.state_dict()
+        buffers = {} if adapting else {name: tensor for name, tensor in self.network.named_buffers() if name in state}
+        moving = (pair for pair in self.network.named_parameters() if pair[1].requires_grad or not adapting)
+        return {name: parameter.data for name, parameter in moving} | buffers
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16")
