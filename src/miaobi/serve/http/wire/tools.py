@@ -109,6 +109,7 @@ class Reader:
         self._names = toolbox.names
         self._whole = toolbox.forced  # the text is one call and nothing else
         self._begun = False
+        self._after = False  # a call: line breaks behind it are only layout
         self._held = ""
 
     def push(self, text: str) -> tuple[str, list[Call]]:
@@ -134,6 +135,9 @@ class Reader:
     def _marked(self) -> tuple[str, list[Call]]:
         said, calls = "", list[Call]()
         while True:
+            if self._after:
+                self._held = self._held.lstrip("\n")
+                self._after = not self._held
             before, mark, after = self._held.partition(OPEN)
             if not mark:
                 keep = next((size for size in range(min(len(OPEN) - 1, len(before)), 0, -1) if before.endswith(OPEN[:size])), 0)
@@ -147,7 +151,7 @@ class Reader:
             found = self._calls(inner)
             calls += found
             said += "" if found else mark + inner + end
-            self._held = rest.lstrip("\n") if found else rest
+            self._held, self._after = rest, bool(found)
 
     def _calls(self, text: str) -> list[Call]:
         """The calls that a JSON text is; none if it is anything else."""
