@@ -80,7 +80,7 @@ def test_schemas_that_explode_are_refused_or_ready_soon_and_hold_up_nobody(servi
         format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         status, answer = ask(serving, {"response_format": format})
         seconds = time.monotonic() - began
-        if status not in (200, 400) or seconds > SECONDS + 2:  # two seconds for the grammar, and this machine may be busy
+        if status not in (200, 400) or seconds > 3 * SECONDS:  # two are for the grammar; a machine that is busy takes longer for the rest
             bad.append(f"{name}: {status} after {seconds:.1f} s: {str(answer)[:200]}")
     stop.set()
     watching.join()

@@ -7,6 +7,7 @@ Unusual: uvicorn waits for the head of a request for ever, so a thousand clients
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -82,7 +83,8 @@ def run(app: FastAPI, settings: Settings, *, on_ready: Callable[[str], None] = l
     with bind(settings) as listener:
         logs.start(settings.log)
         server = prepare(app, settings, listener, on_ready=on_ready)
-        server.run(sockets=[listener])
+        with contextlib.suppress(SystemExit):  # so uvicorn tells that it could not start
+            server.run(sockets=[listener])
         if problem := app.state.miaobi.problem:
             raise problem
         if not server.started:
