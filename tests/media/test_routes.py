@@ -455,3 +455,18 @@ def test_a_film_is_made_shown_remixed_and_removed(client: Any, stranger: Any, tm
         assert client.videos.delete(id).deleted
     with pytest.raises(openai.NotFoundError):
         client.videos.download_content(film.id)
+
+
+# ---------------------------------------------------------------- other clients
+
+
+def test_litellm_draws_speaks_and_hands_over_files(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+    litellm = pytest.importorskip("litellm")
+    where = {"api_base": serving.url, "api_key": serving.key}
+    made = litellm.image_generation(model="openai/daub", prompt="red", n=2, size="32x32", **where)
+    assert [pictures.decode(base64.b64decode(one.b64_json)).shape[:2] for one in made.data] == [(32, 32)] * 2
+    sound = litellm.speech(model="openai/effects", input="rain", voice="", response_format="wav", **where)
+    assert sounds.decode(sound.content).seconds > 0
+    file = litellm.create_file(file=("x.jsonl", b"{}"), purpose="batch", custom_llm_provider="openai", **where)
+    assert file.id.startswith("file-")

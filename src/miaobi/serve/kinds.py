@@ -17,11 +17,11 @@ from miaobi.core.errors import MiaobiError, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
 from miaobi.core.types import Content
-from miaobi.library.queue import Job
-from miaobi.library.store import Library
 
 if TYPE_CHECKING:
     from miaobi.engine.train import TrainResult
+    from miaobi.library.queue import Job
+    from miaobi.library.store import Library
 
 Result = Mapping[str, Any]
 

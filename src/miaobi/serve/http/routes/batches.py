@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from miaobi.core.errors import DataError, unknown
 from miaobi.core.schema import Schema
-from miaobi.library.queue import Job
 from miaobi.serve.http import works
 from miaobi.serve.http.routes.files import page
 from miaobi.serve.http.state import Here
 from miaobi.serve.requests import ENDPOINTS, lines
+
+if TYPE_CHECKING:
+    from miaobi.library.queue import Job
 
 router = APIRouter(tags=["batches"])
 

@@ -7,21 +7,22 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import Field
 
 from miaobi.apps.create.schema import NONE, Inputs
-from miaobi.apps.create.work import STAGES
 from miaobi.core.home import home
-from miaobi.library.queue import Job
 from miaobi.serve.http import works
 from miaobi.serve.http.attachments import respond
 from miaobi.serve.http.errors import Denied, not_found
 from miaobi.serve.http.routes.files import page
 from miaobi.serve.http.state import Here, State
+
+if TYPE_CHECKING:
+    from miaobi.library.queue import Job
 
 router = APIRouter(tags=["create"])
 
@@ -174,6 +175,8 @@ def entry(job: Job) -> dict[str, Any]:
 
 def _percent(job: Job, stage: str) -> int:
     """How far, over all stages."""
+    from miaobi.apps.create.work import STAGES
+
     if stage not in STAGES or str(job.state) == "done":
         return works.percent(job)
     return min(99, (100 * STAGES.index(stage) + works.percent(job)) // len(STAGES))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from miaobi.core.schema import Schema
-from miaobi.library.uploads import Upload
 from miaobi.serve.http import forms, works
 from miaobi.serve.http.attachments import respond
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.state import Here
+
+if TYPE_CHECKING:
+    from miaobi.library.uploads import Upload
 
 router = APIRouter(tags=["files"])
 

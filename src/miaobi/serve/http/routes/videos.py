@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -14,7 +14,6 @@ from pydantic import Field
 from miaobi.core.errors import DataError
 from miaobi.core.families import family
 from miaobi.core.types import Content, Media, Modality
-from miaobi.library.queue import Job
 from miaobi.serve.http import forms, making, media_url, works
 from miaobi.serve.http.attachments import respond
 from miaobi.serve.http.errors import Denied
@@ -22,6 +21,9 @@ from miaobi.serve.http.routes.files import page
 from miaobi.serve.http.routes.images import side
 from miaobi.serve.http.state import Here, State
 from miaobi.trust import label as labels
+
+if TYPE_CHECKING:
+    from miaobi.library.queue import Job
 
 router = APIRouter(tags=["videos"])
 
