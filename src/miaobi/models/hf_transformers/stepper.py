@@ -53,7 +53,9 @@ class CausalStepper:
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Read new tokens (B, T), which the mask counts already; logits (B, V) behind the last of each row."""
-        given: dict[str, Any] = {"attention_mask": self.mask, self.memory: self.cache, "use_cache": True}
+        given: dict[str, Any] = {self.memory: self.cache, "use_cache": True}
+        if self.cache is None or self.memory == "past_key_values":  # a recurrent state has no columns that a mask could hide
+            given["attention_mask"] = self.mask
         if self.takes_positions:
             positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, S): padding does not count
             given["position_ids"] = positions[:, -tokens.shape[1] :]
