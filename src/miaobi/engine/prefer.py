@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 
+NOTHING = 1e-6  # a margin that is rounding: before the first step nothing is preferred
+
+
 def request_of(record: Record) -> Request:
     """What was asked, of a record with `prompt` (turns) and perhaps `options` in its meta."""
     turns = tuple(Turn(role=turn["role"], parts=(turn["content"],)) for turn in record.meta["prompt"])
@@ -110,7 +113,7 @@ class Preferring:
         losses, margins = self._losses(own, before, lengths)
         better, worse = (own / lengths).detach().chunk(2)
         logs: Mapping[str, Any] = {
-            "preferred": float((margins > 0).sum()),
+            "preferred": float((margins > NOTHING).sum() + 0.5 * (margins.abs() <= NOTHING).sum()),  # undecided: half right
             "likelier": float((better > worse).sum()),
             "margin": float(margins.detach().sum()),
         }
