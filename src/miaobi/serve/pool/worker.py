@@ -8,6 +8,8 @@ company stays alone. When the pool goes away, however it does, standard input en
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import signal
 import sys
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 CALLS = frozenset({"score", "embed_texts", "classify"})  # what `Pool.call` may ask of a model
 MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
+TIDY_SECONDS = 10.0  # between two times that freed memory is given back
 FIGURES_SECONDS = 0.5  # between two reports of memory and tokens
 
 
@@ -47,6 +50,7 @@ class Worker:
         self._loaded: Loaded | None = None
         self._table: Table | None = None
         self._reported = 0.0
+        self._tidied = time.monotonic()
 
     def say(self, *message: Any) -> None:
         """One frame to the pool, whole."""
@@ -131,6 +135,9 @@ class Worker:
         now = time.monotonic()
         if (not self._wanted or now - self._reported > FIGURES_SECONDS) and self._table is not None:
             self._reported = now
+            if now - self._tidied > TIDY_SECONDS:
+                self._tidied = now
+                give_back()
             self.say("figures", {"memory_bytes": resident_bytes(), **self._table.figures()})
 
     def _answer(self, id: int, ask: Ask, language: str) -> None:
@@ -179,6 +186,13 @@ def _told(error: Exception) -> MiaobiError:
     if isinstance(error, MemoryError):
         return MiaobiError("the memory of this machine does not suffice for the request")
     return MiaobiError("unexpected: {kind}: {problem}", kind=type(error).__name__, problem=str(error)[:500])
+
+
+def give_back() -> None:
+    """Let go what is in cycles, and give what is free to the operating system: glibc keeps it otherwise."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:
