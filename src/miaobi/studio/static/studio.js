@@ -9,6 +9,13 @@
   new MutationObserver(() => {
     if (document.body && document.body.classList.contains("dark") !== dark()) paint();
   }).observe(document.documentElement, { attributes: true, subtree: true, attributeFilter: ["class"], childList: false });
+  const here = setInterval(() => {
+    const current = document.querySelector(".mb-top [aria-current]");
+    if (!current) return;
+    clearInterval(here);
+    const strip = current.parentElement; // on a phone it scrolls sideways
+    strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.clientWidth) / 2;
+  }, 200);
   const turn = () => {
     localStorage.setItem("miaobi-theme", dark() ? "light" : "dark");
     paint();
