@@ -54,6 +54,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_600",
         button_primary_background_fill_hover_dark="*primary_500",
         button_primary_text_color="white",
+        link_text_color_dark="*primary_400",
+        link_text_color_hover_dark="*primary_300",
         block_padding="9px 12px",
         layout_gap="12px",
         form_gap_width="0px",
