@@ -125,6 +125,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("generate", {"model": "polly", "wrong": 1}, "unknown key 'wrong'"),
     ("generate", {"model": "polly", "options": {"lines": 0}}, "lines"),
     ("generate", {"model": "polly", "prompt": "\ud800"}, "prompt"),
+    ("generate", {"model": "polly", "options": {"seed": 1}}, "seed"),
     ("generate", {"model": "polly", "out": "../x.md"}, "outside"),
     ("generate", {"model": "polly", "out": "taken.md"}, "exists already"),
     ("generate", {"model": "polly", "given": {"image": "/etc/passwd"}}, "outside"),

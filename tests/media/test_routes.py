@@ -154,6 +154,8 @@ WRONG_PICTURES: list[tuple[int, str, dict[str, Any]]] = [
     (400, "style", {"extra_body": {"style": "ink"}}),
     (400, "steps", {"extra_body": {"options": {"steps": 10**9}}}),
     (400, "steps", {"extra_body": {"options": {"steps": True}}}),
+    (400, "seed", {"extra_body": {"options": {"seed": 1}}}),
+    (400, "n", {"extra_body": {"options": {"n": 2}}}),
     (400, "wrong", {"extra_body": {"wrong": 1}}),
     (400, "n", {"n": 2, "stream": True}),
     (400, "seed", {"extra_body": {"seed": -1}}),
@@ -224,6 +226,9 @@ def test_speech_as_events(serving: Serving) -> None:
     ("status", "words"),
     [
         (400, {"speed": 2.0}),
+        (400, {"extra_body": {"options": {"n": 2}}}),
+        (400, {"extra_body": {"options": {"seed": 2}}}),
+        (400, {"extra_body": {"options": {"model": "x", "turns": []}}}),
         (400, {"input": ""}),
         (400, {"response_format": "aac"}),
         (400, {"input": "nothing that makes a sound"}),

@@ -21,7 +21,7 @@ from miaobi.core.artifact import explain_os_errors, read_bytes, write_bytes, wri
 from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
-from miaobi.core.types import Content, Request
+from miaobi.core.types import Content, Request, Turn
 from miaobi.serve.kinds import Result, Spec, Stopped, Task
 from miaobi.trust.media import suffix_of
 
@@ -168,7 +168,8 @@ def _answer(task: Task, spec: BatchSpec, loaded: Loaded, place: int, line: Line)
     options = {**spec.options, **line.options, **({"n": line.n} if line.n > 1 else {})}
     created = task.job.created[:19] + "Z"
     try:
-        contents = collect(loaded.model, Request.of(line.prompt, seed=seed, **options), created=created)
+        request = Request(turns=(Turn(role="user", parts=(line.prompt,)),), options=options, seed=seed)
+        contents = collect(loaded.model, request, created=created)
     except MiaobiError as error:
         return {"id": line.id, "prompt": line.prompt, "error": {"kind": type(error).__name__, "message": str(error)}}
     if spec.keep:

@@ -213,12 +213,12 @@ def _app(task: Task, spec: AppSpec) -> Result:
 
 def _generate(task: Task, spec: GenerateSpec) -> Result:
     from miaobi import api
-    from miaobi.core.types import Progress, Request
+    from miaobi.core.types import Progress, Request, Turn
 
     assert task.library is not None
     loaded = api.load(spec.model, device=spec.device, threads=spec.threads)
     given = {name: task.library.files.get(sha256) for name, sha256 in spec.given.items()}
-    request = Request.of(spec.prompt, seed=spec.seed, **spec.options)
+    request = Request(turns=(Turn(role="user", parts=(spec.prompt,)),), options=spec.options, seed=spec.seed)
     kept: list[str] = []
     for chunk in loaded.answer(request, given=given, mark=spec.mark, watermark=spec.watermark):
         if isinstance(chunk, Progress):

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from miaobi.core.families import family
 from miaobi.core.schema import Schema
-from miaobi.core.types import Content, Media, Modality
+from miaobi.core.types import Content, Media, Modality, Turn
 from miaobi.engine.convert import encoded
 from miaobi.serve.http.errors import Denied
+from miaobi.serve.pool import Ask
 from miaobi.trust import label as labels
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def with_options(served: Served, options: Mapping[str, Any], **fields: Any) -> d
     """The options, and those fields of OpenAI's that were given and that the model knows.
 
     Raises:
-        Denied: 400 for a field that the model has nothing for.
+        Denied: 400 for a field that the model has nothing for, and for `n`, which is no option here.
     """
     found = dict(options)
+    if "n" in found:
+        raise Denied("'n' is a field of its own and no option", status=400, param="options.n", code="invalid_value")
     for name, value in fields.items():
         if value is None or value == "":
             continue
@@ -88,6 +91,11 @@ def with_options(served: Served, options: Mapping[str, Any], **fields: Any) -> d
             raise Denied("the model '{name}' has no '{field}'", status=400, param=name, code="invalid_value", name=served.name, field=name)
         found[name] = value
     return found
+
+
+def asked(served: Served, prompt: str, options: Mapping[str, Any], *, seed: int | None) -> Ask:
+    """The request; `options` go as they came, so that one called `seed` is an unknown option and no second seed."""
+    return Ask(model=served.name, turns=(Turn(role="user", parts=(prompt,)),), options=options, seed=seed)
 
 
 def counted(served: Served, n: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from miaobi.core.apps import App, apps
 from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.schema import Schema
-from miaobi.core.types import Content, Media, Modality, Progress
+from miaobi.core.types import Content, Media, Modality, Progress, Turn
 from miaobi.serve.mcp import lined_up
 from miaobi.serve.mcp.bench import Answer, Bench, Tell, Tool, Wait, model_of
 from miaobi.serve.pool import Ask, Served
@@ -80,7 +80,8 @@ async def _generate(bench: Bench, wanted: Generate, tell: Tell) -> Answer:
         bench.fresh(wanted.out)
     given = {name: await asyncio.to_thread(bench.existing(file).read_bytes) for name, file in wanted.given.items()}
     options = {**wanted.options, **({"n": wanted.n} if wanted.n > 1 else {})}
-    ask = dataclasses.replace(Ask.of(served.name, wanted.prompt, seed=wanted.seed, **options), given=given)
+    turn = Turn(role="user", parts=(wanted.prompt,))
+    ask = Ask(model=served.name, turns=(turn,), options=options, seed=wanted.seed, given=given)
     contents: list[Content] = []
     async with aclosing(bench.pool.stream(ask)) as chunks:
         async for chunk in chunks:

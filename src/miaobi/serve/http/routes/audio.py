@@ -74,7 +74,7 @@ async def speak(body: Speech, state: Here) -> Response:
     served = making.chosen(state, body.model, Modality.AUDIO)
     voice = body.voice if isinstance(body.voice, str) else body.voice.get("id", "")
     options = making.with_options(served, body.options, voice=voice, speed=body.speed, instructions=body.instructions)
-    ask = dataclasses.replace(Ask.of(served.name, body.input, seed=body.seed, **options), mark=body.mark, watermark=body.watermark)
+    ask = dataclasses.replace(making.asked(served, body.input, options, seed=body.seed), mark=body.mark, watermark=body.watermark)
     if body.stream_format is not None:
         return await _streamed(state, ask, body)
     if body.response_format == "aac":
@@ -165,7 +165,7 @@ async def _listen(request: Request, state: State, task: str) -> Response:
     if body.temperature:
         raise Denied("the models here do not draw lots; leave temperature at 0", status=400, param="temperature", code="invalid_value")
     served = making.chosen(state, body.model, Modality.TEXT, takes="sound")
-    ask = dataclasses.replace(Ask.of(served.name, body.prompt, seed=0, **_options(served, body, task)), given={"sound": file.data})
+    ask = dataclasses.replace(making.asked(served, body.prompt, _options(served, body, task), seed=0), given={"sound": file.data})
     if body.stream:
         return await sse.stream(_heard(state, ask, body), state, id=secrets.token_hex(16), done=False)
     [content] = await state.collect(ask)

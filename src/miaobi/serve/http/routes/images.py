@@ -87,7 +87,7 @@ async def generate(body: Generation, state: Here) -> Response:
     """Draw."""
     served = making.chosen(state, body.model, Modality.IMAGE)
     options = _options(served, body, style=body.style)
-    ask = dataclasses.replace(Ask.of(served.name, body.prompt, seed=body.seed, **options), mark=body.mark, watermark=body.watermark)
+    ask = dataclasses.replace(making.asked(served, body.prompt, options, seed=body.seed), mark=body.mark, watermark=body.watermark)
     return await _answer(state, ask, body, "image_generation", stream=body.stream, partial=body.partial_images)
 
 
@@ -105,7 +105,7 @@ async def edit(request: Request, state: Here) -> Response:
     parts: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
     if mask is not None:
         parts["mask"] = await asyncio.to_thread(white_where_clear, mask.data)
-    ask = Ask.of(served.name, body.prompt, seed=body.seed, **options)
+    ask = making.asked(served, body.prompt, options, seed=body.seed)
     ask = dataclasses.replace(ask, given=parts, mark=body.mark, watermark=body.watermark)
     return await _answer(state, ask, body, "image_edit", stream=body.stream, partial=body.partial_images)
 
@@ -118,7 +118,7 @@ async def vary(request: Request, state: Here) -> Response:
     if image is None:
         raise Denied("'{path}' is missing", status=400, param="image", path="image")
     served = making.chosen(state, body.model, Modality.IMAGE, takes="image")
-    ask = Ask.of(served.name, "", seed=body.seed, **_options(served, body, strength=body.strength))
+    ask = making.asked(served, "", _options(served, body, strength=body.strength), seed=body.seed)
     ask = dataclasses.replace(ask, given={"image": image.data}, mark=body.mark, watermark=body.watermark)
     return await _answer(state, ask, body, "image_edit", stream=False, partial=0)
 

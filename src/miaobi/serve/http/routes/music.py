@@ -17,7 +17,6 @@ from miaobi.serve.http import making, media_url
 from miaobi.serve.http.attachments import respond
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.state import Here
-from miaobi.serve.pool import Ask
 from miaobi.trust.media import SUFFIXES
 
 router = APIRouter(tags=["music"])
@@ -44,7 +43,7 @@ async def compose(body: Music, state: Here) -> Response:
     if body.response_format == "file" and body.n > 1:
         raise Denied("a file holds one tune; n is {n}", status=400, param="n", n=body.n)
     served = making.chosen(state, body.model, Modality.MUSIC, takes="music" if body.music else "")
-    ask = Ask.of(served.name, body.prompt, seed=body.seed, **body.options, **making.counted(served, body.n))
+    ask = making.asked(served, body.prompt, making.with_options(served, body.options) | making.counted(served, body.n), seed=body.seed)
     given = {"music": await media_url.fetch(body.music, state.settings, param="music")} if body.music else {}
     contents = await state.collect(dataclasses.replace(ask, given=given))
     kept = await making.keep(state, contents, wanted=body.keep)
