@@ -44,6 +44,7 @@ def guests(app: FastAPI, seen: dict[str, Any]) -> None:
     @router.get("/v1/test/stream")
     async def stream(state: Here, count: int = 3, pause: float = 0.0, fail: int = -1, first: float = 0.0) -> Response:
         async def events() -> AsyncGenerator[sse.Event]:
+            seen["began"] = time.monotonic()
             try:
                 await asyncio.sleep(first)
                 for number in range(count):
@@ -58,6 +59,7 @@ def guests(app: FastAPI, seen: dict[str, Any]) -> None:
 
     @router.get("/v1/test/wait")
     async def wait() -> str:
+        seen["began"] = time.monotonic()
         try:
             await asyncio.sleep(60)
         finally:
@@ -151,7 +153,7 @@ def test_work_for_a_client_that_left_stops(outside: Outside, path: str) -> None:
     with with_guests(outside) as (server, seen):
         client = socket.create_connection((server.host, server.port))
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        time.sleep(0.3)
+        until(lambda: "began" in seen, 20)
         left = time.monotonic()
         client.close()
         until(lambda: "closed" in seen or "stopped" in seen)
@@ -227,7 +229,7 @@ def test_stopping_does_not_wait_for_ever(outside: Outside) -> None:
     with with_guests(outside, grace_seconds=1.0) as (server, seen):
         client = socket.create_connection((server.host, server.port))
         client.sendall(b"GET /v1/test/wait HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        time.sleep(0.2)
+        until(lambda: "began" in seen, 20)
         began = time.monotonic()
         server.stop()
         server.thread.join(15)
