@@ -22,7 +22,7 @@ from miaobi.core.artifact import ADAPTER, Artifact, open_artifact, write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Adaptable, HubNames
 from miaobi.core.shelf import find, list_models
-from miaobi.engine.lora import Addition, additions, attach_stored, merge
+from miaobi.engine.lora import Addition, additions, attach_stored, merge, whole
 
 WEIGHTS, BASE = "adapter_model.safetensors", "base.json"
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?")
@@ -30,11 +30,13 @@ _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lo
 
 def save(learner: Adaptable, folder: Path, *, base: Artifact, dropout: float = 0.0) -> None:
     """Write the additions of a learner's network."""
-    stored = _to_hub(learner.network, learner.hub_names())
+    with whole(learner.network):  # names are those of the plain network
+        names = learner.hub_names()
+    stored = _to_hub(learner.network, names)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in _tensors(stored).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)
-    write_text(folder / ADAPTER, json.dumps(_config(stored, learner.hub_names(), base, dropout), indent=2) + "\n")
+    write_text(folder / ADAPTER, json.dumps(_config(stored, names, base, dropout), indent=2) + "\n")
     write_text(folder / BASE, json.dumps({"name": base.name, "sha256": base.sha256}, indent=2) + "\n")
 
 

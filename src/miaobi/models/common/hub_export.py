@@ -107,8 +107,8 @@ def _settings(source: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
 
 def _ids(model: Any) -> torch.Tensor:
     """Some ids that the network knows (1, T)."""
-    size, context = model.network.config.vocab_size, model.network.config.context
-    return torch.from_numpy(np.random.default_rng(0).integers(0, size, (1, min(24, context)))).to(model.network.embed.weight.device)
+    table = model.network.embed.weight  # (V, W)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, len(table), (1, min(24, model.codec.context)))).to(table.device)
 
 
 def _error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
