@@ -31,7 +31,7 @@ def against(ours: Evaluation, theirs: Evaluation, *, seed: int = 0) -> Baseline:
     differences = {name: gap for name, gap in found.items() if gap is not None}
     if not differences:
         raise MiaobiError("{a} and {b} have no figure in common that says which is better", a=ours.card.name, b=theirs.card.name)
-    where = {name: found for name, gap in differences.items() if gap.wins is not None and (found := extremes(name, ours, theirs))}
+    where = {name: sides for name, gap in differences.items() if gap.wins is not None and (sides := extremes(name, ours, theirs))}
     return Baseline(figures=theirs.figures, differences=differences, seconds=sum(theirs.seconds.values()), where=where)
 
 

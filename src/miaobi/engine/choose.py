@@ -11,7 +11,6 @@ from miaobi.core.protocols import Model, Scorer
 from miaobi.core.recipe import Evaluate
 from miaobi.core.types import Card, Verb
 from miaobi.engine.ask import Abstainer, PseudoScorer, Reconstructor
-from miaobi.engine.extraction import Continuer
 from miaobi.engine.metrics import ON_REQUEST, Metric, Need, find_metric, fitting_metrics, known_metrics
 
 
@@ -36,9 +35,9 @@ class Have:
             return (
                 tr("the family {family} gives no likelihoods", family=family) if family else tr("a folder of pictures has no likelihoods")
             )
-        if Need.PSEUDO in metric.needs and not (isinstance(self.scorer, PseudoScorer) and scores_records(self.scorer)):
+        if Need.PSEUDO in metric.needs and not (scores_records(self.scorer) and isinstance(self.scorer, PseudoScorer)):
             return tr("the model {name} does not fill gaps", name=self.card.name)
-        if Need.EXTRACTS in metric.needs and not (isinstance(self.model, Continuer) and self.model.continues):
+        if Need.EXTRACTS in metric.needs and not continues(self.model):
             return tr("the family {family} does not continue texts", family=family)
         if Need.COPIES in metric.needs and not isinstance(self.model, Reconstructor):
             return tr("the family {family} reconstructs nothing", family=family) if family else tr("a folder of pictures has no copies")
@@ -52,6 +51,11 @@ class Have:
 def _abstains(model: Model | None) -> str:
     """Why the model makes nothing of its own; empty where it does."""
     return model.abstains() if isinstance(model, Abstainer) else ""
+
+
+def continues(model: Model | None) -> bool:
+    """Whether a prompt is for it the beginning of a text; families say so by an attribute of that name."""
+    return bool(getattr(model, "continues", False))
 
 
 def scores_records(model: Model | None) -> bool:

@@ -7,7 +7,6 @@ phrases are guessed by who never saw the text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from miaobi.core.protocols import Model
 from miaobi.core.types import Record, Request
@@ -19,13 +18,6 @@ from miaobi.trust import safety
 PREFIX, REST = 20, 20  # units (Han characters, words) that are given, and that are looked at; of short texts half and half
 TEXTS = 100  # of each kind
 TOKENS_A_UNIT = 6  # at most so many tokens make a unit
-
-
-@runtime_checkable
-class Continuer(Protocol):
-    """A model whose answer to the beginning of a text is how it goes on."""
-
-    continues: bool
 
 
 def extracts(model: Model, training: Sequence[Record], held_out: Sequence[Record], *, seed: int) -> dict[str, list[tuple[str, str]]]:

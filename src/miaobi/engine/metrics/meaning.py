@@ -100,7 +100,8 @@ def clusters(vectors: NDArray[np.float64], count: int, *, seed: int = 0) -> NDAr
         if np.allclose(fresh, centres):
             break
         centres = fresh
-    return _distances(vectors, centres).argmin(axis=1)
+    found: NDArray[np.intp] = _distances(vectors, centres).argmin(axis=1)
+    return found
 
 
 def embed(texts: Sequence[str]) -> Floats:

@@ -22,7 +22,9 @@ from miaobi.engine.sampling.text import stream
 from miaobi.models.bert.codec import GAP, MaskCodec
 from miaobi.models.bert.schema import Options
 
-Ids, Flags, Floats = NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]
+Ids = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 Predict = Callable[[Ids, Flags, Flags], Floats]  # tokens (R, T), which are real, where logits are wanted: (M, V), row by row
 
 

@@ -20,7 +20,9 @@ from miaobi.core.protocols import Score
 from miaobi.core.types import Record
 from miaobi.models.bert.codec import MaskCodec
 
-Ids, Flags, Floats = NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]
+Ids = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 Predict = Callable[[Ids, Flags, Flags], Floats]
 LEVELS = 16
 TOKENS = 4096  # as many at once go through the network
@@ -51,7 +53,8 @@ def pseudo(predict: Predict, codec: MaskCodec, records: Sequence[Record]) -> Ite
 def length_bits(length: int, lengths: Sequence[int]) -> float:
     """What it costs to say that a window has this length, every length being a little likely."""
     counts = np.array([*lengths, *[0] * max(0, length + 1 - len(lengths))], dtype=np.float64) + 0.5
-    return float(-math.log2(counts[length] / counts.sum()))
+    share = float(counts[length] / counts.sum())
+    return -math.log2(share)
 
 
 def _bound(predict: Predict, codec: MaskCodec, window: Sequence[int], rng: np.random.Generator) -> float:
@@ -59,7 +62,7 @@ def _bound(predict: Predict, codec: MaskCodec, window: Sequence[int], rng: np.ra
     gaps = np.floor(n * (np.arange(LEVELS) + rng.random(LEVELS)) / LEVELS).astype(int) + 1  # how many of 1 to n at each level
     masks = np.stack([rng.permutation(n) < count for count in gaps])  # (LEVELS, n)
     shares = [float(found.sum()) / count for found, count in zip(_told(predict, codec, window, masks), gaps)]
-    return n * sum(shares) / LEVELS
+    return float(n * sum(shares) / LEVELS)
 
 
 def _told(predict: Predict, codec: MaskCodec, window: Sequence[int], masks: Flags) -> Iterator[NDArray[np.float64]]:

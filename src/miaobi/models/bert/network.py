@@ -72,7 +72,7 @@ class BertNetwork(nn.Module):
         mask = real[:, None, None, :]  # (B, 1, 1, T)
         for block in self.blocks:
             x = block(x, mask)
-        return x
+        return x  # type: ignore[no-any-return]
 
     def forward(self, tokens: Tensor, real: Tensor, *, select: Tensor | None = None) -> Tensor:
         """Logits. `select` (B, T) is True where they are wanted; they are then (selected, V or C)."""

@@ -39,7 +39,7 @@ class RNNNetwork(nn.Module):
             elif parameter.ndim < 2:
                 nn.init.zeros_(parameter)
             elif "weight_hh" in name:
-                for gate in parameter.data.split(self.config.inner):
+                for gate in torch.split(parameter.data, self.config.inner):
                     nn.init.orthogonal_(gate, generator=generator)
             else:
                 bound = parameter.shape[1] ** -0.5

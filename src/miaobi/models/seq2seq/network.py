@@ -9,6 +9,7 @@ and values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +116,7 @@ class Stack(nn.Module):
         self.dropout = config.dropout
         self.embed_positions = nn.Embedding(config.context + OFFSET, config.width)
         self.norm_in = nn.LayerNorm(config.width)
-        self.blocks = nn.ModuleList(Block(config, crossed=crossed) for _ in range(config.layers))
+        self.blocks: Any = nn.ModuleList(Block(config, crossed=crossed) for _ in range(config.layers))  # Any: its items are Blocks
         self.norm = nn.LayerNorm(config.width)
 
     def begin(self, x: Tensor, past: int = 0) -> Tensor:
