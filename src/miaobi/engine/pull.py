@@ -250,7 +250,7 @@ def _copy(source: Path, target: Path) -> None:
 def _about(found: Found, folder: Path) -> dict[str, str]:
     """Where it came from, and under which licence: the package's, the card's or the file's own word."""
     version = f"@{found.revision}" if found.revision else ""
-    licence = found.licence or _licence_of_card(folder) or _licence_before(found.folder)
+    licence = found.licence or _licence_of_card(folder) or _licence_in_gguf(folder) or _licence_before(found.folder)
     return {"source": found.source + version, "integrity": found.integrity, "licence": licence}
 
 
@@ -264,6 +264,18 @@ def _licence_of_card(folder: Path) -> str:
         return ""
     match = re.search(r"^license(?:_name)?:\s*['\"]?([\w.+ -]+?)['\"]?\s*$", head.split("\n---")[0], re.MULTILINE)
     return match[1] if match else ""
+
+
+def _licence_in_gguf(folder: Path) -> str:
+    """The text under `general.license`, which stands near the beginning of the file."""
+    for path in folder.glob(f"*{GGUF}"):
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+        match = re.search(rb"general\.license\x08\x00\x00\x00(.{8})", head, re.DOTALL)  # the key, the kind of a text, its length
+        length = int.from_bytes(match[1], "little") if match else 0
+        if match and length <= 200:
+            return head[match.end() : match.end() + length].decode("utf-8", errors="replace")
+    return ""
 
 
 def _sealed_before(folder: Path) -> Artifact | None:
