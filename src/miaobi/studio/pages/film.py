@@ -60,7 +60,7 @@ class Film(Asking):
                 super().draw()
             with gr.Tab(tr("Edit")):
                 self._draw_edit()
-        with gr.Group(elem_classes="mb-rendered"):
+        with gr.Column(elem_classes="mb-rendered"):
             self.state = gr.HTML(apply_default_css=False, js_on_load=None)
             self.made = cards.cards("mb-made")
             self.stop_job = gr.Button(tr("Stop"), size="sm", visible=False)
