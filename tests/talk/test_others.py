@@ -146,16 +146,15 @@ def test_litellm_speaks_to_it(serving: Serving) -> None:
 
 
 def test_llm_speaks_to_it(serving: Serving, tmp_path: Path) -> None:
-    line = "- model_id: {model}\n  model_name: {model}\n  api_base: {base}\n  api_key_name: miaobi\n"
-    (tmp_path / "extra-openai-models.yaml").write_text("".join(line.format(model=model, base=serving.base) for model in ("poet", "scribe")))
+    (tmp_path / "extra-openai-models.yaml").write_text(
+        f"- model_id: poet\n  model_name: poet\n  api_base: {serving.base}\n  api_key_name: miaobi\n"
+    )
     (tmp_path / "keys.json").write_text(f'{{"miaobi": "{serving.key}"}}')
+    command = [sys.executable, "-m", "llm", "-m", "poet", "中秋月夜", "--no-log"]
     environment = {**os.environ, "LLM_USER_PATH": str(tmp_path)}
-    for words, least in ((["-m", "poet", "中秋月夜"], 20), (["-m", "scribe", "-o", "max_tokens", "12", "--no-stream", "Hello"], 1)):
-        done = subprocess.run(
-            [sys.executable, "-m", "llm", *words, "--no-log"], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(done.stdout.strip()) >= least
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) >= 20
 
 
 def test_who_leaves_stops_the_generation(serving: Serving) -> None:
