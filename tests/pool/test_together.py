@@ -90,4 +90,4 @@ def test_pictures_are_the_same_to_the_last_bit_in_company() -> None:
     with ThreadPoolExecutor(5) as threads:
         assert list(threads.map(shared, requests)) == alone
     assert len({str(hashes) for hashes in alone}) == 5
-    assert table.figures()["calls"] < table.figures()["rows"] - 5, "evaluations were shared"
+    assert table.figures()["calls"] < 20, "evaluations were shared: five requests of four steps have twenty"
