@@ -40,10 +40,8 @@ FORGET_SECONDS = (3600, 24 * 3600)  # how often uploads are looked through, and 
 def build(room: Room, language: str) -> gr.Blocks:
     """All pages in one language."""
     every = pages()
-    with (
-        speaking(language),
-        gr.Blocks(title="miaobi · 妙笔", analytics_enabled=False, fill_width=True, delete_cache=FORGET_SECONDS) as blocks,
-    ):
+    blocks: gr.Blocks = gr.Blocks(title="miaobi · 妙笔", analytics_enabled=False, fill_width=True, delete_cache=FORGET_SECONDS)
+    with speaking(language), blocks:
         for each in every:
             if each.path:  # what `Blocks.route` does, which would build the whole web app again after every page
                 blocks.pages.append((each.path, tr(each.name), False))
