@@ -71,7 +71,8 @@ class LowRank(nn.Module):
     def _row_norms(self) -> Tensor:
         """|W + s B A| (out,), a constant for the gradient."""
         with torch.no_grad():
-            return (self.base.weight + self.scale * self.up @ self.down).norm(dim=1)
+            norms: Tensor = (self.base.weight + self.scale * self.up @ self.down).norm(dim=1)
+        return norms
 
 
 def targets(network: nn.Module, patterns: Sequence[str] = ()) -> dict[str, nn.Linear]:
