@@ -46,8 +46,9 @@ presets:
 - **Unknown keys are errors.** The message names the key, the nearest known one and all that are possible; nothing is ignored.
 - The resolved recipe, defaults filled in, is kept in the run (`resolved.yaml`) and in the model's folder (`recipe.yaml`).
 
-The sections `adapt`, `prefer`, `reinforce` and `distill` are obeyed by `miaobi train` and by verbs of their own ([adapting](adapting.md)). `scale` is part of the grammar and
-is checked; what acts on it is still to come.
+The sections `adapt`, `prefer`, `reinforce` and `distill` are obeyed by `miaobi train` and by verbs of their own,
+see [adapting](adapting.md).
+`scale` is part of the grammar and is checked; what acts on it is still to come.
 
 In the tables, `–` as a default means that the key has to be given.
 """
