@@ -7,6 +7,7 @@ VENV ?= .venv
 THEME ?= 中秋月夜
 FORM ?= 七绝
 BENCHMARKS ?= decode train prepare startup
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 CREATE := $(VENV)/.miaobi-create
@@ -21,8 +22,9 @@ demo: $(CREATE)
 	@echo
 	@for file in demo/poem.md demo/film.mp4 demo/index.html; do $(BIN)/miaobi --lang zh verify $$file || exit 1; done
 
+# one thread a worker: threads of two workers on two cores wait for each other
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff check .
