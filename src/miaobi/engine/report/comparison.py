@@ -131,7 +131,7 @@ def _tests(tests: Sequence[Mapping[str, Any]]) -> str:
             tr("{share} of records", share=f"{test['wins']:.0%}") if "wins" in test else "–",
         ]
         for test in tests
-        if test["better"]
+        if test["better"] and (test["value"] or test["low"] != test["high"])  # of eight models with one value nobody reads 28 rows
     ]
     return table(head, rows, text_columns=(1, 2)) if rows else ""
 

@@ -19,9 +19,11 @@ def heat(rows: Sequence[str], columns: Sequence[str], weights: Sequence[Sequence
     left, top = (MARGIN + max(map(_width, tokens), default=0) for tokens in (rows, columns))
     width, height = left + CELL * len(columns) + MARGIN, top + CELL * len(rows) + MARGIN
     parts = [f'<rect x="{left}" y="{top}" width="{CELL * len(columns)}" height="{CELL * len(rows)}" fill="none" stroke="var(--rule)"/>']
+    upright = all(len(_shown(token)) == 1 for token in columns)  # Chinese lying on its side is hard to read
     for place, token in enumerate(columns):
-        x = left + CELL * place + CELL * 0.72
-        parts.append(f'<text x="{x:.1f}" y="{top - 4}" transform="rotate(-90 {x:.1f} {top - 4})">{escape(_shown(token))}</text>')
+        x = left + CELL * place + CELL * (0.5 if upright else 0.72)
+        turn = 'text-anchor="middle"' if upright else f'transform="rotate(-90 {x:.1f} {top - 4})"'
+        parts.append(f'<text x="{x:.1f}" y="{top - 4}" {turn}>{escape(_shown(token))}</text>')
     for row, token in enumerate(rows):
         y = top + CELL * row
         parts.append(f'<text x="{left - 4}" y="{y + CELL * 0.75:.1f}" text-anchor="end">{escape(_shown(token))}</text>')
