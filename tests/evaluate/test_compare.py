@@ -73,6 +73,8 @@ def test_a_recipe_and_an_artifact(dataset: Dataset, bigram: Path, tmp_path: Path
     again = compare(models, dataset.folder, Evaluate(metrics=["perplexity", "rhyme"]), out=out)
     assert (run / "log.jsonl").stat().st_mtime_ns == before  # trained from the same recipe and data before
     assert "rhyme" in again["models"][0]["evaluation"]["skipped"]
+    assert again["models"][0]["train_peak_bytes"] == unigram["train_peak_bytes"] > 20e6, "of the training, not of this process"
+    assert again["models"][1]["train_peak_bytes"] is None
 
 
 def test_a_failure_says_whose_it_is(dataset: Dataset, bigram: Path, tmp_path: Path) -> None:

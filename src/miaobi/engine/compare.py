@@ -41,6 +41,7 @@ from miaobi.engine.report.comparison import comparison_page
 
 SCHEMA = "miaobi.compare/1"
 LIKELIHOODS = ("bits_per_", "perplexity")
+PEAK = "peak_memory.json"  # in a run's folder, beside the log
 PASSING = ("parts", "draws", "asked", "sheet")  # what tests and the page need, and compare.json does not keep
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -188,7 +189,7 @@ def _train_and_measure(
     data = Dataset.open(Path(dataset))
     run = _run_folder(one, data)
     folder = Path(one.artifact) if one.artifact else _trained(one, run, data, threads)
-    peak_training = peak_memory() if one.recipe else None
+    peak_training = _peak_of_training(run) if one.recipe else None
     artifact = open_artifact(folder, verify=True)
     start = time.perf_counter()
     model = load(folder, runtime="torch").model  # of an adapter, its base with the adapter in it
@@ -255,7 +256,16 @@ def _trained(one: Contestant, run: Path | None, data: Dataset, threads: int | No
     result = train(recipe, splits, run, tokenizer=data.tokenizer, data=(reference,), threads=threads, resume=resume)
     if result.artifact is None:
         raise MiaobiError("the training was interrupted; run the same command again to go on")
+    write_text(run / PEAK, json.dumps({"bytes": peak_memory()}) + "\n")
     return result.artifact
+
+
+def _peak_of_training(run: Path | None) -> int | None:
+    """The largest memory of the process that trained, which may have been that of an earlier comparison."""
+    if run is None or not (run / PEAK).is_file():
+        return None
+    found: int | None = json.loads((run / PEAK).read_text(encoding="utf-8"))["bytes"]
+    return found
 
 
 def _own_options(folder: Path, shared: Generate) -> Generate:
