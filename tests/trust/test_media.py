@@ -287,7 +287,7 @@ def test_hostile_boxes_take_no_time() -> None:
             tags.read(data, "video/mp4")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".md", ".xyz", ".mid"])
+@pytest.mark.parametrize("suffix", [".jpg", ".md", ".xyz", ".mid"])
 def test_a_suffix_that_does_not_go_with_the_content_is_said(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UsageError) as problem:
         convert.write(make(), tmp_path / f"a{suffix}")
@@ -308,6 +308,7 @@ def test_a_content_of_a_sound_and_a_picture_goes_into_either(tmp_path: Path) -> 
         assert found.label is not None
         assert found.label.parents == (f"tone:{make().label.content_sha256}",)
         assert not found.replayable, "an app put it together"
+    assert label.read_marked(tmp_path / "a.png").sha256 == pictures.sha256(plot.data), "its own picture, not the sound's spectrum"
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg"])

@@ -59,8 +59,10 @@ def fitting(content: Content, suffix: str) -> Media | None:
     Raises:
         UsageError: no part can become such a file.
     """
-    parts = [part for part in content.parts if isinstance(part, Media) and part.modality is not Modality.IMAGE]
-    if not parts or (suffix in containers.SUFFIXES and not any(suffix in SUFFIXES[part.modality] for part in parts)):
+    media = [part for part in content.parts if isinstance(part, Media)]
+    parts = [part for part in media if part.modality is not Modality.IMAGE]
+    own = suffix in PICTURE and len(parts) < len(media)  # a picture that it has goes before one that is made of its sound
+    if not parts or own or (suffix in containers.SUFFIXES and not any(suffix in SUFFIXES[part.modality] for part in parts)):
         return None
     for part in parts:
         if suffix in SUFFIXES[part.modality]:
