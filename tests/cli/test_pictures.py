@@ -176,16 +176,19 @@ def test_the_mark_is_as_high_as_the_standard_asks(daub: Path, capsys: pytest.Cap
 def test_the_bar_counts_the_steps_of_everything_that_was_asked(daub: Path) -> None:
     import miaobi
     from miaobi.cli.draw import Order, _draw_prompt
+    from miaobi.cli.keeping import Keeping
     from miaobi.cli.targets import Files
     from miaobi.trust.containers import SUFFIXES
 
     order = Order(prompts=["one", "two"], n=3, batched=False, seed=1, options={"steps": 4})
     ticks: list[tuple[str, int, int | None]] = []
     targets = Files("out/", count=order.count, name="x", suffixes=SUFFIXES, contact=True)
+
+    def tick(phase: str, done: int, total: int | None, detail: str = "") -> None:
+        ticks.append((phase, done, total))
+
     for number in range(2):
-        _draw_prompt(
-            miaobi.load("daub"), order, number, targets, [], lambda phase, done, total, detail="": ticks.append((phase, done, total))
-        )
+        _draw_prompt(miaobi.load("daub"), order, number, targets, [], tick, Keeping(None))
     assert ticks == [("drawing", done, 24) for done in range(1, 25)]
     assert len(list(Path("out").iterdir())) == 6
 
