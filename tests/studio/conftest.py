@@ -87,9 +87,9 @@ for name, model in (("polly", Parrot({LINES!r})), ("daub", Dauber())):
             raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One chromium for all tests."""
+    """One chromium for a file's tests; Playwright's event loop runs as long, and no other can run beside it."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("no chromium here: apt-get install chromium")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from miaobi.core.errors import UsageError
@@ -29,6 +30,7 @@ from miaobi.trust import label as labels
 LOWEST, HIGHEST = 1, 5
 LONGEST_TAG, LONGEST_NAME, LONGEST_TEXT = 100, 100, 1_000_000
 SHORTEST_ID = 4
+ATTEMPTS = 5  # a content that many keep at once: every failure means that somebody else succeeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,15 @@ class Library:
         """
         for tag in tags:
             _check(tag, LONGEST_TAG, "a tag")
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._keep(content, origin, parents, tags)
+            except IntegrityError:  # another thread or machine kept the same thing meanwhile: now it is there to be found
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _keep(self, content: Content, origin: str, parents: Sequence[str], tags: Sequence[str]) -> str:
         values = labels.to_dict(content.label)
         id = id_of(content.label)
         parts = [self._part(position, part) for position, part in enumerate(content.parts)]
