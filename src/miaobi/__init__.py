@@ -26,15 +26,16 @@ _HOME = {
     "compare": "miaobi.api",
     "export": "miaobi.api",
     "list_models": "miaobi.api",
-    "show": "miaobi.api",
-    "verify": "miaobi.api",
-    "replay": "miaobi.api",
+    "show": "miaobi.checking",
+    "verify": "miaobi.checking",
+    "replay": "miaobi.checking",
 }
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from miaobi.adapting import adapt, distill, quantise, tune
-    from miaobi.api import compare, create, evaluate, export, generate, list_models, load, prepare, replay, show, train, verify, write
+    from miaobi.api import compare, create, evaluate, export, generate, list_models, load, prepare, train, write
+    from miaobi.checking import replay, show, verify
     from miaobi.core.errors import MiaobiError
     from miaobi.core.recipe import Recipe
     from miaobi.core.types import Content, Record, Request

@@ -17,11 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.checking import replay as replay
+from miaobi.checking import show as show
+from miaobi.checking import verify as verify
 from miaobi.core.artifact import MANIFEST, Artifact, new_folder, open_artifact, seal
 from miaobi.core.errors import ArtifactError, MissingExtra, UsageError
 from miaobi.core.families import Family, family
 from miaobi.core.language import tr
-from miaobi.core.shelf import ARTIFACTS, find, find_by_hash
+from miaobi.core.shelf import ARTIFACTS, find
 from miaobi.core.shelf import list_models as list_models
 from miaobi.core.types import Content, canonical_json
 from miaobi.engine.load import Loaded as Loaded
@@ -35,11 +38,8 @@ if TYPE_CHECKING:
     from miaobi.data.dataset import Dataset
     from miaobi.engine.adapt import Reward
     from miaobi.engine.hubs import OnBytes
-    from miaobi.engine.inputs import Given
     from miaobi.engine.journal import OnEvent
     from miaobi.engine.train import TrainResult
-    from miaobi.trust.replay import Replay
-    from miaobi.trust.verify import Verdict
 
 OnProgress = Callable[[str, int, "int | None"], None]  # phase, done, total or None when it is not known
 DATASETS, RUNS = Path("datasets"), Path("runs")  # in the working folder; finished models are in `artifacts/`
@@ -414,83 +414,3 @@ def _changed(artifact: Artifact, *, out: Path | None = None) -> Iterator[Path]:
         (folder / MANIFEST).unlink(missing_ok=True)
         yield folder
         seal(folder, family=artifact.family, name=artifact.name, licence=artifact.licence, base=artifact.base, data=artifact.data)
-
-
-# ---------------------------------------------------------------- what is this, and is it true
-
-
-def verify(thing: str | Path) -> Verdict | Artifact:
-    """The verdict about a labelled file; or a model, every file of which has the hash that was sealed.
-
-    Raises:
-        UsageError: no such file or model, or a file of another kind.
-        ArtifactError: a file of the model is missing or damaged.
-    """
-    path = Path(thing)
-    if path.is_file():
-        from miaobi.trust.verify import verify as verify_file
-
-        return verify_file(path)
-    from miaobi.engine.about import found
-
-    return open_artifact(found(thing), verify=True)
-
-
-def replay(
-    path: str | Path,
-    *,
-    model: str | Path | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    **given: Given | Sequence[Given] | None,
-) -> Replay:
-    """Make the content of a labelled file again: the same request to the model with the same hash; tells whether it is identical.
-
-    Args:
-        model: the model's name or folder; by default it is looked for by the hash in the label.
-        given: the very files that were given, by name (`image`, `mask`, `sound`); their hashes are in the label, they themselves are not.
-
-    Raises:
-        UsageError: the label does not hold the whole request.
-        ArtifactError: the model is not here, or the one that was named has another hash.
-    """
-    from miaobi.engine.inputs import media
-    from miaobi.engine.replay import replay as make_again
-    from miaobi.trust import label as labels
-    from miaobi.trust.replay import APP
-
-    path = Path(path)
-    label = labels.read(path)
-    if label.family == APP:
-        from miaobi.core.apps import Desk, app
-
-        again = app(label.model).replayer()
-        if again is not None:
-            found: Replay = again(label, path, Desk(load=lambda name: load(name, device=device, threads=threads)))
-            return found
-        raise UsageError(
-            "this was put together by the app '{app}' from {count} contents; make it again with: miaobi {app} '{prompt}' --seed {seed}",
-            app=label.model,
-            count=len(label.parents),
-            prompt=label.prompt,
-            seed=label.seed,
-        )
-    folder = find(model) if model else find_by_hash(label.source, label.model)
-    runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
-    return make_again(
-        label,
-        lambda name: load(folder, runtime=runtime, device=device, threads=threads).model,
-        media=media(family_of(folder), given),
-        original=labels.read_marked(path),
-    )
-
-
-def show(thing: str | Path) -> dict[str, Any]:
-    """What a labelled file, a model, a dataset, a run or a recipe is, as plain values; `kind` says which.
-
-    Raises:
-        UsageError: nothing of that name is here, or the file carries no label.
-    """
-    from miaobi.engine.about import about
-
-    return about(thing)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from miaobi.core.errors import DataError, MiaobiError, MissingExtra, unknown
 from miaobi.core.language import tr
 from miaobi.trust import streams, wav
+from miaobi.trust.stored import Data
 
 if TYPE_CHECKING:
     import av
@@ -112,8 +113,9 @@ def silence(seconds: float, rate: int, channels: int = 1) -> Sound:
     return Sound(np.zeros((round(seconds * rate), channels), np.float32), rate)
 
 
-def mime_of(data: bytes) -> str:
+def mime_of(data: Data) -> str:
     """The MIME type by the first bytes; empty when it is no sound (or film with sound) of ours."""
+    data = data[:64]
     if wav.is_wav(data):
         return "audio/wav"
     found = next((mime for offset, magic, mime in SIGNATURES if data[offset : offset + len(magic)] == magic), "")
@@ -121,16 +123,18 @@ def mime_of(data: bytes) -> str:
     return found or ("audio/mpeg" if bare else "")
 
 
-def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Sound:
+def decode(data: Data, *, limits: Limits = DEFAULT_LIMITS) -> Sound:
     """The sound of WAV, FLAC, MP3, OGG (Vorbis, Opus), M4A, MP4 or WebM bytes, whatever the file was called.
+
+    Of a stored file only the samples are held, so that the sound of a film of any number of bytes can be had.
 
     Raises:
         DataError: no sound of a known format, damaged, empty, or beyond the limits.
         MissingExtra: not WAV, and PyAV is not installed.
     """
-    if len(data) > limits.num_bytes:
+    if isinstance(data, bytes) and len(data) > limits.num_bytes:
         raise DataError("the sound has {bytes:,} bytes; at most {most:,} are read", bytes=len(data), most=limits.num_bytes)
-    if not data:
+    if not len(data):
         raise DataError("the sound is empty")
     mime = mime_of(data)
     if not mime:

@@ -72,14 +72,14 @@ def _medium(marked: MarkedMedia) -> str:
     from miaobi.core.types import Modality
 
     if marked.modality is Modality.AUDIO:
-        from miaobi.data.sounds import decode
+        from miaobi.trust.media import length
 
-        sound = decode(marked.data)
-        return f"{sound.seconds:.2f} s, {sound.rate} Hz, {sound.channels} channels {marked.mime}"
+        count, channels, rate = length(marked.data)
+        return f"{count / rate:.2f} s, {rate} Hz, {channels} channels {marked.mime}"
     if marked.modality is Modality.VIDEO:
         from miaobi.data.videos import probe
 
-        film = probe(marked.data)
+        film = probe(marked.data if isinstance(marked.data, bytes) else marked.data.path)
         return f"{film.seconds:.2f} s, {film.width} × {film.height}, {film.fps:g} frames a second {marked.mime}"
     return marked.mime
 

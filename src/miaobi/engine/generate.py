@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -222,11 +223,51 @@ def assembled(
     Raises:
         Refused: a text among the parts has a blocked word.
     """
-    words = words or safety.load()
     text = "\n".join(part for part in parts if isinstance(part, str))
+    sha256, parents = labels.content_sha256(parts), [content.label for content in made]
+    label = _assembled(text, sha256, parents, app=app, request=request, created=created, mark=mark, notes=notes, words=words)
+    return Content(parts=tuple(labels.embed(part, label) if labels.is_labelled_medium(part) else part for part in parts), label=label)
+
+
+def assembled_file(
+    path: Path,
+    made: Sequence[Label],
+    *,
+    mime: str,
+    app: str,
+    request: Request,
+    created: str = "",
+    mark: str = "",
+    notes: Options = NOTHING,
+    words: safety.WordList | None = None,
+) -> Label:
+    """The label of what an app put together in a file, however long, from contents with the labels `made`; `trust.label.write_stored` puts
+    it in. See `assembled`.
+    """
+    from miaobi.trust import media
+    from miaobi.trust.stored import Stored
+
+    sha256 = media.sha256(Stored.at(path), mime)
+    return _assembled("", sha256, made, app=app, request=request, created=created, mark=mark, notes=notes, words=words)
+
+
+def _assembled(
+    text: str,
+    sha256: str,
+    made: Sequence[Label],
+    *,
+    app: str,
+    request: Request,
+    created: str,
+    mark: str,
+    notes: Options,
+    words: safety.WordList | None,
+) -> Label:
+    """The label of what an app put together, with that text and hash."""
+    words = words or safety.load()
     if category := words.blocked("\n".join([_request_text(request), text])):
         raise safety.Refused("the request was refused: it has words of the category '{category}'", category=category)
-    label = Label(
+    return Label(
         family=APP,
         model=app,
         source="",
@@ -236,13 +277,12 @@ def assembled(
         options=_plain(request.options),
         created=created or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         software=f"miaobi {miaobi.__version__}",
-        content_sha256=labels.content_sha256(parts),
+        content_sha256=sha256,
         mark=mark,
         safety=words.verdict(text) if text else "",
         notes=_plain(notes),
-        parents=(*_parents(request), *(f"{content.label.model}:{content.label.content_sha256}" for content in made)),
+        parents=(*_parents(request), *(f"{label.model}:{label.content_sha256}" for label in made)),
     )
-    return Content(parts=tuple(labels.embed(part, label) if labels.is_labelled_medium(part) else part for part in parts), label=label)
 
 
 def restored(parts: tuple[Part, ...], label: Label) -> Content:

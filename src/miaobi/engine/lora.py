@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from miaobi.core.errors import UsageError
 
@@ -193,7 +194,8 @@ def merge(network: nn.Module) -> None:
 def _plain(layer: LowRank) -> nn.Linear:
     """A linear layer that computes what the wrapped one does."""
     out, inner = layer.base.weight.shape
-    plain = nn.Linear(inner, out, bias=layer.base.bias is not None, device=layer.base.weight.device, dtype=layer.base.weight.dtype)
+    bias, like = layer.base.bias is not None, layer.base.weight
+    plain: nn.Linear = skip_init(nn.Linear, inner, out, bias=bias, device=like.device, dtype=like.dtype)  # no dice are thrown
     plain.weight.copy_(layer.merged())
     if layer.base.bias is not None:
         plain.bias.copy_(layer.base.bias)

@@ -7,6 +7,7 @@ can be refused at any moment; so who is going to write says so at the start (BEG
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ except ImportError:
     raise MissingExtra(tr("the library"), "library", "sqlalchemy") from None
 
 SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0003"  # the newest revision under migrations/versions; a test compares
+HEAD = "0004"  # the newest revision under migrations/versions; a test compares
 WAIT_SECONDS = 30.0  # for another writer
 _LOCK = 0x6D69616F  # of PostgreSQL's advisory locks: "miao"
 
@@ -59,6 +60,12 @@ class Database:
         """A session that is committed at the end of the block, or undone whole when the block fails."""
         with _explained(self.url), Session(self.engine.execution_options(writes=True)) as session, session.begin():
             yield session
+
+    def clock(self, session: Session) -> float:
+        """Seconds since 1970, of the database's machine where programs are on several."""
+        if self.dialect == "postgresql":
+            return float(session.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
+        return time.time()
 
     def close(self) -> None:
         """Let all connections go."""

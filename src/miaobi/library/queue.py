@@ -11,7 +11,6 @@ changes nothing any more. The pieces of a job are rows with a key of their own: 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -191,7 +190,7 @@ class Queue:
             only: the id of the one job that is wanted.
         """
         with self.database.writing() as session:
-            lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self._clock(session) - SILENT_SECONDS)
+            lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self.database.clock(session) - SILENT_SECONDS)
             wanted = sa.select(JobRow).where(sa.or_(JobRow.state == State.QUEUED, lost))
             if kinds:
                 wanted = wanted.where(JobRow.kind.in_(kinds))
@@ -201,7 +200,7 @@ class Queue:
             for row in session.scalars(line):
                 if self._ended_in_silence(row):
                     continue
-                row.state, row.worker, row.beat, row.wanted = State.RUNNING, worker, self._clock(session), ""
+                row.state, row.worker, row.beat, row.wanted = State.RUNNING, worker, self.database.clock(session), ""
                 row.attempts += 1
                 row.started = row.started or now()
                 row.ended = row.error = ""
@@ -233,7 +232,7 @@ class Queue:
         """
         with self.database.writing() as session:
             row = self._own(session, id, worker)
-            row.beat = self._clock(session)
+            row.beat = self.database.clock(session)
             if progress is not None:
                 row.progress = dict(progress)
             return row.wanted
@@ -246,7 +245,7 @@ class Queue:
         """
         with self.database.writing() as session:
             row = self._own(session, id, worker)
-            row.beat = self._clock(session)
+            row.beat = self.database.clock(session)
             session.add(JobItemRow(job=row.number, position=position, result=dict(result)))
 
     def items(self, id: str) -> dict[int, dict[str, Any]]:
@@ -324,14 +323,8 @@ class Queue:
 
     def _state(self, session: Session, row: JobRow) -> State:
         state = State(row.state)
-        silent = state is State.RUNNING and row.beat < self._clock(session) - SILENT_SECONDS
+        silent = state is State.RUNNING and row.beat < self.database.clock(session) - SILENT_SECONDS
         return State.LOST if silent else state
-
-    def _clock(self, session: Session) -> float:
-        """Seconds since 1970, of the database's machine where workers are on several."""
-        if self.database.dialect == "postgresql":
-            return float(session.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
-        return time.time()
 
 
 def _possible(state: State) -> list[str]:

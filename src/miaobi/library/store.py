@@ -24,7 +24,7 @@ from miaobi.engine.generate import restored
 from miaobi.library import words
 from miaobi.library.database import Database
 from miaobi.library.files import Files
-from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, TagRow, UploadRow
+from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, ResponseFileRow, ResponseRow, TagRow, UploadRow
 from miaobi.trust import label as labels
 
 LOWEST, HIGHEST = 1, 5
@@ -356,7 +356,9 @@ class Library:
             return row.id
 
     def prune(self, days: float, *, also_judged: bool = False) -> tuple[int, int, int]:
-        """Forget contents older than so many days, and files that nothing needs; returns counts of contents and files, and bytes.
+        """Forget contents and stored responses older than so many days, and files that nothing needs.
+
+        Returns counts of contents and files, and bytes.
 
         What has a tag, a rating, an edit, a comment or was part of a choice stays, unless `also_judged`.
         """
@@ -372,9 +374,11 @@ class Library:
             numbers = list(session.scalars(old))
             for number in numbers:
                 session.execute(sa.delete(ContentRow).where(ContentRow.number == number))
+            session.execute(sa.delete(ResponseRow).where(ResponseRow.created < before))
         with self.database.reading() as session:
             needed = set(session.scalars(sa.select(PartRow.sha256).where(PartRow.text.is_(None)).distinct()))
             needed |= set(session.scalars(sa.select(UploadRow.sha256).where(sa.or_(UploadRow.expires == "", UploadRow.expires > now()))))
+            needed |= set(session.scalars(sa.select(ResponseFileRow.sha256).distinct()))
         return len(numbers), *self.files.sweep(needed)
 
 

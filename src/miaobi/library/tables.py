@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMING = {
@@ -196,3 +196,34 @@ class UploadRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     created: Mapped[str] = mapped_column(String(32))
     expires: Mapped[str] = mapped_column(String(32))  # empty: never
+
+
+class ResponseRow(Base):
+    """An answer of the server that is asked for again, with the conversation up to it; see `responses`."""
+
+    __tablename__ = "responses"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    owner: Mapped[str] = mapped_column(String(100), index=True)
+    open: Mapped[bool] = mapped_column(Boolean)  # somebody writes it
+    beat: Mapped[float] = mapped_column(Float(53))  # of who writes it: seconds since 1970 by the database's clock
+    response: Mapped[dict[str, Any]] = mapped_column(JSON)
+    asked: Mapped[list[Any]] = mapped_column(JSON)
+    turns: Mapped[list[Any]] = mapped_column(JSON)
+    created: Mapped[str] = mapped_column(String(32), index=True)
+
+    given: Mapped[list[ResponseFileRow]] = relationship(
+        order_by="ResponseFileRow.position", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class ResponseFileRow(Base):
+    """A picture or a sound that was given in a conversation."""
+
+    __tablename__ = "response_files"
+
+    response: Mapped[int] = mapped_column(Number, ForeignKey("responses.number", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,19 +16,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from miaobi.core import language as messages
-from miaobi.core.artifact import read_bytes, write_bytes, write_text
+from miaobi.core.artifact import explain_os_errors, read_bytes, sync_folder, write_bytes, write_text
 from miaobi.core.artifact import read_text as read_plain
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import Content, Label, Media, Modality, Part, canonical_json
-from miaobi.trust import aigc, containers
+from miaobi.trust import aigc, containers, stored
 from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, encode_sidecar
+from miaobi.trust.stored import Stored
 
 if TYPE_CHECKING:
     from miaobi.trust.media import MarkedMedia
     from miaobi.trust.pictures import MarkedPicture
 
 SCHEMA = "miaobi.label/1"
-MAX_BYTES = 256 << 20  # of a file that is read
+MAX_BYTES = stored.SMALL  # of a text or picture that is read; sounds and films are never held
 _HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"ai_generated": bool, "seed": int, "index": int, "options": Mapping, "notes": Mapping}
 
@@ -205,7 +207,41 @@ def _write_medium(content: Content, path: Path, part: Media) -> None:
     if part.mime == MIDI:  # first, so that a crash never leaves a score without its label
         write_text(sidecar(path), beside(implicit(label), to_dict(label)))
     write_bytes(path, data)
-    back = read_marked(path)
+    _check(path, path, sha256, label)
+
+
+def write_stored(made: Path, path: Path, label: Label, mime: str) -> None:
+    """`write` for a sound or film that lies in a file already, of any size: its labelled copy at `path`, which appears when it is whole.
+
+    Raises:
+        MiaobiError: the disk is full, no permission, or the file read back is not what was written.
+        MissingExtra: labels in this format need a package that is not installed.
+    """
+    from miaobi.trust import media, signature
+
+    temporary = [path.with_name(f".{path.name}.{os.getpid()}.{step}.tmp") for step in ("label", "signed")]
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary[0].open("w+b") as file:
+                media.embed_to(file, Stored.at(made), mime, implicit(label), to_dict(label))
+            if signature.signs_kind(mime):
+                with temporary[0].open("rb") as source, temporary[1].open("w+b") as file:
+                    signature.sign(source, file, mime, label)
+                temporary[1].replace(temporary[0])
+            _check(temporary[0], path, label.encoded_sha256 or label.content_sha256, label)
+            with temporary[0].open("rb") as file:
+                os.fsync(file.fileno())
+            temporary[0].replace(path)
+        finally:
+            for each in temporary:
+                each.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def _check(written: Path, path: Path, sha256: str, label: Label) -> None:
+    """Read a medium again; `path` is what it is called."""
+    back = read_marked(written)
     if isinstance(back, Marked) or (back.sha256, back.implicit, back.label) != (sha256, implicit(label), to_dict(label)):
         raise MiaobiError("{path}: the file read back is not what was written. Choose another format", path=path)
 
@@ -230,15 +266,15 @@ def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
         return read_text(path)
     from miaobi.trust import media, pictures
 
-    data = read_bytes(path, limit=MAX_BYTES)
-    mime = media.mime_of(data)
-    if not (mime or containers.mime_of(data)) and path.suffix.lower() not in (*containers.SUFFIXES, *media.SUFFIXES):
+    data = Stored.at(path)
+    mime, picture = media.mime_of(data), containers.mime_of(data[: media.HEAD])
+    if not (mime or picture) and path.suffix.lower() not in (*containers.SUFFIXES, *media.SUFFIXES):
         _format(path)
     try:
-        if mime or (path.suffix.lower() in media.SUFFIXES and not containers.mime_of(data)):
+        if mime or (path.suffix.lower() in media.SUFFIXES and not picture):
             beside = read_bytes(sidecar(path), limit=MAX_BYTES) if sidecar(path).is_file() else b""
             return media.read(data, mime or media.SUFFIXES[path.suffix.lower()], sidecar=beside)
-        return pictures.read(data)
+        return pictures.read(read_bytes(path, limit=MAX_BYTES))
     except DataError as error:
         raise DataError("{path}: {problem}", path=path, problem=error) from None
 

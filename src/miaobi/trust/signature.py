@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import miaobi
 from miaobi.core.artifact import new_folder, read_bytes
 from miaobi.core.errors import ArtifactError, MiaobiError, MissingExtra, UsageError
 from miaobi.core.home import home
 from miaobi.core.language import tr
+from miaobi.trust import stored
+from miaobi.trust.stored import Data
 from miaobi.trust.xmp import GENERATED
 
 if TYPE_CHECKING:
@@ -97,30 +99,40 @@ def signed(data: bytes, mime: str, label: Label) -> bytes:
         MissingExtra: there is a certificate, but not the package.
         ArtifactError: certificate and key do not fit, or are no such.
     """
-    if mime not in KINDS or not signs():
+    if not signs_kind(mime):
         return data
+    output = io.BytesIO()
+    sign(io.BytesIO(data), output, mime, label)
+    return output.getvalue()
+
+
+def signs_kind(mime: str) -> bool:
+    """Whether files of this kind are signed here; raises as `signs` does."""
+    return mime in KINDS and signs()
+
+
+def sign(source: BinaryIO, target: BinaryIO, mime: str, label: Label) -> None:
+    """The file of `source` with a signature, into `target`; raises as `signed` does."""
     c2pa = _package()
     from c2pa import C2paSignerInfo, C2paSigningAlg
 
-    output = io.BytesIO()
     certificates, key = (read_bytes(folder() / name, limit=MOST_BYTES) for name in (CERTIFICATES, KEY))
     with _explained(), _context(c2pa) as context:
         info = C2paSignerInfo(alg=getattr(C2paSigningAlg, _algorithm(key)), sign_cert=certificates, private_key=key, ta_url=None)
         with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(_statement(label)), context=context) as builder:
-            builder.sign(signer, mime, io.BytesIO(data), output)
-    return output.getvalue()
+            builder.sign(signer, mime, source, target)
 
 
-def read(data: bytes, mime: str) -> Signature | None:
+def read(data: Data, mime: str) -> Signature | None:
     """The signature of a file; None where it has none, or this cannot be known because the package is not here."""
-    if mime not in KINDS or b"c2pa" not in data:
+    if mime not in KINDS or not stored.contains(data, b"c2pa"):
         return None
     try:
         c2pa = _package()
     except MissingExtra:
         return None
     try:
-        with _context(c2pa) as context, c2pa.Reader(mime, io.BytesIO(data), context=context) as reader:
+        with stored.opened(data) as file, _context(c2pa) as context, c2pa.Reader(mime, file, context=context) as reader:
             state, told = str(reader.get_validation_state()), json.loads(reader.json())
     except c2pa.C2paError as error:
         return None if "ManifestNotFound" in str(error) else Signature(valid=False, known=False, signer="", problems=(str(error)[:200],))

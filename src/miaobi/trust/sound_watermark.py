@@ -13,6 +13,7 @@ Another speed or pitch is not.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +61,22 @@ def embed(samples: Samples, rate: int, payload: int) -> Samples:
 
 def detect(samples: Samples, rate: int) -> Detection:
     """Look for the mark in a sound (T, C), beginning at any place of its period."""
-    best = Detection(p_value=1.0, payload=0, size=(len(samples), samples.shape[1]), name=NAME)
-    if rate < LEAST_RATE or not len(samples):
+    return detect_in([(samples, rate)])
+
+
+def detect_in(blocks: Iterable[tuple[Samples, int]]) -> Detection:
+    """`detect` in a sound that comes in stretches (T, C), each with its rate, which are looked at once and not kept."""
+    energies, size, rate = _energies(blocks)  # (steps, BANDS)
+    best = Detection(p_value=1.0, payload=0, size=size, name=NAME)
+    if rate < LEAST_RATE or not size[0]:
         return best
-    energies = _energies(samples, rate)  # (steps, BANDS)
     slots, signs = _layout()
     tried = PERIOD * _SUB
     for sub in range(_SUB):
         differences = _differences(energies[sub:])
+        folds = [_folded(differences, first) for first in range(2)]  # a pair begins at an even cell of the period
         for shift in range(PERIOD if len(differences) else 0):
-            folded = _folded(differences, shift) * signs
+            folded = np.roll(folds[shift % 2], (shift + 1) // 2, axis=0) * signs
             sums = np.bincount(slots.ravel(), folded.ravel(), BITS)
             squares, fourths = (np.bincount(slots.ravel(), folded.ravel() ** power, BITS) for power in (2, 4))
             spread = float((2 * squares**2 - 2 * fourths).sum())
@@ -80,19 +87,23 @@ def detect(samples: Samples, rate: int) -> Detection:
     return best
 
 
-def _energies(samples: Samples, rate: int) -> Values:
-    """The energy of every band in steps of a quarter of a cell (S, BANDS), channels added up."""
-    fft, _ = _sizes(rate)
-    band, inside = _bands(fft, rate)
-    shape = np.hanning(fft + 1)[:-1, None]
-    step = CELL_SECONDS / _SUB * rate
-    count = max(0, int((len(samples) - fft) / step) + 1)
-    found = np.zeros((count, BANDS))
-    for number in range(count):
-        start = round(number * step)
-        power = (np.abs(np.fft.rfft(samples[start : start + fft] * shape, axis=0)) ** 2).sum(axis=1)
-        found[number] = np.bincount(band[inside], power[inside], BANDS) / fft
-    return found
+def _energies(blocks: Iterable[tuple[Samples, int]]) -> tuple[Values, tuple[int, int], int]:
+    """The energy of every band in steps of a quarter of a cell (S, BANDS), channels added up; the sound's shape (T, C) and rate."""
+    found: list[Values] = []
+    held, begin, rate = np.zeros((0, 1), np.float32), 0, 0  # what the steps to come need of the stretches so far, from sample `begin` on
+    for samples, rate in blocks:
+        if rate < LEAST_RATE:
+            break
+        held = np.concatenate([held, samples]) if len(held) else samples
+        fft, _ = _sizes(rate)
+        band, inside = _bands(fft, rate)
+        shape, step = _window(fft), CELL_SECONDS / _SUB * rate
+        while (start := round(len(found) * step) - begin) + fft <= len(held):
+            power = (np.abs(np.fft.rfft(held[start : start + fft] * shape, axis=0)) ** 2).sum(axis=1)
+            found.append(np.bincount(band[inside], power[inside], BANDS) / fft)
+        gone = min(start, len(held))
+        held, begin = held[gone:], begin + gone
+    return np.array(found).reshape(-1, BANDS), (begin + len(held), held.shape[1]), rate
 
 
 def _differences(energies: Values) -> Values:
@@ -113,13 +124,11 @@ def _differences(energies: Values) -> Values:
     return np.where(heard, np.clip(steps, -_CLIP_DB, _CLIP_DB) / (1 + (spread / _CALM_DB) ** 2), 0.0)
 
 
-def _folded(differences: Values, shift: int) -> Values:
-    """The differences of all pairs, whole periods added up (PERIOD / 2, BANDS), when the sound begins at cell `shift` of a period."""
-    first = shift % 2  # a pair begins at an even cell of the period
+def _folded(differences: Values, first: int) -> Values:
+    """The differences of all pairs from cell `first` on, whole periods added up (PERIOD / 2, BANDS)."""
     pairs = differences[first::2]
     folded = np.zeros((PERIOD // 2, BANDS))
-    places = (shift + first) // 2 + np.arange(len(pairs))
-    np.add.at(folded, places % (PERIOD // 2), pairs)
+    np.add.at(folded, np.arange(len(pairs)) % (PERIOD // 2), pairs)
     return folded
 
 
@@ -139,6 +148,13 @@ def _sizes(rate: int) -> tuple[int, int]:
     return 2 * hop, hop
 
 
+@functools.cache
+def _window(fft: int) -> Values:
+    """The shape of a transform (fft, 1)."""
+    return np.hanning(fft + 1)[:-1, None]
+
+
+@functools.cache
 def _bands(fft: int, rate: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The band of every frequency of a transform, and whether it has one."""
     hertz = np.arange(fft // 2 + 1) * rate / fft

@@ -7,7 +7,6 @@ does the version of the decoder. `miaobi.data.sounds` decodes with the same func
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError, MissingExtra
 from miaobi.core.language import tr
+from miaobi.trust import stored
+from miaobi.trust.stored import Data
 
 if TYPE_CHECKING:
     import av
@@ -25,7 +26,7 @@ Samples = NDArray[np.float32]  # (T, C) in [-1, 1]
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[av.container.InputContainer]:
+def opened(data: Data) -> Iterator[av.container.InputContainer]:
     """The container of a sound or a film.
 
     Raises:
@@ -37,14 +38,20 @@ def opened(data: bytes) -> Iterator[av.container.InputContainer]:
     except ImportError:
         raise MissingExtra(tr("reading and writing compressed sounds and films"), "sound", "av") from None
     try:
-        with av.open(io.BytesIO(data), "r", metadata_errors="replace") as container:
+        with stored.opened(data) as file, av.open(file, "r", metadata_errors="replace") as container:
             yield container
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise DataError("the sound or film is damaged, cut off or of an unknown kind ({problem})", problem=words(error)) from None
 
 
-def samples(data: bytes, *, most: int) -> tuple[Samples, int]:
-    """The first sound of a container as (T, C) floats, and how many a second; at most `most` numbers are decoded.
+def samples(data: Data, *, most: int) -> tuple[Samples, int]:
+    """The first sound of a container as (T, C) floats, and how many a second; raises as `blocks` does."""
+    found = list(blocks(data, most=most))
+    return np.concatenate([chunk for chunk, _ in found]), found[-1][1]
+
+
+def blocks(data: Data, *, most: int) -> Iterator[tuple[Samples, int]]:
+    """The first sound of a container, stretch by stretch, and how many a second; at most `most` numbers are decoded.
 
     Raises:
         DataError: as `opened`, or no sound in it, or more than `most` numbers.
@@ -53,19 +60,20 @@ def samples(data: bytes, *, most: int) -> tuple[Samples, int]:
         if not container.streams.audio or not _codec(container.streams.audio[0]):
             raise DataError("there is no sound in it")
         stream = container.streams.audio[0]
-        found: list[Samples] = []
-        rate, left, length = 0, most, _length(container, stream)
+        left, length, channels, told = most, _length(container, stream), 0, 0
         for frame in container.decode(stream):
             rate, chunk = frame.sample_rate, _floats(frame)
             left -= chunk.size
             if left < 0:
                 raise DataError("the sound has more than {most:,} samples", most=most)
-            if found and found[0].shape[1] != chunk.shape[1]:
+            if channels not in (0, chunk.shape[1]):
                 raise DataError("the sound changes its number of channels on the way")
-            found.append(chunk)
-    if not found:
+            channels = chunk.shape[1]
+            chunk = chunk if length is None else chunk[: max(0, round(length * rate) - told)]
+            told += len(chunk)
+            yield chunk, rate
+    if not channels:
         raise DataError("the sound is empty")
-    return np.concatenate(found)[: None if length is None else round(length * rate)], rate
 
 
 def _length(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
@@ -75,7 +83,7 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream) -> f
     return float(stream.duration * stream.time_base)
 
 
-def packets_sha256(data: bytes) -> str:
+def packets_sha256(data: Data) -> str:
     """SHA-256 over kind, format and compressed packets of every stream of sound and film, in the order of the streams."""
     with opened(data) as container:
         streams = [stream for stream in container.streams if stream.type in ("audio", "video") and not _is_cover(stream)]

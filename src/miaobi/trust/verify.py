@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miaobi.core.artifact import read_bytes
 from miaobi.core.errors import ArtifactError
 from miaobi.core.language import tr
 from miaobi.core.types import Label, Modality
 from miaobi.trust import aigc, xmp
 from miaobi.trust.formats import Marked
-from miaobi.trust.label import MAX_BYTES, content_sha256, from_dict, read_marked
+from miaobi.trust.label import content_sha256, from_dict, read_marked
 from miaobi.trust.media import MarkedMedia
 from miaobi.trust.replay import replayable
 from miaobi.trust.signature import Signature
 from miaobi.trust.signature import read as read_signature
+from miaobi.trust.stored import Stored
 
 if TYPE_CHECKING:
     from miaobi.trust.pictures import MarkedPicture
@@ -105,7 +105,7 @@ def verify(path: Path) -> Verdict:
     if isinstance(marked, Marked):
         return _of_text(path, marked)
     verdict = _of_medium(path, marked) if isinstance(marked, MarkedMedia) else _of_picture(path, marked)
-    signature = read_signature(read_bytes(path, limit=MAX_BYTES), marked.mime)
+    signature = read_signature(Stored.at(path), marked.mime)
     broken = (str(signature),) if signature is not None and not signature.valid else ()
     return replace(verdict, signature=signature, problems=verdict.problems + broken)
 
@@ -172,10 +172,10 @@ def _of_medium(path: Path, marked: MarkedMedia) -> Verdict:
 
 
 def _in_samples(marked: MarkedMedia) -> Detection:
-    from miaobi.trust.media import decode
-    from miaobi.trust.sound_watermark import detect
+    from miaobi.trust.media import blocks
+    from miaobi.trust.sound_watermark import detect_in
 
-    return detect(*decode(marked.data))
+    return detect_in(blocks(marked.data))
 
 
 def _label(values: Mapping[str, object]) -> tuple[Label | None, list[str]]:
@@ -230,7 +230,7 @@ def _picture_problems(marked: MarkedPicture, label: Label, watermark: Detection 
 
 def _sound_problems(marked: MarkedMedia, label: Label, watermark: Detection | None) -> list[str]:
     from miaobi.trust import rhythm, sound_watermark
-    from miaobi.trust.media import decode
+    from miaobi.trust.media import beginning
     from miaobi.trust.watermark import described
 
     found = []
@@ -240,7 +240,7 @@ def _sound_problems(marked: MarkedMedia, label: Label, watermark: Detection | No
             found.append(tr("The watermark in the samples is not the one that the label names."))
         elif not label.encoded_sha256:  # a lossy format may wear it off
             found.append(tr("The watermark that the label names was not found in the samples."))
-    if rhythm.described(label.mark) and not rhythm.heard(*decode(marked.data)):
+    if rhythm.described(label.mark) and not rhythm.heard(*beginning(marked.data, rhythm.SECONDS + 1)):
         found.append(tr("The rhythm that the label names is not heard at the start."))
     if marked.count > 1:
         found.append(tr("There are {count} implicit labels (AIGC) in it; there should be one.", count=marked.count))

@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
+from miaobi.trust import stored
+from miaobi.trust.stored import Data, Span
 
 Samples = NDArray[np.float32]  # (T, C) in [-1, 1]
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN = (0, 0xFFFFFFFF)
+_MOST = 0xFFFFFFFF  # bytes of a RIFF file
+_UNKNOWN = (0, _MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +33,35 @@ class _Chunk:
     end: int
 
 
-def is_wav(data: bytes) -> bool:
+def is_wav(data: Data) -> bool:
     """Whether the first bytes are those of a WAV file."""
     return data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE"
 
 
-def decode(data: bytes) -> tuple[Samples, int]:
-    """The samples (T, C) as they are in the file, scaled to [-1, 1], and how many a second.
+def decode(data: Data) -> tuple[Samples, int]:
+    """The samples (T, C) as they are in the file, scaled to [-1, 1], and how many a second; raises as `blocks` does."""
+    layout = _layout(data)
+    body = memoryview(data)[layout.start : layout.end] if isinstance(data, bytes) else memoryview(data[layout.start : layout.end])
+    return layout.samples(body), layout.rate
+
+
+def blocks(data: Data) -> Iterator[tuple[Samples, int]]:
+    """The samples stretch by stretch, and how many a second.
 
     Raises:
         DataError: no WAV file, one without samples, or of a coding other than whole numbers (8 to 32 bits) and floats.
     """
-    found = {chunk.name: chunk for chunk in reversed(list(_chunks(data)))}
-    if b"fmt " not in found or b"data" not in found:
-        raise _damaged("no fmt or no data chunk")
-    channels, rate, bits, coding = _format(data[found[b"fmt "].start : found[b"fmt "].end])
-    body = memoryview(data)[found[b"data"].start : found[b"data"].end]
-    width = bits // 8 * channels
-    return _numbers(body[: len(body) // width * width], bits, coding).reshape(-1, channels), rate
+    layout = _layout(data)
+    if layout.start == layout.end:
+        yield layout.samples(memoryview(b"")), layout.rate
+    for body in stored.blocks(data, layout.start, layout.end, size=stored.BLOCK // layout.width * layout.width):
+        yield layout.samples(memoryview(body)), layout.rate
+
+
+def num_samples(data: Data) -> tuple[int, int, int]:
+    """How long it is, how many channels, and how many samples a second, without a look at them; raises as `blocks` does."""
+    layout = _layout(data)
+    return (layout.end - layout.start) // layout.width, layout.channels, layout.rate
 
 
 def encode(samples: NDArray[Any], rate: int, *, bits: int = 16) -> bytes:
@@ -61,30 +75,54 @@ def encode(samples: NDArray[Any], rate: int, *, bits: int = 16) -> bytes:
     return _file(chunks)
 
 
-def bodies(data: bytes, name: bytes) -> list[bytes]:
+def bodies(data: Data, name: bytes) -> list[bytes]:
     """The bodies of all chunks of that name, without the zeros that fill them up."""
     return [data[chunk.start : chunk.end] for chunk in _chunks(data) if chunk.name == name]
 
 
-def with_chunks(data: bytes, bodies: Mapping[bytes, bytes]) -> bytes:
-    """The same file with these chunks behind all others, in place of any of their names; no byte of the samples changes."""
+def with_chunks(data: Data, bodies: Mapping[bytes, bytes]) -> list[bytes | Span]:
+    """The pieces of the same file with these chunks behind all others, in place of any of their names; the samples stay as they are."""
     gone = (*bodies, b"ds64")
-    kept = [_chunk(chunk.name, data[chunk.start : chunk.end]) for chunk in _chunks(data) if chunk.name not in gone]
-    return _file([*kept, *(_chunk(name, body) for name, body in bodies.items())])
+    pieces: list[bytes | Span] = []
+    for chunk in _chunks(data):
+        if chunk.name not in gone:
+            size = chunk.end - chunk.start
+            pieces += [chunk.name + struct.pack("<I", min(size, _MOST)), Span(chunk.start, chunk.end), b"\0" * (size % 2)]
+    pieces += [_chunk(name, body) for name, body in bodies.items()]
+    return [_head(sum(_length(piece) for piece in pieces)), *pieces]
+
+
+def header(num_samples: int, channels: int, rate: int) -> bytes:
+    """What stands before so many samples of 16 bits.
+
+    Raises:
+        DataError: more than a WAV file holds.
+    """
+    size = 2 * channels * num_samples
+    fmt = _chunk(b"fmt ", struct.pack("<HHIIHH", _PCM, channels, rate, rate * 2 * channels, 2 * channels, 16))
+    return _head(len(fmt) + 8 + size + size % 2) + fmt + b"data" + struct.pack("<I", size)
 
 
 def _file(chunks: list[bytes]) -> bytes:
-    body = b"WAVE" + b"".join(chunks)
-    if len(body) > 0xFFFFFFFF:
-        raise DataError("a WAV file holds at most {most} bytes; choose .flac", most=0xFFFFFFFF)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    return b"".join([_head(sum(map(len, chunks))), *chunks])
+
+
+def _head(size: int) -> bytes:
+    """The first bytes of a file whose chunks have so many."""
+    if size + 4 > _MOST:
+        raise DataError("a WAV file holds at most {most} bytes; choose .flac", most=_MOST)
+    return b"RIFF" + struct.pack("<I", size + 4) + b"WAVE"
+
+
+def _length(piece: bytes | Span) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.end - piece.start
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
+def _chunks(data: Data) -> Iterator[_Chunk]:
     """All chunks in order. What follows the last whole one is left aside."""
     if not is_wav(data):
         raise _damaged("no RIFF WAVE")
@@ -98,6 +136,36 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
             size = long or len(data) - start
         yield _Chunk(name, start, min(start + size, len(data)))
         place = start + size + size % 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the samples lie, in whole groups of all channels, and how they are written."""
+
+    start: int
+    end: int
+    channels: int
+    rate: int
+    bits: int
+    coding: int
+
+    @property
+    def width(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.bits // 8 * self.channels
+
+    def samples(self, body: memoryview) -> Samples:
+        """Bytes of the samples as numbers (T, C)."""
+        return _numbers(body, self.bits, self.coding).reshape(-1, self.channels)
+
+
+def _layout(data: Data) -> _Layout:
+    found = {chunk.name: chunk for chunk in reversed(list(_chunks(data)))}
+    if b"fmt " not in found or b"data" not in found:
+        raise _damaged("no fmt or no data chunk")
+    channels, rate, bits, coding = _format(data[found[b"fmt "].start : found[b"fmt "].end])
+    start, width = found[b"data"].start, bits // 8 * channels
+    return _Layout(start, start + (found[b"data"].end - start) // width * width, channels, rate, bits, coding)
 
 
 def _format(body: bytes) -> tuple[int, int, int, int]:

@@ -1,12 +1,14 @@
 """Many requests, one batch: continuous batching (Yu et al., 2022, Orca), without a loop that knows of it.
 
-Each request runs its own decoding loop in its own thread, over a `Seat` that looks like a stepper of its own. What the seats want is
-gathered and computed in one step of one real stepper; newcomers read their prompts between two steps, long ones a stretch at a time, and
-what was read before is not read again (`prefix`). Who is not there in time sits a step out (`turns`).
+Each request has a thread and a `Seat`. Either its rows are a `Run`, whose tokens the batch itself chooses for all seats at once: then one
+thread computes step after step, and wakes the others when there is something for them, which it does not wait for them to take. Or the
+request runs a loop of its own (beams), for which the seat looks like a stepper; who is then not there in time sits a step out (`turns`).
+Newcomers read their prompts between two steps, long ones a stretch at a time, and what was read before is not read again (`prefix`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +18,8 @@ import numpy as np
 from miaobi.core.errors import UsageError
 from miaobi.engine.sampling import turns
 from miaobi.engine.sampling.prefix import PrefixCache
+from miaobi.engine.sampling.run import Event, Run, choose
+from miaobi.engine.sampling.speculate import Verifier
 from miaobi.engine.sampling.stepper import Array, Joinable, Stepper
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ T = TypeVar("T")
 
 MOST_ROWS = 128
 STRETCH = 256  # tokens of prompts that are read between two steps
+MOST_AHEAD = 64  # events that a thread has not taken yet: then its rows wait for it
 
 
 def seat(stepper: Stepper, *, rows: int, columns: int) -> Stepper:
@@ -39,6 +44,13 @@ def seat(stepper: Stepper, *, rows: int, columns: int) -> Stepper:
     taken = place.table.batch(stepper).seat(rows, min(columns, stepper.context), is_wanted=place.is_wanted)
     place.on_seat()
     return taken
+
+
+def distinct(prompts: Sequence[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[int] | None]:
+    """Each prompt once, and which of them every row begins with; None where that is its own."""
+    numbers: dict[tuple[int, ...], int] = {}
+    copies = [numbers.setdefault(tuple(prompt), len(numbers)) for prompt in prompts]
+    return list(numbers), None if len(numbers) == len(copies) else copies
 
 
 def until_left(stepper: Stepper, events: Generator[T, None, None]) -> Generator[T, None, None]:
@@ -81,7 +93,25 @@ class Seat:
         self.result: Array = None
         self.error: Exception | None = None
         self.missed = 0
+        self.run: Run | None = None
+        self.events: deque[Event] = deque()  # of the run, for the thread
         self._batch = batch
+
+    def follow(self, run: Run) -> Generator[Event, None, None]:
+        """What happens to the rows of this run, which the batch decodes."""
+        prompts, copies = distinct([row.history for row in run.rows])
+        self._batch.check(max(map(len, prompts)))
+        self.run, self.order, self.prompts = run, None, [list(prompt) for prompt in prompts]
+        self.copies = copies
+        try:
+            while True:
+                while self.events:
+                    yield self.events.popleft()
+                if self.over and not self.events:
+                    return
+                self._batch.wait_for(self)
+        finally:
+            self.leave()
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Array:
         """Read the prompts together with whatever the others do."""

@@ -49,6 +49,16 @@ class Caller:
         """Whether it waits for a result."""
         return self.feeds is not None
 
+    @property
+    def ready(self) -> bool:
+        """Whenever it wants something."""
+        return self.wants
+
+    @property
+    def thinks(self) -> bool:
+        """Between two calls."""
+        return not self.wants
+
     def settle(self, result: Array = None, error: Exception | None = None) -> None:
         """The result, or what went wrong."""
         self.feeds, self.result, self.error = None, result, error

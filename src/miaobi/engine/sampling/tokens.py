@@ -6,46 +6,23 @@ the batch at once. Identical prompts (and the `n` copies of one) are read once a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Collection, Generator, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from miaobi.core.errors import MiaobiError
-from miaobi.engine.sampling import choice, processors, shared
+from miaobi.engine.sampling import choice, shared
 from miaobi.engine.sampling.beam import BeamRules, Hypothesis, Search, advance, best
 from miaobi.engine.sampling.constraint import Constraint
 from miaobi.engine.sampling.options import Decoding
-from miaobi.engine.sampling.speculate import Lookup, Verifier
+from miaobi.engine.sampling.run import Event as Event
+from miaobi.engine.sampling.run import Finished as Finished
+from miaobi.engine.sampling.run import Row, Run
+from miaobi.engine.sampling.run import Stop as Stop
+from miaobi.engine.sampling.run import Token as Token
+from miaobi.engine.sampling.speculate import Verifier
 from miaobi.engine.sampling.stepper import Array, Stepper
-
-Reason = Literal["stop", "length"]
-Stop = Callable[[Sequence[int]], bool]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """The next token of a row. `logprob` is its natural-log probability by the model itself, before any processor; `top` the likeliest."""
-
-    row: int
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """A row is complete: all its tokens without the end token, and their summed log-probability, the end token's included."""
-
-    row: int
-    reason: Reason
-    tokens: tuple[int, ...]
-    logprob: float
-
-
-Event = Token | Finished
-
 
 def decode(
     stepper: Stepper,
@@ -86,7 +63,7 @@ def decode(
     rows = []
     for index, seed in enumerate(seeds):
         constraint = constraints[index] if constraints else None
-        row = _Row(
+        row = Row(
             index=index,
             copy=index % options.n,
             history=list(prompts[index // options.n]),
@@ -95,79 +72,32 @@ def decode(
             state=constraint.start() if constraint else None,
         )
         rows.append(row)
-    if draft and len(rows) == 1 and isinstance(stepper, Verifier):
-        return _guessing(stepper, rows[0], options, frozenset(end_tokens), stop, alternatives, draft)
-    return shared.until_left(stepper, _loop(stepper, rows, options, frozenset(end_tokens), stop, alternatives))
+    run = Run(rows, options, end_tokens=frozenset(end_tokens), stop=stop, alternatives=alternatives, draft=draft)
+    if isinstance(stepper, shared.Seat):
+        return stepper.follow(run)
+    return _guessing(stepper, run) if run.draft and isinstance(stepper, Verifier) else _loop(stepper, run)
 
 
-@dataclass(slots=True)
-class _Row:
-    """One row on its way. `history` is the prompt and what was generated."""
-
-    index: int
-    copy: int
-    history: list[int]
-    rng: np.random.Generator
-    constraint: Constraint[Any] | None
-    state: Any
-    generated: list[int] = field(default_factory=list)
-    logprob: float = 0.0
-
-    @property
-    def mask(self) -> np.ndarray | None:
-        return None if self.constraint is None else self.constraint.allowed(self.state)
-
-
-def _loop(
-    stepper: Stepper, rows: list[_Row], options: Decoding, end_tokens: frozenset[int], stop: Stop | None, alternatives: int
-) -> Generator[Event, None, None]:
-    logits = start(stepper, [row.history for row in rows])
+def _loop(stepper: Stepper, run: Run) -> Generator[Event, None, None]:
+    logits = start(stepper, [row.history for row in run.rows])
     while True:
-        staying: list[int] = []
-        chosen = _choose(logits, rows, options, end_tokens)
-        top = choice.top_log_probabilities(choice.single_precision(logits), alternatives) if alternatives else [()] * len(rows)
-        for position, (token, logprob) in enumerate(chosen):
-            row = rows[position]
-            row.logprob += logprob
-            reason = _advance(row, token, options, end_tokens, stop)
-            if token not in end_tokens:
-                yield Token(row=row.index, token=token, logprob=logprob, top=top[position])
-            if reason is None:
-                staying.append(position)
-            else:
-                yield Finished(row=row.index, reason=reason, tokens=tuple(row.generated), logprob=row.logprob)
-        if not staying:
+        yield from run.take(run.choose(logits, run.rows))
+        if not run.rows:
             return
-        if len(staying) < len(rows):
-            stepper.reorder(staying)
-            rows = [rows[position] for position in staying]
-        logits = stepper.step([row.generated[-1] for row in rows])
+        if run.staying is not None:
+            stepper.reorder(run.staying)
+        logits = stepper.step(run.tokens)
 
 
-def _guessing(
-    stepper: Verifier, row: _Row, options: Decoding, end_tokens: frozenset[int], stop: Stop | None, alternatives: int, draft: int
-) -> Generator[Event, None, None]:
-    """`_loop` for one row: a pass reads the token that was drawn and guesses of what follows it, until a draw is another than the guess."""
-    lookup, guesses = Lookup(row.history), list[int]()
-    logits = start(stepper, [row.history])  # (1 + guesses, V)
-    while True:
-        top = choice.top_log_probabilities(choice.single_precision(logits), alternatives) if alternatives else [()] * len(logits)
-        for place in range(len(guesses) + 1):
-            ((token, logprob),) = _choose(logits[place : place + 1], [row], options, end_tokens)
-            row.logprob += logprob
-            reason = _advance(row, token, options, end_tokens, stop)
-            if token not in end_tokens:
-                yield Token(row=row.index, token=token, logprob=logprob, top=top[place])
-            if reason is not None:
-                yield Finished(row=row.index, reason=reason, tokens=tuple(row.generated), logprob=row.logprob)
-                return
-            lookup.push(token)
-            if guesses[place : place + 1] != [token]:
-                break
-        if place < len(guesses):
-            stepper.forget(len(guesses) - place)
-        guesses = lookup.guess(min(draft, options.max_tokens - len(row.generated) - 1))
-        logits = stepper.verify([token, *guesses])
+def _guessing(stepper: Verifier, run: Run) -> Generator[Event, None, None]:
+    """`_loop` for one row: a pass reads the token that was drawn and guesses of what follows it."""
+    yield from run.take(run.choose(start(stepper, [run.rows[0].history]), run.rows))
+    while run.rows:
+        guesses = run.guess()
+        events, right = run.check(stepper.verify([*run.tokens, *guesses]), guesses)
+        if right < len(guesses):
+            stepper.forget(len(guesses) - right)
+        yield from events
 
 
 def _beams(
@@ -203,38 +133,9 @@ def _events(row: int, hypothesis: Hypothesis) -> Iterator[Event]:
 
 def start(stepper: Stepper, prompts: Sequence[Sequence[int]]) -> Array:
     """Read the prompts, each distinct one once, and return logits (B, V) for all B of them."""
-    numbers: dict[tuple[int, ...], int] = {}
-    copies = [numbers.setdefault(tuple(prompt), len(numbers)) for prompt in prompts]
-    logits = stepper.start(list(numbers))
-    if copies == list(range(len(numbers))):
+    distinct, copies = shared.distinct(prompts)
+    logits = stepper.start(distinct)
+    if copies is None:
         return logits
     stepper.reorder(copies)
     return logits[copies]
-
-
-def _advance(row: _Row, token: int, options: Decoding, end_tokens: frozenset[int], stop: Stop | None) -> Reason | None:
-    """Append the token to its row; the reason if the row is complete."""
-    if token in end_tokens:
-        return "stop"
-    row.generated.append(token)
-    row.history.append(token)
-    if row.constraint is not None:
-        row.state = row.constraint.advance(row.state, token)
-    if stop is not None and stop(row.generated):
-        return "stop"
-    return "length" if len(row.generated) >= options.max_tokens else None
-
-
-def _choose(raw: Array, rows: Sequence[_Row], options: Decoding, end_tokens: frozenset[int]) -> list[tuple[int, float]]:
-    """The next token of every row and its log-probability by the model."""
-    raw = choice.single_precision(raw)
-    logits = processors.process(raw, [row.history for row in rows], [row.generated for row in rows], options, end_tokens=end_tokens)
-    logits = processors.mask(logits, [row.mask for row in rows])
-    choice.check(raw, logits)
-    if options.temperature > 0:
-        tokens = choice.draw(logits, options, [row.rng.random() for row in rows])
-    elif rows[0].generated or options.n == 1:
-        tokens = choice.likeliest(logits)
-    else:
-        tokens = choice.ranked(logits, [row.copy for row in rows])
-    return list(zip(tokens, choice.log_probabilities(raw, tokens)))

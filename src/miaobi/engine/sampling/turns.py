@@ -36,7 +36,17 @@ class Guest(Protocol):
 
     @property
     def wants(self) -> bool:
-        """Whether it waits for something."""
+        """Whether its thread waits for something."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether a turn can do something for it."""
+        ...
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it is worth while to wait until it is ready."""
         ...
 
     def settle(self, result: Any = None, error: Exception | None = None) -> None:
@@ -48,35 +58,44 @@ G = TypeVar("G", bound=Guest)
 
 
 class Round(Generic[G]):
-    """Guests who take turns together. Whoever computes has `_busy`; everything else is under the lock."""
+    """Guests who take turns together. Whoever computes has `_busy`; everything else is under the lock.
+
+    Each who waits has a bell of its own: only those are woken who have what they want, and one who takes the next turn.
+    """
 
     def __init__(self) -> None:
         self._guests: list[G] = []
         self._left: list[G] = []  # since the last turn
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._bells: dict[int, tuple[G, threading.Condition]] = {}  # of those who wait now
         self._busy = False
         self._gathering = 0.0  # since when someone waits for the others
         self._patience = LEAST_PATIENCE
 
     def wait_for(self, guest: G) -> Any:
         """Take turns with the others until the guest has what it wants."""
-        with self._changed:
+        bell = threading.Condition(self._lock)
+        with self._lock:
             if guest not in self._guests:
                 self._guests.append(guest)
             if guest.error is not None:
                 guest.settle(error=guest.error)
             self._gathering = self._gathering or time.monotonic()
             guest.missed = 0
-            while guest.wants:
-                if not self._busy and not guest.is_wanted():
-                    guest.settle(error=Unwanted())
-                elif self._busy:
-                    self._changed.wait()
-                elif (patience := self._left_to_wait()) > 0:
-                    self._changed.wait(patience)
-                else:
-                    self._turn()
-                    self._changed.notify_all()
+            self._bells[id(guest)] = guest, bell
+            try:
+                while guest.wants:
+                    if self._busy:
+                        bell.wait()
+                    elif not guest.is_wanted():
+                        guest.settle(error=Unwanted())
+                    elif (patience := self._left_to_wait()) > 0:
+                        bell.wait(patience)
+                    elif not self._turn():
+                        bell.wait(MOST_PATIENCE)
+            finally:
+                del self._bells[id(guest)]
+                self._pass_on()
         error, guest.error = guest.error, None
         if error is not None:
             raise error
@@ -84,31 +103,33 @@ class Round(Generic[G]):
 
     def leave(self, guest: G) -> None:
         """One guest less."""
-        with self._changed:
+        with self._lock:
             if guest not in self._guests:
                 return
             self._guests.remove(guest)
             self._left.append(guest)
             self._clear()
-            self._changed.notify_all()
+            self._pass_on()
 
     def _left_to_wait(self) -> float:
         """For how long those who are not there yet are waited for, in seconds."""
-        thinking = any(not guest.wants and guest.missed < ABSENCES for guest in self._guests if guest.admitted)
+        thinking = any(guest.thinks and guest.missed < ABSENCES for guest in self._guests if guest.admitted)
         return self._gathering + self._patience - time.monotonic() if thinking else 0.0
 
-    def _turn(self) -> None:
-        """Compute once for everybody who waits. The lock is open meanwhile: others come and leave, and are seen in the next turn."""
+    def _turn(self) -> bool:
+        """Compute once for everybody who is ready; whether anybody was.
+
+        The lock is open meanwhile: others come and leave, and are seen in the next turn.
+        """
         self._admit()
         seated = [guest for guest in self._guests if guest.admitted]
-        here = [guest for guest in seated if guest.wants]
+        here = [guest for guest in seated if guest.ready]
         for guest in seated:
-            guest.missed += not guest.wants
+            guest.missed += guest.thinks
         if not here:  # all wait for room, which those have who think
-            self._changed.wait(MOST_PATIENCE)
-            return
+            return False
         left, self._left, self._busy = self._left, [], True
-        self._changed.release()
+        self._lock.release()
         error: Exception | None = None
         try:
             began = time.monotonic()
@@ -117,12 +138,31 @@ class Round(Generic[G]):
         except Exception as problem:  # whatever it is, it belongs to those who asked
             error = problem
         finally:
-            self._changed.acquire()
+            self._lock.acquire()
             self._busy = False
             self._gathering = time.monotonic() if any(guest.wants for guest in self._guests) else 0.0
         if error is not None:
             self._fail(here, error)
         self._clear()
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        """Ring for those who have what they want, and for those whom nobody wants any more."""
+        for guest, bell in self._bells.values():
+            if guest.wants and not guest.is_wanted():
+                guest.settle(error=Unwanted())
+            if not guest.wants:
+                bell.notify()
+
+    def _pass_on(self) -> None:
+        """Ring for one who takes the next turn."""
+        if self._busy:
+            return
+        for guest, bell in self._bells.values():
+            if guest.wants:
+                bell.notify()
+                return
 
     def _clear(self) -> None:
         """When nobody is there any more."""
@@ -138,7 +178,7 @@ class Round(Generic[G]):
             guest.admitted = True
 
     def _compute(self, here: Sequence[G], seated: Sequence[G], left: Sequence[G]) -> None:
-        """Settle what can be settled for those `here`, of all who are `seated`; some have `left` since the last turn. Without the lock."""
+        """Do what can be done for those `here`, of all who are `seated`; some have `left` since the last turn. Without the lock."""
         raise NotImplementedError
 
     def _fail(self, here: Sequence[G], error: Exception) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 from miaobi.core.types import Request
 from miaobi.models.verse import forms
-from miaobi.models.verse.check import check, split_lines
+from miaobi.models.verse.check import Report, check, split_lines
 from miaobi.models.verse.codec import clauses
 from miaobi.models.verse.schema import Options
 from miaobi.trust.originality import LineFilter
@@ -28,29 +29,26 @@ def rewards(known: LineFilter | None) -> Mapping[str, Callable[[Request, str], f
 
 def form(request: Request, text: str) -> float:
     """1 for the right lines; else how near the poem comes, in the number of lines and the length of each."""
-    name, book = _asked(request)
-    if check(text, name, rhyme=book).form_ok:
+    if _judged(request, text).form_ok:
         return 1.0
+    name, _ = _asked(request)
     lines = [len(line) for line in split_lines(text)]
     return 0.9 * max(_nearness(lines, shape.lines) for shape in forms.variants(name))
 
 
 def rhyme(request: Request, text: str) -> float:
     """The share of the lines that should rhyme and do; 0 when the shape is wrong."""
-    name, book = _asked(request)
-    return check(text, name, rhyme=book).rhyme_share
+    return _judged(request, text).rhyme_share
 
 
 def tone(request: Request, text: str) -> float:
     """The share of tones that are right where the loose pattern fixes them."""
-    name, book = _asked(request)
-    return check(text, name, rhyme=book).tone_share_loose
+    return _judged(request, text).tone_share_loose
 
 
 def unrepeated(request: Request, text: str) -> float:
     """1 when no line comes twice and no character; each character that does halves it."""
-    name, book = _asked(request)
-    report = check(text, name, rhyme=book)
+    report = _judged(request, text)
     return 0.0 if report.repeated_lines else math.pow(0.5, len(report.repeated_characters))
 
 
@@ -58,6 +56,17 @@ def novelty(text: str, known: LineFilter) -> float:
     """The share of lines that stand in no training poem."""
     lines = [line for line in clauses(text) if len(line) >= SHORTEST]
     return 1 - float(known.contains_many(lines).mean()) if lines else 0.0
+
+
+def _judged(request: Request, text: str) -> Report:
+    """The report on a poem, which every reward asks for in turn."""
+    name, book = _asked(request)
+    return _checked(text, name, book)
+
+
+@lru_cache(maxsize=16)
+def _checked(text: str, form: str, book: str) -> Report:
+    return check(text, form, rhyme=book)
 
 
 def _asked(request: Request) -> tuple[str, str]:

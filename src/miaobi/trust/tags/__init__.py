@@ -7,10 +7,12 @@ or moves is touched. A file that ends early or contradicts itself is a `DataErro
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from miaobi.core.errors import DataError
+from miaobi.trust.stored import Data
 
 NAMES = ("AIGC", "miaobi")
 _MODULES = {
@@ -28,12 +30,12 @@ _MODULES = {
 class Format(Protocol):
     """What the module of a format offers."""
 
-    def read(self, data: bytes) -> Mapping[str, Sequence[str]]:
+    def read(self, data: Data) -> Mapping[str, Sequence[str]]:
         """All texts under each of `NAMES` that is there; there should be one."""
         ...
 
-    def write(self, data: bytes, texts: Mapping[str, str]) -> bytes:
-        """The file with these texts and no others of their names."""
+    def write(self, data: Data, texts: Mapping[str, str], target: BinaryIO) -> None:
+        """The file with these texts and no others of their names, into an empty file that may be read again, too."""
         ...
 
 
@@ -42,7 +44,7 @@ def has_place(mime: str) -> bool:
     return mime in _MODULES
 
 
-def read(data: bytes, mime: str) -> Mapping[str, Sequence[str]]:
+def read(data: Data, mime: str) -> Mapping[str, Sequence[str]]:
     """The texts in a file of that kind.
 
     Raises:
@@ -54,7 +56,14 @@ def read(data: bytes, mime: str) -> Mapping[str, Sequence[str]]:
 
 def write(data: bytes, mime: str, texts: Mapping[str, str]) -> bytes:
     """The file with the texts in it; raises as `read` does."""
-    return _module(mime).write(data, texts)
+    target = io.BytesIO()
+    _module(mime).write(data, texts, target)
+    return target.getvalue()
+
+
+def write_to(target: BinaryIO, data: Data, mime: str, texts: Mapping[str, str]) -> None:
+    """`write` into a file, of which hardly more than a block is held in memory; raises as `read` does."""
+    _module(mime).write(data, texts, target)
 
 
 def damaged(problem: str) -> DataError:

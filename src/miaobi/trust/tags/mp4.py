@@ -8,8 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from miaobi.core.errors import DataError
+from miaobi.trust import stored
+from miaobi.trust.stored import Data, Span
 from miaobi.trust.tags import NAMES, damaged
 
 _HANDLER = struct.pack(">II4s12xx", 0, 0, b"mdta")
@@ -27,7 +30,7 @@ class _Box:
     end: int
 
 
-def read(data: bytes) -> Mapping[str, Sequence[str]]:
+def read(data: Data) -> Mapping[str, Sequence[str]]:
     """The texts of our names in every list of metadata that names its keys."""
     found: dict[str, list[str]] = {}
     for name, text in _texts(data, _only(data, 0, len(data), b"moov")):
@@ -36,9 +39,11 @@ def read(data: bytes) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def write(data: bytes, texts: Mapping[str, str]) -> bytes:
+def write(data: Data, texts: Mapping[str, str], target: BinaryIO) -> None:
     """The texts beside those that other programs put there."""
     moov = _only(data, 0, len(data), b"moov")
+    if moov.end - moov.start > stored.SMALL:
+        raise damaged("tables too long")
     kept = [(name, text) for name, text in _texts(data, moov) if name not in texts]
     meta = _meta([*kept, *((name, text.encode()) for name, text in texts.items())])
     boxes = list(_boxes(data, moov.body, moov.end))
@@ -50,10 +55,10 @@ def write(data: bytes, texts: Mapping[str, str]) -> bytes:
         if any(box.kind == b"moof" for box in _boxes(data, 0, len(data))):
             raise DataError("a film in fragments cannot be labelled; write it as a plain MP4 file first")
         new = _moved(new, delta)
-    return data[: moov.start] + new + data[moov.end :]
+    stored.write(data, [Span(0, moov.start), new, Span(moov.end, len(data))], target)
 
 
-def _texts(data: bytes, moov: _Box) -> Iterator[tuple[str, bytes]]:
+def _texts(data: Data, moov: _Box) -> Iterator[tuple[str, bytes]]:
     """Name and UTF-8 text of every keyed entry in `moov.udta.meta` and `moov.meta`."""
     for box in _boxes(data, moov.body, moov.end):
         for meta in [box] if box.kind == b"meta" else _boxes(data, box.body, box.end) if box.kind == b"udta" else ():
@@ -61,7 +66,7 @@ def _texts(data: bytes, moov: _Box) -> Iterator[tuple[str, bytes]]:
                 yield from _entries(data, meta)
 
 
-def _entries(data: bytes, meta: _Box) -> Iterator[tuple[str, bytes]]:
+def _entries(data: Data, meta: _Box) -> Iterator[tuple[str, bytes]]:
     parts = {box.kind: box for box in _inside_meta(data, meta)}
     if b"keys" not in parts or b"ilst" not in parts:
         return
@@ -73,7 +78,7 @@ def _entries(data: bytes, meta: _Box) -> Iterator[tuple[str, bytes]]:
                 yield names[number - 1], data[value.body + 8 : value.end]
 
 
-def _names(data: bytes, keys: _Box) -> list[str]:
+def _names(data: Data, keys: _Box) -> list[str]:
     """The names in a `keys` box, in order; its entries are shaped like boxes of the kind `mdta`."""
     return [data[entry.body : entry.end].decode("utf-8", "replace") for entry in _boxes(data, keys.body + 8, keys.end)]
 
@@ -86,18 +91,18 @@ def _meta(entries: Sequence[tuple[str, bytes]]) -> bytes:
     return _box(b"meta", bytes(4), _box(b"hdlr", _HANDLER), _box(b"keys", struct.pack(">II", 0, len(entries)), names), _box(b"ilst", items))
 
 
-def _without_keys(data: bytes, udta: _Box) -> bytes:
+def _without_keys(data: Data, udta: _Box) -> bytes:
     """The body of a `udta` box without its lists of keyed metadata."""
     kept = [box for box in _boxes(data, udta.body, udta.end) if box.kind != b"meta" or not _is_keyed(data, box)]
     return b"".join(data[box.start : box.end] for box in kept)
 
 
-def _is_keyed(data: bytes, meta: _Box) -> bool:
+def _is_keyed(data: Data, meta: _Box) -> bool:
     handlers = [box for box in _inside_meta(data, meta) if box.kind == b"hdlr"]
     return any(data[box.body + 8 : box.body + 12] == b"mdta" for box in handlers)
 
 
-def _inside_meta(data: bytes, meta: _Box) -> Iterator[_Box]:
+def _inside_meta(data: Data, meta: _Box) -> Iterator[_Box]:
     """What a `meta` box holds; in MP4 four bytes of version stand before it, in QuickTime none."""
     versioned = data[meta.body : meta.body + 4] == bytes(4)
     return _boxes(data, meta.body + (4 if versioned else 0), meta.end)
@@ -131,14 +136,14 @@ def _shift(moov: bytearray, table: _Box, delta: int, code: str) -> None:
         struct.pack_into(code, moov, place, offset)
 
 
-def _only(data: bytes, start: int, end: int, kind: bytes) -> _Box:
+def _only(data: Data, start: int, end: int, kind: bytes) -> _Box:
     found = next((box for box in _boxes(data, start, end) if box.kind == kind), None)
     if found is None:
         raise damaged(f"no {kind.decode()}")
     return found
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
+def _boxes(data: Data, start: int, end: int) -> Iterator[_Box]:
     """The boxes between two places; a size of 0 reaches to the end, a size of 1 is followed by a longer one."""
     while start + 8 <= end:
         size, body = int.from_bytes(data[start : start + 4], "big"), start + 8

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
-from miaobi.trust import wav
+from miaobi.trust import stored, wav
+from miaobi.trust.stored import Data
 
 _CHUNKS = {"AIGC": b"AIGC", "miaobi": b"miao"}
 
 
-def read(data: bytes) -> Mapping[str, Sequence[str]]:
+def read(data: Data) -> Mapping[str, Sequence[str]]:
     """The bodies of the two kinds of chunks."""
     found = {name: wav.bodies(data, chunk) for name, chunk in _CHUNKS.items()}
     return {name: [body.rstrip(b"\0").decode("utf-8", "replace") for body in bodies] for name, bodies in found.items() if bodies}
 
 
-def write(data: bytes, texts: Mapping[str, str]) -> bytes:
+def write(data: Data, texts: Mapping[str, str], target: BinaryIO) -> None:
     """Both chunks behind the samples."""
-    return wav.with_chunks(data, {_CHUNKS[name]: text.encode() for name, text in texts.items()})
+    stored.write(data, wav.with_chunks(data, {_CHUNKS[name]: text.encode() for name, text in texts.items()}), target)

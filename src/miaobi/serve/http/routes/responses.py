@@ -1,4 +1,7 @@
-"""`/v1/responses`: answers as items, streamed as typed events, kept so that a conversation goes on from them; also in the background."""
+"""`/v1/responses`: answers as items, streamed as typed events, kept so that a conversation goes on from them; also in the background.
+
+They are kept in the library's database for a month, unless `store` is false: a restart of the server forgets none.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from miaobi.serve.http.sse import Event
 from miaobi.serve.http.state import Here, State
 from miaobi.serve.http.wire import items, options
 from miaobi.serve.http.wire.items import ResponseBody
-from miaobi.serve.http.wire.kept import Kept, Record
+from miaobi.serve.http.wire.kept import Kept, Record, broken_off
 from miaobi.serve.http.wire.messages import called_text, plain
 from miaobi.serve.http.wire.written import News, Written, keep, new_id, now
 from miaobi.serve.pool import Ask
@@ -36,10 +39,11 @@ async def respond(body: ResponseBody, state: Here) -> Response | dict[str, Any]:
         raise Denied("a response in the background is kept, and asked for by its id", status=400, param="background")
     ask, record = await _begun(body, state)
     writing = _Writing(body, state, ask, record)
-    if body.store is not False:
-        Kept.of(state).add(record)
     if body.background:
         record.response["status"] = "queued"
+    if body.store is not False:
+        await Kept.of(state).begin(record)
+    if body.background:
         record.work = asyncio.create_task(_in_background(writing))
         return record.response
     if body.stream:
@@ -53,13 +57,13 @@ async def respond(body: ResponseBody, state: Here) -> Response | dict[str, Any]:
 @router.get("/v1/responses/{id}")
 async def retrieve(id: str, state: Here) -> dict[str, Any]:
     """A response that was kept, as far as it is written."""
-    return Kept.of(state).get(id).response
+    return (await Kept.of(state).get(id)).response
 
 
 @router.get("/v1/responses/{id}/input_items")
 async def input_items(id: str, state: Here) -> dict[str, Any]:
     """What was asked."""
-    data = Kept.of(state).get(id).items
+    data = (await Kept.of(state).get(id)).items
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return {"object": "list", "data": data, **ends, "has_more": False}
 
@@ -67,19 +71,15 @@ async def input_items(id: str, state: Here) -> dict[str, Any]:
 @router.post("/v1/responses/{id}/cancel")
 async def cancel(id: str, state: Here) -> dict[str, Any]:
     """Stop one that is written in the background; of one that is complete, nothing changes."""
-    record = Kept.of(state).get(id)
-    if record.work is None:
+    if not (await Kept.of(state).get(id)).response["background"]:
         raise Denied("only a response in the background can be cancelled", status=400)
-    if not record.work.done():
-        record.work.cancel()
-        await asyncio.gather(record.work, return_exceptions=True)
-    return record.response
+    return (await Kept.of(state).cancel(id)).response
 
 
 @router.delete("/v1/responses/{id}")
 async def delete(id: str, state: Here) -> dict[str, Any]:
     """Forget one."""
-    Kept.of(state).remove(id)
+    await Kept.of(state).remove(id)
     return {"id": id, "object": "response", "deleted": True}
 
 
@@ -91,7 +91,7 @@ async def _begun(body: ResponseBody, state: State) -> tuple[Ask, Record]:
     """
     model = options.served_text(state, body.model)
     toolbox, names = body.toolbox(), options.known(model)
-    before = Kept.of(state).get(body.previous_response_id) if body.previous_response_id else None
+    before = await Kept.of(state).get(body.previous_response_id) if body.previous_response_id else None
     turns, given = await items.read(body.items(), state.settings)
     if before is not None:
         turns = (*before.turns, *turns)
@@ -146,7 +146,7 @@ def _response(body: ResponseBody) -> dict[str, Any]:
 async def _in_background(writing: _Writing) -> None:
     """Write without anybody who listens; what goes wrong is told by the response itself."""
     try:
-        async with aclosing(writing.events()) as events:
+        async with Kept.of(writing.state).beating(writing.record), aclosing(writing.events()) as events:
             async for _ in events:
                 pass
     except Exception as error:
@@ -180,13 +180,17 @@ class _Writing:
                         yield event
             for event in self._close_message():
                 yield event
+            await self._complete()
         except Exception as error:
             self._fail(error)
             raise
         except BaseException:  # cancelled, or the client left
             response["status"] = "cancelled"
+            if response["background"] and not self.record.cancelled:
+                broken_off(self.record)
             raise
-        await self._complete()
+        finally:
+            await Kept.of(self.state).end(self.record)
         yield self._event(f"response.{response['status']}", last=True, response=_copy(response))
 
     def _of(self, news: News) -> list[Event]:
