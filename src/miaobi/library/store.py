@@ -24,7 +24,19 @@ from miaobi.engine.generate import restored
 from miaobi.library import words
 from miaobi.library.database import Database
 from miaobi.library.files import Files
-from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, ResponseFileRow, ResponseRow, TagRow, UploadRow
+from miaobi.library.tables import (
+    ChoiceRow,
+    CommentRow,
+    ContentRow,
+    EditRow,
+    ParentRow,
+    PartRow,
+    RatingRow,
+    ResponseFileRow,
+    ResponseRow,
+    TagRow,
+    UploadRow,
+)
 from miaobi.trust import label as labels
 
 LOWEST, HIGHEST = 1, 5
