@@ -94,15 +94,16 @@ class Seat:
         self.error: Exception | None = None
         self.missed = 0
         self.run: Run | None = None
+        self.copies: list[int] | None = None  # which of the prompts each row of the run begins with
         self.events: deque[Event] = deque()  # of the run, for the thread
+        self.over = False  # no events come any more
         self._batch = batch
 
     def follow(self, run: Run) -> Generator[Event, None, None]:
-        """What happens to the rows of this run, which the batch decodes."""
-        prompts, copies = distinct([row.history for row in run.rows])
+        """What happens to the rows of this run, which the batch decodes. Closing the generator takes them out."""
+        prompts, self.copies = distinct([row.history for row in run.rows])
         self._batch.check(max(map(len, prompts)))
-        self.run, self.order, self.prompts = run, None, [list(prompt) for prompt in prompts]
-        self.copies = copies
+        self.run, self.prompts = run, [list(prompt) for prompt in prompts]
         try:
             while True:
                 while self.events:
@@ -112,6 +113,15 @@ class Seat:
                 self._batch.wait_for(self)
         finally:
             self.leave()
+
+    def go_on(self, events: Sequence[Event]) -> None:
+        """These happened to the run: for the thread to take, and to the rows that remain."""
+        assert self.run is not None
+        self.tokens = self.run.tokens if self.run.rows else None
+        if self.run.rows and self.run.staying is not None:
+            self.reorder(self.run.staying)
+        self.events.extend(events)
+        self.over = not self.run.rows
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Array:
         """Read the prompts together with whatever the others do."""
@@ -137,8 +147,22 @@ class Seat:
 
     @property
     def wants(self) -> bool:
-        """Whether it waits for something."""
+        """Whether it waits for something: a run for events, or a loop for logits."""
+        if self.run is not None:
+            return not (self.events or self.over or self.error)
         return bool(self.prompts) or self.tokens is not None
+
+    @property
+    def ready(self) -> bool:
+        """A loop is when it waits; a run always, unless its thread is far behind."""
+        if self.run is not None:
+            return not (self.over or self.error) and len(self.events) < MOST_AHEAD
+        return self.wants
+
+    @property
+    def thinks(self) -> bool:
+        """A loop does between two steps."""
+        return self.run is None and not self.wants
 
     def settle(self, result: Array = None, error: Exception | None = None) -> None:
         """What it waited for."""
@@ -153,6 +177,7 @@ class Batch(turns.Round[Seat]):
         self.vocab_size, self.context, self.column_bytes = stepper.vocab_size, stepper.context, stepper.column_bytes
         self.figures = dict.fromkeys(("steps", "tokens", "prompt_tokens", "known_tokens", "seats"), 0)
         self._stepper = stepper
+        self._verifies = isinstance(stepper, Verifier)
         self._most_rows, self._cache_bytes = rows, cache_bytes
         self._prefixes = PrefixCache(prefix_bytes)
         self._rows: list[_Row] = []
@@ -190,10 +215,14 @@ class Batch(turns.Round[Seat]):
     # ---------------------------------------------------------------- a turn
 
     def _compute(self, here: Sequence[Seat], seated: Sequence[Seat], left: Sequence[Seat]) -> None:
-        """Move the rows, read some of the new prompts, and make one step."""
+        """Move the rows, read some of the new prompts, and make one step of the others."""
         self._arrange(seated, left)
-        self._read(here)
-        self._step([seat for seat in here if seat.tokens is not None])
+        stepping = [seat for seat in here if seat.tokens is not None]
+        self._read([seat for seat in here if seat.prompts])
+        if len(stepping) == len(self._rows) == 1 and self._verifies and stepping[0].run is not None and stepping[0].run.draft:
+            self._verify(stepping[0], stepping[0].run)
+        elif stepping:
+            self._step(stepping)
 
     def _admit(self) -> None:
         """Let those in who fit, in their order: nobody is passed by for being large."""
@@ -230,7 +259,7 @@ class Batch(turns.Round[Seat]):
             self._remember(seat)
         staying: list[_Row] = []
         for seat in seated:
-            if seat.order is not None and seat.wants:  # its thread waits, so nobody writes the order now
+            if seat.order is not None and seat.ready:  # a loop waits then, so nobody writes the order now
                 seat.rows = _copied(seat.rows, seat.order)
                 seat.order = None
             staying += [row for row in seat.rows if row.place >= 0]
@@ -258,20 +287,30 @@ class Batch(turns.Round[Seat]):
         """A stretch of the prompts of newcomers."""
         room = STRETCH
         for seat in here:
-            if seat.prompts and not seat.rows:
+            if not seat.rows:
                 seat.rows = [self._begin(prompt) for prompt in seat.prompts]
-        fresh = [row for seat in here if seat.prompts for row in seat.rows if row.place < 0]
-        for group in _alike(fresh):
+        for group in _alike([row for seat in here for row in seat.rows if row.place < 0]):
             if room > 0:
                 room -= self._join(group[: max(1, room // len(group[0].rest[:STRETCH]))])
-        for row in [row for seat in here if seat.prompts for row in seat.rows if row.rest and row.place >= 0]:
+        for row in [row for seat in here for row in seat.rows if row.rest and row.place >= 0]:
             if room > 0:
                 room -= self._extend(row, min(room, STRETCH))
         for seat in here:
-            if seat.prompts and all(row.place >= 0 and not row.rest for row in seat.rows):
-                seat.settle(_stacked([row.logits for row in seat.rows]))
+            if all(row.place >= 0 and not row.rest for row in seat.rows):
+                logits = _stacked([row.logits for row in seat.rows])
                 for row in seat.rows:
                     row.logits = None
+                self._have_read(seat, logits)
+
+    def _have_read(self, seat: Seat, logits: Array) -> None:
+        """All prompts of a seat are read: these logits follow them."""
+        if seat.run is None:
+            seat.settle(logits)
+            return
+        seat.prompts = []
+        if seat.copies is not None:
+            seat.order, logits = seat.copies, logits[seat.copies]
+        self._choose(logits, [(seat, seat.run)], [range(len(seat.run.rows))])
 
     def _begin(self, prompt: list[int]) -> _Row:
         """A row for a prompt: with what is known of it, or none yet."""
@@ -308,8 +347,6 @@ class Batch(turns.Round[Seat]):
 
     def _step(self, here: Sequence[Seat]) -> None:
         """One token for each row of those who want one."""
-        if not here:
-            return
         tokens: list[int | None] = [None] * len(self._rows)
         for seat in here:
             for row, token in zip(seat.rows, seat.tokens or (), strict=True):
@@ -317,9 +354,42 @@ class Batch(turns.Round[Seat]):
                 row.tokens.append(token)
         logits = self._stepper.step_some(tokens)
         self.figures["steps"] += 1
+        self.figures["tokens"] += sum(len(seat.rows) for seat in here)
         for seat in here:
-            seat.settle(_copy(logits, [row.place for row in seat.rows]))
-            self.figures["tokens"] += len(seat.rows)
+            if seat.run is None:
+                seat.settle(_copy(logits, [row.place for row in seat.rows]))
+        running = [(seat, seat.run) for seat in here if seat.run is not None]
+        self._choose(logits, running, [[row.place for row in seat.rows] for seat, _ in running])
+
+    def _choose(self, logits: Array, running: Sequence[tuple[Seat, Run]], places: Sequence[Sequence[int]]) -> None:
+        """The next tokens of runs, whose logits stand at these places."""
+        for (seat, run), chosen in zip(running, choose(logits, [run for _, run in running], places)):
+            try:
+                if isinstance(chosen, Exception):
+                    raise chosen
+                seat.go_on(run.take(chosen))
+                if run.rows:
+                    self.check(1 + max(len(row.tokens) for row in seat.rows))
+            except Exception as error:  # of a constraint, or of the request: not of the others
+                seat.settle(error=error)
+
+    def _verify(self, seat: Seat, run: Run) -> None:
+        """The token of the only row and guesses of what follows it, in one pass."""
+        (row,), (token,) = seat.rows, run.tokens
+        guesses = run.guess()[: self.context - len(row.tokens) - 1]
+        logits = self._stepper.verify([token, *guesses])
+        right = 0
+        try:
+            events, right = run.check(logits, guesses)
+        except Exception as error:
+            seat.settle(error=error)
+        else:
+            seat.go_on(events)
+        if right < len(guesses):
+            self._stepper.forget(len(guesses) - right)
+        row.tokens += [token, *guesses[:right]]
+        self.figures["steps"] += 1
+        self.figures["tokens"] += 1 + right
 
 
 def _copied(rows: Sequence[_Row], order: Sequence[int]) -> list[_Row]:

@@ -24,6 +24,7 @@ from miaobi.engine.sampling.run import Token as Token
 from miaobi.engine.sampling.speculate import Verifier
 from miaobi.engine.sampling.stepper import Array, Stepper
 
+
 def decode(
     stepper: Stepper,
     prompts: Sequence[Sequence[int]],

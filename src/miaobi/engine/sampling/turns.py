@@ -198,6 +198,7 @@ class Place:
     table: Table
     on_seat: Callable[[], None]
     is_wanted: Callable[[], bool]
+    aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     leaving: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -207,6 +208,12 @@ _PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
 def place() -> Place | None:
     """This thread's place at a table; None where nothing is shared."""
     return _PLACE.get()
+
+
+def aside() -> contextlib.AbstractContextManager[None]:
+    """Let others begin for the length of the block: what happens in it needs neither the model nor much of the machine."""
+    taken = place()
+    return taken.aside() if taken is not None else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
