@@ -68,22 +68,6 @@ def test_a_batch_that_is_killed_answers_every_line_once(daub: Path) -> None:
     library.close()
 
 
-def test_a_batch_that_is_cancelled_stops(daub: Path) -> None:
-    library = Library.open()
-    queue = Queue(library.database)
-    id = queue.add("requests", batch(library, 100, steps=60, size=192))
-
-    def stop(job: Job) -> None:
-        if job.items and job.state is State.RUNNING:
-            queue.ask(id, "cancel")
-
-    work("", only=id, on_job=stop)
-    ended = queue.get(id)
-    assert ended.state is State.CANCELLED
-    assert 0 < ended.items < 100
-    library.close()
-
-
 def test_what_a_request_makes_is_in_the_library(daub: Path, polly: Path) -> None:
     library = Library.open()
     queue = Queue(library.database)

@@ -357,6 +357,23 @@ def test_a_batch_answers_every_line(client: Any, stranger: Any) -> None:
         stranger.files.content(ended.output_file_id)
 
 
+def test_a_batch_that_is_cancelled_hands_over_what_is_answered(client: Any) -> None:
+    rows = [line(f"n{number}", model="daub", prompt="月", seed=number, options={"steps": 60, "size": 192}) for number in range(60)]
+    file = client.files.create(file=requests_of(*rows), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/images/generations", completion_window="24h")
+    wait(lambda: client.batches.retrieve(batch.id), lambda found: found.request_counts.completed)
+    assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+    ended = wait(lambda: client.batches.retrieve(batch.id), lambda found: found.status != "in_progress")
+    assert ended.status == "cancelled"
+    answers = [json.loads(row) for row in client.files.content(ended.output_file_id).text.splitlines()]
+    assert 0 < len(answers) == ended.request_counts.completed < 60
+    assert all(answer["response"]["body"]["data"][0]["b64_json"] for answer in answers)
+    client.files.delete(ended.output_file_id)
+    assert client.batches.retrieve(batch.id).output_file_id == ended.output_file_id
+    with pytest.raises(openai.NotFoundError):  # it is not written again
+        client.files.content(ended.output_file_id)
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -128,9 +128,13 @@ class Queue:
     def list(self, states: Sequence[State] = (), *, kinds: Sequence[str] = (), limit: int = 100) -> list[Job]:
         """Jobs, the newest first; of the given states and kinds when there are any."""
         wanted = sa.select(JobRow).where(JobRow.kind.in_(kinds)) if kinds else sa.select(JobRow)
+        if states:
+            wanted = wanted.where(JobRow.state.in_({State.RUNNING if state is State.LOST else state for state in states}))
+        told_apart = (State.RUNNING in states) != (State.LOST in states)  # by their beats, which no index knows
         with self.database.reading() as session:
-            rows = session.scalars(wanted.order_by(JobRow.number.desc()).limit(limit if not states else None))
-            found = [self._job(session, row) for row in rows]
+            rows = list(session.scalars(wanted.order_by(JobRow.number.desc()).limit(None if told_apart else limit)))
+            counts = self._counts(session, rows)
+            found = [self._job(session, row, counts.get(row.number, 0)) for row in rows]
         return [job for job in found if not states or job.state in states][:limit]
 
     def ask(self, id: str, what: str) -> Job:
@@ -153,6 +157,7 @@ class Queue:
                 row.ended = now() if leads_to is State.CANCELLED else ""
                 row.error = "" if leads_to is State.QUEUED else row.error
                 row.attempts = 0
+                row.result = {} if what == "retry" else row.result
             return self._job(session, row)
 
     def prioritise(self, id: str, priority: int) -> Job:
@@ -270,6 +275,14 @@ class Queue:
             row.result = dict(result or {})
             row.ended = "" if state is State.PAUSED else now()
 
+    def append(self, id: str, result: Mapping[str, Any]) -> Job:
+        """Add to the result of a job that failed or was cancelled, such as what there is of it; of another nothing changes."""
+        with self.database.writing() as session:
+            row = self._row(session, id)
+            if row.state in (State.FAILED, State.CANCELLED):
+                row.result = {**row.result, **result}
+            return self._job(session, row)
+
     def release(self, id: str, worker: str, *, died: bool = False) -> None:
         """Give a job back: as a person wanted it (paused, cancelled), or into the line; one whose worker `died` too often has failed.
 
@@ -302,8 +315,13 @@ class Queue:
             raise UsageError("several jobs begin with '{id}': {ids}", id=id, ids=", ".join(row.id for row in found))
         raise UsageError("there is no job '{id}'. `miaobi jobs` lists them", id=id)
 
-    def _job(self, session: Session, row: JobRow) -> Job:
-        count = session.scalar(sa.select(sa.func.count()).where(JobItemRow.job == row.number)) or 0
+    def _counts(self, session: Session, rows: Sequence[JobRow]) -> dict[int, int]:
+        """How many pieces are done of each job that has any."""
+        counted = sa.select(JobItemRow.job, sa.func.count()).where(JobItemRow.job.in_([row.number for row in rows]))
+        return {row[0]: row[1] for row in session.execute(counted.group_by(JobItemRow.job))}
+
+    def _job(self, session: Session, row: JobRow, count: int | None = None) -> Job:
+        count = self._counts(session, [row]).get(row.number, 0) if count is None else count
         fields = (
             "id",
             "kind",

@@ -42,6 +42,7 @@ from miaobi.trust import label as labels
 LOWEST, HIGHEST = 1, 5
 LONGEST_TAG, LONGEST_NAME, LONGEST_TEXT = 100, 100, 1_000_000
 SHORTEST_ID = 4
+FILE = "library.db"
 ATTEMPTS = 5  # a content that many keep at once: every failure means that somebody else succeeded
 
 
@@ -143,7 +144,7 @@ class Library:
             path = database.url.database if database.dialect == "sqlite" else ""
             return cls(database, Files((Path(path).parent if path else home() / "library") / "files"))
         folder = Path(where) if where else home() / "library"
-        return cls(Database(f"sqlite:///{folder / 'library.db'}"), Files(folder / "files"))
+        return cls(Database(f"sqlite:///{folder / FILE}"), Files(folder / "files"))
 
     def close(self) -> None:
         """Let the database go."""

@@ -13,6 +13,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from miaobi.library.queue import Queue
 
 STOP_SECONDS = 20.0
 LONG = frozenset({"train", "adapt", "tune", "distill", "evaluate"})  # kinds that take hours
@@ -40,6 +44,13 @@ class Hands:
             command = [sys.executable, "-m", "miaobi.serve.hands", self.library_at, *mine]
             pipe, null = subprocess.PIPE, subprocess.DEVNULL
             self._processes[long] = subprocess.Popen(command, stdin=pipe, stdout=null, start_new_session=True)
+
+    def resume(self, queue: Queue) -> None:
+        """Go on with what waits since before the server was stopped, or was lost with it."""
+        from miaobi.library.queue import State
+
+        for kind in {job.kind for job in queue.list([State.QUEUED, State.RUNNING, State.LOST])}:
+            self.begin(kind)
 
     def close(self) -> None:
         """Let them put down what they have, and end them."""

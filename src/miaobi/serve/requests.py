@@ -23,6 +23,7 @@ from miaobi.serve.kinds import Result, Spec, Stopped, Task
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from miaobi.library.queue import Job
     from miaobi.library.store import Library
 
 MOST_LINES = 50_000  # OpenAI's
@@ -118,6 +119,11 @@ def run(task: Task, spec: RequestsSpec) -> Result:
     answers = dict(task.done)
     asyncio.run(_Asking(task, spec, wanted, answers).run())
     return _files(task.library, task.job.id, spec, [answers[place] for place in range(len(wanted))])
+
+
+def so_far(library: Library, job: Job, answers: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The files of a batch that ended before its last answer: what is answered, in the order of the requests."""
+    return _files(library, job.id, validate(RequestsSpec, job.spec, job.kind), [answers[place] for place in sorted(answers)])
 
 
 class _Asking:

@@ -57,7 +57,8 @@ def _do(queue: Queue, library_at: str, job: Job, name: str, on_job: OnJob | None
             while child.poll() is None:
                 if on_job is not None:
                     on_job(queue.get(job.id))
-                time.sleep(LOOK_SECONDS)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(LOOK_SECONDS)
     except BaseException:
         child.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

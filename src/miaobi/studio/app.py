@@ -92,7 +92,6 @@ def _with_room(before: Lifespan, room: Room) -> Lifespan:
     @contextlib.asynccontextmanager
     async def life(app: Any) -> AsyncIterator[Any]:
         async with before(app) as state:
-            room.begin()
             try:
                 yield state
             finally:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from miaobi.core.errors import MiaobiError
 from miaobi.core.language import tr
 from miaobi.core.types import Content, Done, Media, Piece, Progress
-from miaobi.serve.hands import Hands
 
 if TYPE_CHECKING:
     from miaobi.library.queue import Queue
     from miaobi.library.store import Library
+    from miaobi.serve.hands import Hands
     from miaobi.serve.http.state import State
     from miaobi.serve.pool import Ask
 
@@ -92,7 +92,11 @@ class Room:
     def __init__(self, state: State, *, folder: Path | None = None) -> None:
         self.state, self.folder = state, folder or Path.cwd()
         self.makings: OrderedDict[str, Making] = OrderedDict()
-        self.hands = Hands(state.settings.library)
+
+    @property
+    def hands(self) -> Hands:
+        """The server's processes that do jobs."""
+        return self.state.hands
 
     @property
     def library(self) -> Library:
@@ -161,17 +165,9 @@ class Room:
             making.over = True
             making.tell()
 
-    def begin(self) -> None:
-        """Go on with the jobs that wait since before the server was stopped."""
-        from miaobi.library.queue import State
-
-        for kind in {job.kind for job in self.queue.list([State.QUEUED, State.RUNNING, State.LOST])}:
-            self.hands.begin(kind)
-
     async def close(self) -> None:
-        """Stop whatever is being made; a job in hand goes back into the line."""
+        """Stop whatever is being made."""
         running = [making.task for making in self.makings.values() if making.task is not None and not making.over]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.to_thread(self.hands.close)

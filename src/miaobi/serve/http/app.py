@@ -6,8 +6,10 @@ logged and attacked by the tests without another line.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from inspect import signature
 from pathlib import Path
@@ -47,6 +49,7 @@ AREAS: tuple[tuple[str, str], ...] = (  # module of routes, scope of keys
     ("files", "files"),
     ("batches", "files"),
 )
+log = logging.getLogger("miaobi.serve")
 PAGES = ("/docs", "/openapi.json")  # beside the areas; any key opens them
 DOCS = Path(__file__).parent / "docs.html"
 _ALONE = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -84,6 +87,14 @@ def router_of(area: str) -> APIRouter:
     return found
 
 
+async def _resume(state: State) -> None:
+    """Jobs go on by themselves; a library that cannot be opened is told to whoever asks for something that needs it."""
+    try:
+        await asyncio.to_thread(state.resume)
+    except MiaobiError as problem:
+        log.warning("jobs of before do not go on: %s", problem)
+
+
 async def _docs(request: Request) -> FileResponse:
     """The description for people: one page that needs no other server."""
     return FileResponse(DOCS, media_type="text/html", headers={"Content-Security-Policy": _ALONE})
@@ -99,9 +110,11 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         state.problem = problem
         raise
     state.ready = True
+    resuming = asyncio.create_task(_resume(state))
     try:
         yield
     finally:
         state.ready = False
+        await resuming
         await state.pool.close()
         state.close()

@@ -80,6 +80,16 @@ class State:
             contents = [chunk async for chunk in chunks if isinstance(chunk, Content)]
         return sorted(contents, key=lambda content: content.label.index)
 
+    def resume(self) -> None:
+        """Go on with jobs of before; slow. A library in a folder that is not there yet has none, and is not made for that."""
+        from miaobi.core.home import home
+        from miaobi.library.queue import Queue
+        from miaobi.library.store import FILE
+
+        where = self.settings.library
+        if "://" in where or (Path(where or home() / "library") / FILE).exists():
+            self.hands.resume(Queue(self.library.database))
+
     def close(self) -> None:
         """Let jobs put down what they have, and the library go, if this server opened it."""
         self.hands.close()

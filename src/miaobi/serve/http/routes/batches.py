@@ -12,8 +12,8 @@ from miaobi.core.errors import DataError, unknown
 from miaobi.core.schema import Schema
 from miaobi.serve.http import works
 from miaobi.serve.http.routes.files import page
-from miaobi.serve.http.state import Here
-from miaobi.serve.requests import ENDPOINTS, lines
+from miaobi.serve.http.state import Here, State
+from miaobi.serve.requests import ENDPOINTS, lines, so_far
 
 if TYPE_CHECKING:
     from miaobi.library.queue import Job
@@ -61,24 +61,36 @@ async def create(body: Body, state: Here) -> dict[str, Any]:
 async def list_batches(state: Here, limit: int = 20, after: str = "") -> dict[str, Any]:
     """The caller's batches, the newest first."""
     jobs, more = await works.mine(state, KIND, limit=max(1, min(limit, 100)), after=after.removeprefix(PREFIX))
-    return page([entry(job) for job in jobs], more=more)
+    return page([entry(await _with_files(state, job)) for job in jobs], more=more)
 
 
 @router.get("/v1/batches/{batch}")
 async def retrieve(batch: str, state: Here) -> dict[str, Any]:
     """How far a batch is."""
-    return entry(await _found(state, batch))
+    return entry(await _with_files(state, await _found(state, batch)))
 
 
 @router.post("/v1/batches/{batch}/cancel")
 async def cancel(batch: str, state: Here) -> dict[str, Any]:
-    """Stop a batch."""
-    job = await works.cancel(state, await _found(state, batch))
+    """Stop a batch. What is answered by then is in its files."""
+    job = await _with_files(state, await works.cancel(state, await _found(state, batch)))
     return entry(job) | ({"status": "cancelling"} if str(job.state) == "running" else {})
 
 
 async def _found(state: Here, id: str) -> Job:
     return await works.find(state, id, prefix=PREFIX, kind=KIND, what="batch")
+
+
+async def _with_files(state: State, job: Job) -> Job:
+    """A batch that ended early, with files of what was answered; they are written when somebody first looks, whoever did the batch."""
+    if str(job.state) not in ("cancelled", "failed") or not job.items or "requests" in job.result:
+        return job
+
+    def write() -> Job:
+        line = works.queue(state)
+        return line.append(job.id, so_far(state.library, job, line.items(job.id)))
+
+    return await asyncio.to_thread(write)
 
 
 def entry(job: Job) -> dict[str, Any]:
