@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import threading
@@ -62,6 +63,11 @@ def ask(server: Server, change: dict[str, Any], *, text: str = "Hello", path: st
     return status, json.loads(answer)
 
 
+def busy() -> float:
+    """How many want each core of this machine now, and one at least: so much longer takes whatever is waited for."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def pulse(server: Server, stop: threading.Event, slowest: list[float]) -> None:
     """How long /health takes, again and again."""
     while not stop.is_set():
@@ -80,13 +86,13 @@ def test_schemas_that_explode_are_refused_or_ready_soon_and_hold_up_nobody(servi
         format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         status, answer = ask(serving, {"response_format": format})
         seconds = time.monotonic() - began
-        if status not in (200, 400) or seconds > 3 * SECONDS:  # two are for the grammar; a machine that is busy takes longer for the rest
+        if status not in (200, 400) or seconds > SECONDS * busy():
             bad.append(f"{name}: {status} after {seconds:.1f} s: {str(answer)[:200]}")
     stop.set()
     watching.join()
     assert not bad, "\n".join(bad)
     assert len(slowest) > 10
-    assert max(slowest) < 1
+    assert max(slowest) < busy()
     assert ask(serving, {})[0] == 200
     assert figure(serving, "miaobi_pool_restarts") == 0  # the worker that saw all this lives
 

@@ -1,9 +1,9 @@
 """JSON schemas and regular expressions as constraints on decoding, whatever the tokenizer: llguidance says which tokens may follow.
 
 Unusual: an answer is not only a beginning of JSON when the tokens run out. From time to time the shortest end is looked for, and as soon
-as only it fits into `max_tokens`, it is what is written (`closing`). A hostile grammar cannot stop the house: llguidance counts its work
-against a limit, without Python's lock, and who waits for it waits two seconds. Its algorithm is that of Earley over derivatives of regular
-expressions (Moskal et al., https://github.com/guidance-ai/llguidance).
+as only it fits into `max_tokens`, it is what is written (`closing`). A hostile grammar cannot stop the house: it is tried in a process of
+its own (`trial`), and who waits for it waits two seconds, aside, so that others begin. The algorithm is that of Earley over derivatives of
+regular expressions (Moskal et al., https://github.com/guidance-ai/llguidance).
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.language import tr
+from miaobi.engine.sampling.guide import SPACING, Impossible, matcher_of, reason, tokenizer_of
 from miaobi.engine.sampling.spelling import Spelling
+from miaobi.engine.sampling.trial import CROWDED, trial
+from miaobi.engine.sampling.turns import aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,18 +29,48 @@ if TYPE_CHECKING:
 
     from miaobi.engine.sampling.options import Sampling
 
-SECONDS = 2.0  # the longest that anybody waits for a grammar
 KEPT = 64  # prepared grammars of one vocabulary
-AT_ONCE = 2  # preparations that run side by side
 LONGEST_CLOSING = 400  # tokens that are looked ahead for an end
 SPARE = 8  # tokens by which the last steps may lengthen the end
-# Python's own spacing is what models have read most, and free spacing lets a small one write blanks to the end of its days
-SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_FREE = '%llguidance {"no_forcing": true}\n'  # the model chooses how it spells what the grammar prescribes
 
-_gate = threading.BoundedSemaphore(AT_ONCE)
 _lock = threading.Lock()
-_prepared: WeakKeyDictionary[Spelling, OrderedDict[tuple[object, ...], Grammar]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Spelling, dict[tuple[object, ...], Vocabulary]] = WeakKeyDictionary()
+
+
+class Crowded(MiaobiError):
+    """Too many want a new grammar at once."""
+
+    status = 429
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("too many schemas and expressions are being prepared. Try again in a second")
+
+
+class Vocabulary:
+    """What all grammars over one vocabulary share, and those that were prepared."""
+
+    def __init__(self, spelling: Spelling, *, size: int, end_tokens: Collection[int]) -> None:
+        import numpy as np
+
+        self.size, self.end_tokens = size, sorted(end_tokens)
+        self.tokenizer = tokenizer_of(spelling, size=size, end_tokens=end_tokens)
+        self.lengths = np.array([len(spelling.bytes_of(token)) for token in range(size)])
+        self.ends = {byte: spelling.tokens.index(byte) for byte in (b'"', b"}", b"]", b"0") if byte in spelling.tokens}
+        self.prepared: OrderedDict[tuple[bool, str], Grammar] = OrderedDict()
+
+    def find(self, key: tuple[bool, str]) -> Grammar | None:
+        """A grammar that was prepared before."""
+        found = self.prepared.get(key)
+        if found is not None:
+            self.prepared.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[bool, str], grammar: Grammar) -> None:
+        """Keep one more, and let the one go that was wanted least lately."""
+        self.prepared[key] = grammar
+        while len(self.prepared) > KEPT:
+            self.prepared.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +86,14 @@ class State:
 class Grammar:
     """A `Constraint` of one grammar over one vocabulary; rows and beams share it. `shortest` is its shortest text in tokens, if found."""
 
-    def __init__(self, matcher: Any, spelling: Spelling, *, size: int, end_tokens: Collection[int], max_tokens: int, json: bool) -> None:
-        self._matcher, self._size, self._max_tokens = matcher, size, max_tokens
-        self._spelling, self._end_tokens = spelling, sorted(end_tokens)
-        self._lengths = [len(spelling.bytes_of(token)) for token in range(size)]
-        known = {byte: spelling.tokens.index(byte) for byte in (b'"', b"}", b"]", b"0") if byte in spelling.tokens}
-        self._outside = [known[byte] for byte in (b"}", b"]", b'"', b"0") if byte in known] if json else []
-        self._inside = [known[byte] for byte in (b'"', b"}", b"]") if byte in known]
+    def __init__(self, matcher: Any, words: Vocabulary, *, max_tokens: int, json: bool) -> None:
+        self._matcher, self._words, self._max_tokens, self._json = matcher, words, max_tokens, json
+        self._outside = [words.ends[byte] for byte in (b"}", b"]", b'"', b"0") if byte in words.ends] if json else []
+        self._inside = [words.ends[byte] for byte in (b'"', b"}", b"]") if byte in words.ends]
 
     def within(self, max_tokens: int) -> Grammar:
         """The same grammar for texts of at most so many tokens."""
-        other = Grammar.__new__(Grammar)
-        other.__dict__ = {**self.__dict__, "_max_tokens": max_tokens}
-        return other
+        return Grammar(self._matcher, self._words, max_tokens=max_tokens, json=self._json)
 
     def start(self) -> State:
         """The state before the first token."""
@@ -81,8 +109,8 @@ class Grammar:
 
         if state.end is None:
             return self._mask(state.matcher)
-        mask = np.zeros(self._size, dtype=bool)
-        mask[list(state.end[:1]) or self._end_tokens] = True
+        mask = np.zeros(self._words.size, dtype=bool)
+        mask[list(state.end[:1]) or self._words.end_tokens] = True
         return mask
 
     def advance(self, state: State, token: int) -> State:
@@ -96,11 +124,11 @@ class Grammar:
         import numpy as np
 
         bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
-        mask = np.unpackbits(bits, count=self._size, bitorder="little").view(np.bool_)
+        mask = np.unpackbits(bits, count=self._words.size, bitorder="little").view(np.bool_)
         if not matcher.is_accepting():
-            mask[self._end_tokens] = False  # llguidance ends a text that it cannot go on with
+            mask[self._words.end_tokens] = False  # llguidance ends a text that it cannot go on with
         if not mask.any() and "TooComplex" in matcher.stop_reason():
-            raise MiaobiError("the grammar has become too much to follow: {reason}", reason=_reason(matcher.get_error()))
+            raise MiaobiError("the grammar has become too much to follow: {reason}", reason=reason(matcher.get_error()))
         return mask
 
     # ------------------------------------------------------------------ ends
@@ -131,106 +159,56 @@ class Grammar:
         if not num_possible:
             return None
         # inside of a string nearly everything is allowed, a bracket too, and only the quotation mark ends it
-        for token in self._inside if num_possible * 2 > self._size else self._outside:
+        for token in self._inside if num_possible * 2 > self._words.size else self._outside:
             if mask[token]:
                 return token
-        return int(np.where(mask, self._lengths, -1).argmax())
+        return int(np.where(mask, self._words.lengths, -1).argmax())
 
 
 def grammar_of(options: Sampling, spelling: Spelling, *, size: int, end_tokens: Collection[int]) -> Grammar | None:
     """The constraint that the options ask for over a vocabulary of `size` tokens, prepared at most once; None when they ask for none.
 
     Raises:
-        UsageError: the schema or the expression is wrong, not supported, too large, or nothing that the tokens spell can follow it.
+        UsageError: the schema or the expression is wrong, not supported, too much, or nothing that the tokens spell can follow it.
+        Crowded: too many are being prepared.
         MissingExtra: llguidance is not installed.
     """
     if options.json_schema is None and not options.regex:
         return None
     text = options.regex or json.dumps({**(options.json_schema or {}), "x-guidance": SPACING}, ensure_ascii=False)
-    key = (bool(options.regex), text, size, tuple(sorted(end_tokens)))
+    words, key = _words(spelling, size, end_tokens), (bool(options.regex), text)
     with _lock:
-        kept = _prepared.setdefault(spelling, OrderedDict())
-        found = kept.get(key)
-        if found is not None:
-            kept.move_to_end(key)
-            return found.within(options.max_tokens)
-    matcher = _in_time(text, spelling, regex=bool(options.regex), size=size, end_tokens=end_tokens)
-    found = Grammar(matcher, spelling, size=size, end_tokens=end_tokens, max_tokens=0, json=not options.regex)
-    if not found._mask(matcher.deep_copy()).any():
-        raise UsageError("no text that this model can spell follows the {kind}", kind=_kind(bool(options.regex)))
-    with _lock:
-        kept[key] = found
-        while len(kept) > KEPT:
-            kept.popitem(last=False)
+        found = words.find(key)
+    if found is None:
+        with aside():
+            found = _prepare(text, words, regex=bool(options.regex))
+        with _lock:
+            words.keep(key, found)
     return found.within(options.max_tokens)
 
 
-def _kind(regex: bool) -> str:
-    return tr("regular expression") if regex else tr("JSON schema")
+def _words(spelling: Spelling, size: int, end_tokens: Collection[int]) -> Vocabulary:
+    """The vocabulary, made once."""
+    key = (size, *sorted(end_tokens))
+    with _lock:
+        known = _known.setdefault(spelling, {})
+        if key not in known:
+            known[key] = Vocabulary(spelling, size=size, end_tokens=end_tokens)
+        return known[key]
 
 
-def _in_time(text: str, spelling: Spelling, *, regex: bool, size: int, end_tokens: Collection[int]) -> Any:
-    """A fresh matcher, or an error after `SECONDS`; what is not ready by then comes to its own limit behind our back."""
-    outcome: list[Any] = []
-
-    def work() -> None:
-        try:
-            outcome.append(_matcher(text, spelling, regex=regex, size=size, end_tokens=end_tokens))
-        except Exception as error:
-            outcome.append(error)
-        finally:
-            _gate.release()
-
-    if _gate.acquire(timeout=SECONDS):
-        thread = threading.Thread(target=work, name="grammar", daemon=True)
-        thread.start()
-        thread.join(SECONDS)
-    if not outcome:
-        raise UsageError("the {kind} takes more than {seconds:g} seconds to prepare. Make it simpler", kind=_kind(regex), seconds=SECONDS)
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
-
-
-def _matcher(text: str, spelling: Spelling, *, regex: bool, size: int, end_tokens: Collection[int]) -> Any:
+def _prepare(text: str, words: Vocabulary, *, regex: bool) -> Grammar:
+    kind = tr("regular expression") if regex else tr("JSON schema")
+    problem = trial().problem(text, regex=regex)
+    if problem == CROWDED:
+        raise Crowded
+    if problem:
+        raise UsageError("the {kind} takes too much time or memory to prepare. Make it simpler", kind=kind)
     try:
-        from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-        from llguidance._tokenizer import TokenizerWrapper
-    except ImportError:
-        raise MissingExtra(tr("a JSON schema or a regular expression to follow"), "grammar", "llguidance") from None
-    assert end_tokens, "a text that follows a grammar has to be able to end"
-    tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(spelling, size, end_tokens)), eos_token=sorted(end_tokens))
-    limits = LLParserLimits(max_grammar_size=200_000, max_lexer_states=100_000)
-    try:
-        rule = _of_regex(LLMatcher.grammar_from_regex(text)) if regex else f"start: %json {text}"
-        matcher = LLMatcher(tokenizer, _FREE + rule, log_level=0, limits=limits)
-    except (ValueError, RecursionError) as error:
-        raise UsageError("the {kind} cannot be followed: {reason}", kind=_kind(regex), reason=_reason(str(error))) from None
-    if matcher.is_error():
-        raise UsageError("the {kind} cannot be followed: {reason}", kind=_kind(regex), reason=_reason(matcher.get_error()))
-    return matcher
-
-
-def _of_regex(grammar: str) -> str:
-    """The rule of an expression, its slashes and line breaks escaped, out of llguidance's own envelope."""
-    rule: str = json.loads(grammar)["grammars"][0]["lark_grammar"]
-    return rule
-
-
-class _Vocabulary:
-    """A vocabulary as llguidance wants it. It never has to tokenise: nothing is written ahead of the model."""
-
-    def __init__(self, spelling: Spelling, size: int, end_tokens: Collection[int]) -> None:
-        self.eos_token_id, self.bos_token_id = min(end_tokens), None
-        self.tokens = [b"" if token in end_tokens else spelling.bytes_of(token) for token in range(size)]
-        self.special_token_ids = sorted({*end_tokens, *(token for token in spelling.marks if token < size)})
-
-    def __call__(self, text: bytes) -> list[int]:
-        return []
-
-
-def _reason(error: str) -> str:
-    """llguidance's words without the grammar that they quote."""
-    lines = [line.strip() for line in error.splitlines()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (told or lines or [""])[0][:200]
+        matcher = matcher_of(words.tokenizer, text, regex=regex)
+    except Impossible as error:
+        raise UsageError("the {kind} cannot be followed: {reason}", kind=kind, reason=str(error)) from None
+    found = Grammar(matcher, words, max_tokens=0, json=not regex)
+    if not found.allowed(State(matcher.deep_copy(), 0, 0)).any():
+        raise UsageError("no text that this model can spell follows the {kind}", kind=kind)
+    return found

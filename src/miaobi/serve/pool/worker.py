@@ -1,8 +1,8 @@
 """One model in a process of its own: `python -m miaobi.serve.pool.worker`, frames on standard input and output.
 
 Requests begin in their order, each in a thread of its own, which looks after every chunk whether it is still wanted. One begins when the
-one before has ended or sits in a shared batch (`engine.sampling.shared`): so what can be computed together is, and what nobody prepared for
-company stays alone. When the pool goes away, however it does, standard input ends and so does the process.
+one before has ended, sits in a shared batch (`engine.sampling.shared`) or has stepped aside: so what can be computed together is, and what
+nobody prepared for company stays alone. When the pool goes away, however it does, standard input ends and so does the process.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CALLS = frozenset({"score", "embed_texts", "classify"})  # what `Pool.call` may ask of a model
 MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
+MOST_BATCHES, LEAST_BATCH = 4, 256 << 20  # side by side, and the bytes of texts that each holds at least
 TIDY_SECONDS = 10.0  # between two times that freed memory is given back
 FIGURES_SECONDS = 0.5  # between two reports of memory and tokens
 
@@ -76,21 +77,27 @@ class Worker:
     def work(self) -> None:
         """Begin what waits, for ever."""
         while True:
-            self._room.acquire()
-            self._baton.acquire()
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                kind, id, *values = self._waiting.popleft()
-                self._wanted.add(id)
-            threading.Thread(target=self._one, args=(kind, id, values), daemon=True).start()
+            self._room.acquire()
+            self._baton.acquire()  # only now: those who stepped aside want it back when nobody waits
+            with self._changed:
+                first = self._waiting.popleft() if self._waiting else ()  # what waited may have been cancelled
+                self._wanted.update(first[1:2])
+            if first:
+                threading.Thread(target=self._one, args=(first[0], first[1], first[2:]), daemon=True).start()
+            else:
+                self._baton.release()
+                self._room.release()
 
     def _load(self, folder: str, device: str, threads: int, cache_bytes: int) -> None:
         from miaobi.engine.load import load
         from miaobi.engine.sampling.table import Table
 
         try:
-            self._loaded = load(Path(folder), device=device, threads=threads or None)
-            self._table = Table(cache_bytes=cache_bytes, prefix_bytes=cache_bytes // 8)
+            batches = _batches(Path(folder), device, threads, cache_bytes)
+            self._loaded = load(Path(folder), device=device, threads=1 if batches > 1 else threads or None)
+            self._table = Table(cache_bytes=cache_bytes, prefix_bytes=cache_bytes // 8, batches=batches)
         except Exception as error:
             self.say("failed", _told(error))
             return
@@ -114,7 +121,7 @@ class Worker:
         error: MiaobiError | None = None
         try:
             self.say("began", id)
-            with self._table.share(on_seat=once.release, is_wanted=lambda: id in self._wanted):
+            with self._table.share(on_seat=once.release, is_wanted=lambda: id in self._wanted, aside=once.aside):
                 if kind == "ask":
                     self._answer(id, *values)
                 else:
@@ -163,6 +170,15 @@ class Worker:
             return list(result) if isinstance(result, Iterator) else result
 
 
+def _batches(folder: Path, device: str, threads: int, cache_bytes: int) -> int:
+    """How many batches decode side by side, each in one thread: as many as there are cores, for a small model with room for each."""
+    from miaobi.serve.pool.memory import fits_a_core
+
+    cores = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    room = cache_bytes // LEAST_BATCH
+    return max(1, min(cores, MOST_BATCHES, room)) if fits_a_core(folder, device) else 1
+
+
 class _Once:
     """Passes the baton on, however often it is told to."""
 
@@ -174,6 +190,19 @@ class _Once:
         baton, self._baton = self._baton, None
         if baton is not None:
             baton.release()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let the next one begin for the length of the block, then wait for the baton again."""
+        baton = self._baton
+        if baton is None:
+            yield
+            return
+        baton.release()
+        try:
+            yield
+        finally:
+            baton.acquire()
 
 
 def _told(error: Exception) -> MiaobiError:
