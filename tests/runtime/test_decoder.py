@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from miaobi.core.errors import ArtifactError, UsageError
+from miaobi.engine.sampling.options import Sampling
+from miaobi.engine.sampling.speculate import can_verify
 from miaobi.engine.sampling.stepper import Stepper
+from miaobi.engine.sampling.tokens import Token, decode
 from miaobi.models.common import decoder_graph
 from miaobi.models.common.decoder_runtime import OnnxStepper
 
@@ -133,6 +136,32 @@ def test_rows_are_dropped_moved_and_copied(saved: Any, name: str) -> None:
         np.testing.assert_allclose(stepper.step(tokens), reference(model, texts), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["gpt2", "narrow"])
+def test_guesses_are_checked_in_one_pass_and_taken_back(saved: Any, name: str, precision: Any) -> None:
+    stepper = OnnxStepper(saved(name)[1], precision=precision, threads=1)
+    assert can_verify(stepper)
+    text = random_tokens(20, 5)
+    stepper.start([text[:6]])
+    wanted = [stepper.step([token])[0].copy() for token in text[6:]]
+    stepper.start([text[:6]])
+    stepper.verify([text[6], 3, 4, 5])
+    stepper.forget(3)
+    got = np.concatenate([stepper.verify(text[7:12]), stepper.step([text[12]]).copy(), stepper.verify(text[13:])])
+    np.testing.assert_allclose(got, wanted[1:], atol=1e-5 if precision == "fp32" else 0.02 * np.abs(wanted).max())
+    assert (got.argmax(-1) == np.argmax(wanted[1:], axis=-1)).all()
+
+
+def test_a_guessed_text_is_the_text_that_is_not_guessed(saved: Any) -> None:
+    for name, precision in (("gpt2", "fp32"), ("qwen2", "int8")):
+        stepper = OnnxStepper(saved(name)[1], precision=precision, threads=1)  # type: ignore[arg-type]
+        prompt = random_tokens(6, 1) * 3
+        for options in (Sampling(temperature=0, max_tokens=40), Sampling(temperature=0.5, max_tokens=40)):
+            plain = [event for event in decode(stepper, [prompt], options, end_tokens=(), seeds=[7]) if isinstance(event, Token)]
+            guessed = [event for event in decode(stepper, [prompt], options, end_tokens=(), seeds=[7], draft=8) if isinstance(event, Token)]
+            assert [event.token for event in guessed] == [event.token for event in plain]
+
+
 def test_the_cache_grows_up_to_the_context_and_no_further(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("miaobi.models.common.decoder_runtime.RESERVE", 2)
     model, folder = saved("qwen2")
@@ -204,9 +233,13 @@ def test_shards_are_read_through_their_index(saved: Any, tmp_path: Path) -> None
 def test_large_weights_go_beside_the_graph(saved: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = saved("qwen2")
     model.save_pretrained(tmp_path)
-    monkeypatch.setattr(decoder_graph, "INLINE_BYTES", 1000)
+    monkeypatch.setattr("miaobi.models.common.decoder_file.INLINE_BYTES", 1000)
+    monkeypatch.setattr("miaobi.models.common.decoder_file.LEAST_BYTES", 1000)
     for _ in range(2):  # writing again replaces
         decoder_graph.write(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == [
+        "model.onnx", "model.onnx_data", "model_int8.onnx", "model_int8.onnx_data"
+    ]  # fmt: skip
     data = tmp_path / "onnx/model.onnx_data"
     assert data.stat().st_size > (tmp_path / "onnx/model.onnx").stat().st_size
     got = OnnxStepper(tmp_path, precision="fp32", threads=1).start(PROMPTS)

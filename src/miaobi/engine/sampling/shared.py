@@ -19,7 +19,7 @@ from miaobi.core.errors import UsageError
 from miaobi.engine.sampling import turns
 from miaobi.engine.sampling.prefix import PrefixCache
 from miaobi.engine.sampling.run import Event, Run, choose
-from miaobi.engine.sampling.speculate import Verifier
+from miaobi.engine.sampling.speculate import can_verify
 from miaobi.engine.sampling.stepper import Array, Joinable, Stepper
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Batch(turns.Round[Seat]):
         self.vocab_size, self.context, self.column_bytes = stepper.vocab_size, stepper.context, stepper.column_bytes
         self.figures = dict.fromkeys(("steps", "tokens", "prompt_tokens", "known_tokens", "seats"), 0)
         self._stepper = stepper
-        self._verifies = isinstance(stepper, Verifier)
+        self._verifies = can_verify(stepper)
         self._most_rows, self._cache_bytes = rows, cache_bytes
         self._prefixes = PrefixCache(prefix_bytes)
         self._rows: list[_Row] = []

@@ -8,7 +8,7 @@ have drawn with anyway. So the text is the same with and without guesses, at eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from miaobi.engine.sampling.stepper import Array, Stepper
 
@@ -18,6 +18,8 @@ SIZES = (4, 3, 2)  # tokens that have to agree, the most first: one alone agrees
 @runtime_checkable
 class Verifier(Stepper, Protocol):
     """A stepper that reads several tokens of its only row at once, tells what follows each, and can forget the last ones."""
+
+    looks_ahead: bool  # whether the weights, as they are stored, let it tell that
 
     def verify(self, tokens: Sequence[int]) -> Array:
         """Append T tokens to the only row; returns logits (T, V), one for what follows each."""
@@ -51,3 +53,8 @@ class Lookup:
             if place is not None:
                 return self.tokens[place : place + max(0, most)]
         return []
+
+
+def can_verify(stepper: Stepper) -> TypeGuard[Verifier]:
+    """Whether guesses may be put to it."""
+    return isinstance(stepper, Verifier) and stepper.looks_ahead

@@ -21,7 +21,7 @@ from miaobi.engine.sampling.run import Finished as Finished
 from miaobi.engine.sampling.run import Row, Run
 from miaobi.engine.sampling.run import Stop as Stop
 from miaobi.engine.sampling.run import Token as Token
-from miaobi.engine.sampling.speculate import Verifier
+from miaobi.engine.sampling.speculate import Verifier, can_verify
 from miaobi.engine.sampling.stepper import Array, Stepper
 
 
@@ -76,7 +76,7 @@ def decode(
     run = Run(rows, options, end_tokens=frozenset(end_tokens), stop=stop, alternatives=alternatives, draft=draft)
     if isinstance(stepper, shared.Seat):
         return stepper.follow(run)
-    return _guessing(stepper, run) if run.draft and isinstance(stepper, Verifier) else _loop(stepper, run)
+    return _guessing(stepper, run) if run.draft and can_verify(stepper) else _loop(stepper, run)
 
 
 def _loop(stepper: Stepper, run: Run) -> Generator[Event, None, None]:

@@ -2,7 +2,7 @@
 
 Unusual: attention is one node (GroupQueryAttention: causal mask, rotary positions, grouped heads, and a key-value cache that is written in
 place), so a step runs about ten nodes a layer. Rows may have unequal lengths: prompts are padded on the right, and `attention_mask` says
-how many tokens of each row are real. Logits are computed for each row's last token only.
+how many tokens of each row are real. Logits are computed for each row's last token only, unless more are asked for.
 
 Eight bits: weights are rounded in blocks along the input dimension, one scale a block, symmetric; activations are rounded per row and
 block inside MatMulNBits (as in ZeroQuant, Yao et al., 2022). So a row's result does not depend on the other rows. A
@@ -12,8 +12,9 @@ Four bits: the matrices of the blocks only, with a zero point beside each scale 
 error there reaches every logit.
 
 Inputs: input_ids (B, T), attention_mask (B, S), past_key_values.{layer}.{key,value} (B, K, capacity, D); with a prefix also
-prefix (B, P, W), vectors that stand before the new tokens and count in S: P is 0 but for the first step.
-Outputs: logits (B, 1, V), present.{layer}.{key,value}. These are the names that transformers.js and OpenVINO GenAI know.
+prefix (B, P, W), vectors that stand before the new tokens and count in S: P is 0 but for the first step. `num_logits_to_keep`, 1 where
+nobody gives it, says after how many of a row's last tokens logits are wanted (L), so that guesses can be checked; 0 is all.
+Outputs: logits (B, L, V), present.{layer}.{key,value}. These are the names that transformers.js and OpenVINO GenAI know.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from miaobi.core.artifact import explain_os_errors, write_bytes
 from miaobi.core.errors import MissingExtra
-from miaobi.models.common.decoder_layers import GPT2, Llama
+from miaobi.models.common.decoder_file import GraphFile
+from miaobi.models.common.decoder_layers import GPT2, KEPT_LOGITS, Llama
 from miaobi.models.common.decoder_rounding import packed, round_to_four_bits
 from miaobi.models.common.decoder_weights import Array, StoredTensors
 
@@ -39,7 +40,6 @@ FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onn
 BITS: dict[Precision, int] = {"fp32": 0, "int8": 8, "int4": 4}
 GROUP = 32  # weights that share a scale in four bits
 OPSET, MICROSOFT = 21, "com.microsoft"
-INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB; larger weights go beside the graph
 # Weights that share a scale: the largest number that divides the input dimension. From 128 on, ONNX Runtime sums two rows in another order
 # than one, so a row's numbers would depend on how many rows there are; with these they do not, to the last bit.
 BLOCKS = (64, 32)
@@ -62,14 +62,21 @@ def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), g
     config = config_from_hub(read_config(folder))
     tensors = StoredTensors(folder)
     for precision in precisions:
-        _save(build(config, tensors, precision=precision, group=group, prefix=prefix), folder / FILES[precision])
+        with GraphFile(folder / FILES[precision]) as file:
+            file.write(build(config, tensors, file, precision=precision, group=group, prefix=prefix))
 
 
 def build(
-    config: TransformerConfig, tensors: StoredTensors, *, precision: Precision, group: int | None = None, prefix: bool = False
+    config: TransformerConfig,
+    tensors: StoredTensors,
+    file: GraphFile,
+    *,
+    precision: Precision,
+    group: int | None = None,
+    prefix: bool = False,
 ) -> Any:
-    """The `onnx.ModelProto` of a decoder."""
-    graph = Graph(tensors, bits=BITS[precision], group=group, prefix=prefix)
+    """The `onnx.ModelProto` of a decoder; the file takes its weights."""
+    graph = Graph(tensors, file, bits=BITS[precision], group=group, prefix=prefix)
     network = GPT2(config, graph) if config.positions == "learned" else Llama(config, graph)
     return graph.model(config, network.logits())
 
@@ -77,8 +84,8 @@ def build(
 class Graph:
     """Nodes and initialisers as they are added. Every method returns the name of the value that it adds."""
 
-    def __init__(self, tensors: StoredTensors, *, bits: int, group: int | None = None, prefix: bool = False) -> None:
-        self.tensors, self.bits, self.group, self.prefix = tensors, bits, group, prefix
+    def __init__(self, tensors: StoredTensors, file: GraphFile, *, bits: int, group: int | None = None, prefix: bool = False) -> None:
+        self.tensors, self.file, self.bits, self.group, self.prefix = tensors, file, bits, group, prefix
         self.nodes: list[Any] = []
         self.initialisers: dict[str, Any] = {}
 
@@ -97,11 +104,13 @@ class Graph:
 
     def constant(self, name: str, array: Array) -> str:
         """Add an initialiser once."""
-        from onnx import numpy_helper
-
         if name not in self.initialisers:
-            self.initialisers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self.initialisers[name] = self.file.tensor(name, array)
         return name
+
+    def kept_logits(self) -> str:
+        """The input `num_logits_to_keep`, whose initialiser is what it is where nobody gives it."""
+        return self.constant(KEPT_LOGITS, np.array(1, dtype=np.int64))
 
     def integers(self, *values: int) -> str:
         """A one-dimensional int64 constant."""
@@ -161,11 +170,12 @@ class Graph:
         return self.op("Slice", rows, self.integers(0), self.integers(width), self.integers(2))
 
     def head(self, x: str, name: str, matrix: Array) -> str:
-        """Logits (B, 1, V) of x (B, 1, W). In fp32 the matrix (V, W) stays as the embedding stores it."""
+        """Logits (B, L, V) of x (B, L, W). In fp32 the matrix (V, W) stays as the embedding stores it."""
         if self.bits:
             return self.rounded(x, name, matrix, bits=8)
-        flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B, W)
-        return self.op("Unsqueeze", self.op("Gemm", flat, self.constant(name, matrix), transB=1), self.integers(1))
+        flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B * L, W)
+        shape = self.op("Concat", self.op("Shape", x, end=2), self.integers(len(matrix)), axis=0)
+        return self.op("Reshape", self.op("Gemm", flat, self.constant(name, matrix), transB=1), shape)
 
     def model(self, config: TransformerConfig, logits: str) -> Any:
         """The finished model."""
@@ -178,7 +188,8 @@ class Graph:
         ]
         if self.prefix:
             inputs.append(helper.make_tensor_value_info("prefix", TensorProto.FLOAT, ["batch", "places", config.width]))
-        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, config.vocab_size])]
+        inputs.append(helper.make_tensor_value_info(KEPT_LOGITS, TensorProto.INT64, []))
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "kept", config.vocab_size])]
         for layer in range(config.layers):
             for kind in ("key", "value"):
                 for names, prefix, length in ((inputs, "past_key_values", "past"), (outputs, "present", "capacity")):
@@ -208,18 +219,3 @@ def quantise(matrix: Array, *, block: int) -> tuple[Array, Array]:
     divisors = np.where(scales == 0, 1, scales)[..., None]
     values = (np.rint(padded / divisors) + ZERO_POINT).astype(np.uint8)
     return values, scales.astype(np.float32)
-
-
-def _save(model: Any, path: Path) -> None:
-    """Write the graph; weights too large for one protobuf go to `<name>_data` beside it."""
-    data = path.with_name(path.name + "_data")
-    if model.ByteSize() < INLINE_BYTES:
-        data.unlink(missing_ok=True)
-        write_bytes(path, model.SerializeToString())
-        return
-    import onnx
-
-    with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data.unlink(missing_ok=True)  # onnx would append to it
-        onnx.save_model(model, str(path), save_as_external_data=True, location=data.name)

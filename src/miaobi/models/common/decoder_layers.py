@@ -1,7 +1,7 @@
 """The layers of GPT-2 and of the Llama line (Llama, Mistral, Qwen2, Qwen3, SmolLM) as nodes of a `Graph`.
 
 Unusual: query, key and value are one product wherever no norm stands between, and the last layer's feed-forward part and the head see only
-each row's last token. Add and LayerNormalization stay two nodes: ONNX Runtime's fused SkipLayerNormalization takes five times as long.
+each row's last tokens, most often one (L of them). Add and LayerNormalization stay two nodes: ONNX Runtime's fused SkipLayerNormalization takes five times as long.
 Shapes: B rows, T new tokens, W width, H query heads, K key heads, D head width, V vocabulary.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from miaobi.models.common.transformer_config import TransformerConfig
 
 INT32 = 6  # onnx.TensorProto.INT32
+KEPT_LOGITS = "num_logits_to_keep"  # as transformers.js calls it
 
 
 class Decoder(ABC):
@@ -40,10 +41,22 @@ class Decoder(ABC):
         # A row's past is what it holds beyond the T new columns; in a padded batch of prompts that is nothing.
         self.past = graph.op("Max", graph.op("Sub", lengths, self.new), graph.integers(0))  # (B,)
         ends = graph.op("Sub", lengths, graph.integers(1))  # (B,) each row's last position
-        self.last = graph.op("Reshape", graph.op("Sub", ends, self.past), graph.integers(-1, 1, 1))  # (B, 1, 1) its column of the new ones
+        last = graph.op("Reshape", graph.op("Sub", ends, self.past), graph.integers(-1, 1, 1))  # (B, 1, 1) its column of the new ones
+        self.kept = self._kept(last)  # (B, L, 1)
         self.ends = graph.op("Cast", ends, to=INT32)
         total = graph.op("Squeeze", graph.op("Shape", "attention_mask", start=1, end=2), graph.integers(0))
         self.total = graph.op("Cast", total, to=INT32)
+
+    def _kept(self, last: str) -> str:
+        """(B, L, 1): the columns whose logits are wanted, the last L of each row's own; `num_logits_to_keep` says how many, 0 all T."""
+        graph = self.graph
+        takes_all = graph.op("Equal", graph.kept_logits(), graph.number(0))
+        count = graph.op("Where", takes_all, graph.op("Squeeze", self.new, graph.integers(0)), KEPT_LOGITS)
+        back = graph.op("Range", graph.op("Sub", graph.number(1), count), graph.number(1), graph.number(1))  # (L,) 1 - L … 0
+        columns = graph.op("Add", last, graph.op("Reshape", back, graph.integers(1, -1, 1)))
+        return graph.op(
+            "Max", columns, graph.number(0)
+        )  # of a shorter row in a batch of prompts, the first ones stand for what is not there
 
     @functools.cached_property
     def positions(self) -> str:
@@ -53,7 +66,7 @@ class Decoder(ABC):
         return graph.op("Add", graph.op("Unsqueeze", self.past, graph.integers(1)), columns)
 
     def logits(self) -> str:
-        """Logits (B, 1, V) of the token after each row's last."""
+        """Logits (B, L, V) of the tokens after each row's last L."""
         x = self.embed()
         if self.graph.prefix:
             x = self.graph.op("Concat", "prefix", x, axis=1)
@@ -68,8 +81,8 @@ class Decoder(ABC):
         return self.graph.head(self.norm(self.final_norm, x), name, self.graph.tensors[name])
 
     def narrow(self, x: str) -> str:
-        """(B, T, ...) to (B, 1, ...), each row's last token."""
-        return self.graph.op("GatherND", x, self.last, batch_dims=1)
+        """(B, T, ...) to (B, L, ...), each row's last tokens."""
+        return self.graph.op("GatherND", x, self.kept, batch_dims=1)
 
     def attend(self, layer: int, query: str, key: str, value: str, *rotary: str) -> str:
         """Append to the cache and attend: (B, T, H * D). Key and value are "" when `query` holds all three."""

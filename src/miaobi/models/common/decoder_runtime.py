@@ -20,6 +20,7 @@ import numpy.typing as npt
 from miaobi.core.errors import ArtifactError, UsageError
 
 Logits = npt.NDArray[np.float32]
+KEPT_LOGITS = "num_logits_to_keep"  # an input of newer graphs
 FILES = {"int8": "onnx/model_int8.onnx", "int4": "onnx/model_q4.onnx", "fp32": "onnx/model.onnx"}  # "auto" takes the first that is there
 RESERVE = 128  # columns of the cache beyond the prompts
 FEWEST = 16  # rows for which it is not worth while to give memory back
@@ -43,6 +44,7 @@ class OnnxStepper:
         self._cache_names = [name.removeprefix("past_key_values.") for name in inputs if name.startswith("past_key_values.")]
         _, self._key_heads, _, self._head_width = inputs["past_key_values.0.key"]
         self.vocab_size: int = self._session.get_outputs()[0].shape[-1]
+        self.looks_ahead = any(value.name == KEPT_LOGITS for value in self._session.get_overridable_initializers())
         self.context = int(self._session.get_modelmeta().custom_metadata_map["context"])
         self.column_bytes = len(self._cache_names) * self._key_heads * self._head_width * 4
         self.prefix_width: int = inputs["prefix"][-1] if "prefix" in inputs else 0
@@ -102,6 +104,26 @@ class OnnxStepper:
         logits = self._run(np.asarray(tokens, dtype=np.int64)[None], end, slice(row, row + 1))
         self.lengths[row] = end[0]
         return logits
+
+    def verify(self, tokens: Sequence[int]) -> Logits:
+        """Several tokens behind those of the only row; logits (T, V) of what follows each (`engine.sampling.speculate`)."""
+        if len(tokens) == 1:
+            return self.step(tokens)
+        assert self.looks_ahead, "this graph tells the logits of one token"
+        end = self.lengths + len(tokens)
+        self._check(int(end[0]))
+        self._allocate(1, int(end[0]))
+        binding = self._binding(slice(0, 1))
+        logits = np.empty((1, len(tokens), self.vocab_size), dtype=np.float32)
+        self._bind_logits(binding, logits)
+        self._run(np.asarray(tokens, dtype=np.int64)[None], end, slice(0, 1))
+        self._bind_logits(binding, self._logits[:1])
+        self.lengths = end
+        return logits[0]
+
+    def forget(self, count: int) -> None:
+        """Take back the last tokens of the only row; what comes next overwrites them."""
+        self.lengths = self.lengths - count
 
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes what row `rows[i]` was: beams move, finished rows are left out, a prompt is copied."""
@@ -192,6 +214,14 @@ class OnnxStepper:
             binding.bind_ortvalue_output(f"present.{name}", memory)
         self._bound = (rows, binding)
         return binding
+
+    def _bind_logits(self, binding: Any, logits: Logits) -> None:
+        """Where the next pass puts the logits (N, L, V) of each row's last L tokens."""
+        from onnxruntime import OrtValue
+
+        self._count = np.array(logits.shape[1], dtype=np.int64)  # the binding shares its memory
+        binding.bind_ortvalue_input(KEPT_LOGITS, OrtValue.ortvalue_from_numpy(self._count))
+        binding.bind_ortvalue_output("logits", OrtValue.ortvalue_from_numpy(logits))
 
     def _run(self, tokens: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], rows: slice, prefix: Logits | None = None) -> Logits:
         """One pass over new tokens (N, T) of these rows, which have `ends` (N,) tokens with them. The next pass overwrites the logits."""

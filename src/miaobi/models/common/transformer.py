@@ -243,6 +243,8 @@ class TorchStepper:
     (1 or B, P, W) stands before the tokens of every row; prompts are then of one length.
     """
 
+    looks_ahead = True
+
     def __init__(self, network: Transformer, *, reserve: int = 256, prefix: Tensor | None = None) -> None:
         self.network, self.prefix, self.reserve = network, prefix, reserve
         config = network.config
