@@ -10,6 +10,7 @@ import pytest
 
 from miaobi.apps.common import mixing
 from miaobi.apps.common.materials import gather
+from miaobi.apps.common.parts import Parts
 from miaobi.apps.common.plan import plan
 from miaobi.apps.common.script import Script
 from miaobi.core.apps import Desk
@@ -59,7 +60,7 @@ def test_the_whole_has_the_loudness_that_is_asked_for(write: Write, desk: Desk) 
     said = "{file: voice.wav, at: 3}"
     Path("long.wav").write_bytes(sounds.encode(tone(8, pitch=880)))
     script = write(f"scenes:\n- card: a\n  seconds: 8\n  narration: {said}\nmusic: {{file: long.wav, duck: 12}}\nloudness: -18\n")
-    materials = gather(script, desk)
+    materials = gather(script, desk, Parts(script.folder))
     made = plan(script, materials)
     music = script.timeline.music
     assert music is not None
@@ -76,7 +77,7 @@ def test_the_whole_has_the_loudness_that_is_asked_for(write: Write, desk: Desk) 
 
 def test_short_music_goes_round_without_a_gap_and_fades_out(write: Write, desk: Desk) -> None:
     script = write("scenes:\n- card: a\n  seconds: 9\nmusic: {file: tune.wav, fade_in: 0.5, fade_out: 1}\n")
-    materials = gather(script, desk)
+    materials = gather(script, desk, Parts(script.folder))
     music = script.timeline.music
     assert music is not None
     sound = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20)
@@ -89,7 +90,7 @@ def test_short_music_goes_round_without_a_gap_and_fades_out(write: Write, desk: 
 
 def test_music_that_does_not_repeat_ends(write: Write, desk: Desk) -> None:
     script = write("scenes:\n- card: a\n  seconds: 6\nmusic: {file: tune.wav, repeat: false}\n")
-    materials = gather(script, desk)
+    materials = gather(script, desk, Parts(script.folder))
     music = script.timeline.music
     assert music is not None
     sound = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20)
@@ -99,4 +100,4 @@ def test_music_that_does_not_repeat_ends(write: Write, desk: Desk) -> None:
 
 def test_a_film_without_sound_has_none(write: Write, desk: Desk) -> None:
     script = write("scenes:\n- card: a\n")
-    assert mixing.mix(plan(script, gather(script, desk)), [], music=None, lufs=-16) is None
+    assert mixing.mix(plan(script, gather(script, desk, Parts(script.folder))), [], music=None, lufs=-16) is None

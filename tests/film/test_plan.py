@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from miaobi.apps.common.materials import gather, reduced
+from miaobi.apps.common.parts import Parts
 from miaobi.apps.common.plan import Plan, plan
 from miaobi.apps.common.script import Script
 from miaobi.core.apps import Desk
@@ -18,7 +19,7 @@ SAID = "{file: voice.wav, subtitle: 海上生明月}"
 
 
 def planned(script: Script, desk: Desk) -> Plan:
-    return plan(script, gather(script, desk))
+    return plan(script, gather(script, desk, Parts(script.folder)))
 
 
 def test_a_scene_lasts_as_long_as_it_says_or_as_its_narration_or_clip(write: Write, desk: Desk) -> None:
@@ -83,7 +84,7 @@ def test_what_cannot_be_is_told_by_line(write: Write, desk: Desk, text: str, lin
 
 def test_files_are_named_by_their_hashes_and_makers_kept(write: Write, desk: Desk) -> None:
     script = write("scenes:\n- picture: moon.png\n  effects: [bell]\n  seconds: 1\n")
-    found = gather(script, desk)
+    found = gather(script, desk, Parts(script.folder))
     assert set(found.used) == {"moon.png"}
     assert len(found.used["moon.png"]) == 64
     assert np.array_equal(found.pictures["scenes", 0, "picture"][16, 16], (250, 220, 90, 255))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from miaobi.core.types import Card, Chunk, Content, Done, Media, Modality, Piece
 from miaobi.engine import convert
 from miaobi.engine.generate import assembled, collect
 from miaobi.engine.replay import replay
-from miaobi.trust import label, media, rhythm, tags, wav
+from miaobi.trust import label, media, rhythm, stored, tags, wav
 from miaobi.trust.marking import Marking
 from miaobi.trust.media import MIDI, MUSICXML
 from miaobi.trust.verify import verify
@@ -107,6 +109,72 @@ def test_every_format_carries_both_labels_and_is_made_again(tmp_path: Path, suff
     assert (again.identical, again.difference) == (True, "")
     convert.write(again.content, tmp_path / f"b{suffix}")
     assert (tmp_path / f"b{suffix}").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".m4a", ".mp4", ".webm"])
+def test_a_file_is_labelled_block_by_block_as_its_bytes_are(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(suffix)
+    monkeypatch.setattr(stored, "BLOCK", 1000)
+    content, path = make(kind_of(suffix)), tmp_path / f"a{suffix}"
+    convert.write(content, path)
+    bare, again = tmp_path / "bare", tmp_path / f"b{suffix}"
+    bare.write_bytes(label.embed(make(kind_of(suffix)).parts[0] if suffix in FILMS else media_of(path), label.read(path)).data)
+    label.write_stored(bare, again, label.read(path), media.SUFFIXES[suffix])
+    assert again.read_bytes() == path.read_bytes()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}", "bare"]
+    with pytest.raises(MiaobiError, match="read back"):
+        label.write_stored(bare, again, make("notes").label, media.SUFFIXES[suffix])
+    assert verify(again).good, "the file that is there stays"
+
+
+def media_of(path: Path) -> Media:
+    return Media(modality=Modality.AUDIO, mime=media.SUFFIXES[path.suffix], data=path.read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".wav", ".mp4"])
+def test_400_megabytes_are_labelled_and_verified_in_little_memory(tmp_path: Path, suffix: str) -> None:
+    needs(suffix)
+    bare = large(tmp_path / f"large{suffix}")
+    assert bare.stat().st_size > 400 << 20
+    code = (
+        "import resource, sys; from pathlib import Path; from miaobi.core.types import Request; from miaobi.engine import generate;"
+        "from miaobi.trust import label, verify, media; bare, out = map(Path, sys.argv[1:]); mime = media.SUFFIXES[out.suffix];"
+        "import av; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "made = generate.assembled_file(bare, [], mime=mime, app='film', request=Request.of('long'));"
+        "label.write_stored(bare, out, made, mime); assert verify.verify(out).good; bare.unlink();"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    out = tmp_path / f"out{suffix}"
+    done = subprocess.run([sys.executable, "-c", code, str(bare), str(out)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 120, "megabytes of memory that it takes"
+    assert label.read(out).prompt == "long"
+
+
+def large(path: Path) -> Path:
+    """A sound or a film of more than 400 MiB: noise, and the packets of a few frames over and over."""
+    if path.suffix == ".wav":
+        block = np.random.default_rng(0).integers(-3000, 3000, 1 << 20, np.int16).tobytes()
+        with path.open("wb") as file:
+            file.write(wav.header(201 << 20, 1, 48000))
+            for _ in range(201):
+                file.write(block)
+        return path
+    import av
+
+    from miaobi.data.videos import Clip, encode
+
+    grain = np.random.default_rng(0).integers(0, 255, (24, 720, 1280, 3), np.uint8)
+    source = encode(Clip(grain, 24), "video/mp4", quality=99)
+    with av.open(io.BytesIO(source)) as given, av.open(str(path), "w", options={"movflags": "+faststart"}) as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        kept = [(packet, packet.pts, packet.dts) for packet in given.demux(video=0) if packet.dts is not None]
+        step = 24 * kept[0][0].duration
+        for turn in range((402 << 20) // len(source) + 1):
+            for packet, pts, dts in kept:
+                packet.stream, packet.pts, packet.dts = stream, pts + turn * step, dts + turn * step
+                made.mux(packet)
+    return path
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".m4a", ".mp4", ".webm"])

@@ -1,13 +1,17 @@
 """Films written frame by frame: H.264 and AAC in MP4, VP9 and Opus in WebM, through PyAV.
 
-Only the encoder's own frames are held, so a film of any length can be written. The pictures go to a temporary file; at the end they are
-laid together with the sound, in the order of their times and with the index in front, into a second one, which is read again, compared with
-what was put in, and only then given its name. Equal input gives equal bytes on every machine: the number of threads is fixed.
+Only the encoder's own frames are held, so a film of any length can be written. The pictures go to files of eight seconds each, which begin
+with a key frame as every two seconds do; at the end they are laid together with the sound, in the order of their times and with the index
+in front, into one more file, which is read again, compared with what was put in, and only then given its name. Where those pieces are kept
+in a folder, a film that was interrupted goes on behind the last whole one. Equal input gives equal bytes, interrupted or not, on every
+machine: the number of threads is fixed.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +36,8 @@ THREADS = 2  # a number of its own, because an encoder's result may depend on it
 RATE = 48_000  # hertz; Opus knows no other
 BLOCK = 1024  # samples handed to the sound encoder at a time
 BT709 = 1  # libav's number of the colours of high definition, which players assume
+PIECE = 4  # groups of pictures in a piece of the film: what an interruption costs at most
+_PIECE = re.compile(r"pictures-(\d{9})-(\d{9})")  # the numbers of its first frame and of the one behind its last
 LIMITED = 1  # libav's number of the range 16 to 235
 
 
@@ -73,6 +79,7 @@ class Writer:
         quality: int | None = None,
         background: str = "white",
         odd: Literal["refuse", "pad"] = "refuse",
+        parts: Path | None = None,
     ) -> None:
         """Open a film of frames of `size` (width, height).
 
@@ -80,6 +87,8 @@ class Writer:
             mime: by the suffix of `target` unless given.
             quality: 1 to 100; None is a quality where the loss is hardly seen.
             odd: what becomes of sides of odd length, which these codecs do not have: an error, or their last row again.
+            parts: a folder of its own in which finished pieces stay when the film does not become whole. What is in it is taken as the
+                beginning of this very film; `num_frames` then says which frame comes first.
 
         Raises:
             UsageError: an unknown format, an impossible size or rate, or no encoder for it in the installed PyAV.
@@ -93,6 +102,9 @@ class Writer:
         self.target, self.size, self.mime, self.background = target, size, named, background
         self.rate: Fraction = _checked(size, fps, rate_of(fps) if fps > 0 else Fraction(0), odd=odd)
         self.num_frames = 0
+        self.parts = parts
+        self._group = max(1, round(2 * self.rate))  # a key frame every two seconds, so that players can jump
+        self._container: Any = None
         self._kind, self._av = CONTAINERS[named], _av()
         self._codec = self._encoder(self._kind.pictures)
         self._quality = quality
@@ -104,10 +116,9 @@ class Writer:
             if isinstance(self.target, Path):
                 self.target.parent.mkdir(parents=True, exist_ok=True)
             beside = self.target.parent if isinstance(self.target, Path) else None
-            self._folder = tempfile.TemporaryDirectory(dir=beside, prefix=".film-")
-            self._file = (Path(self._folder.name) / "pictures").open("wb")
-            self._container: Any = self._av.open(self._file, "w", format=self._kind.format, options={"fflags": "+bitexact"})
-            self._stream = self._picture_stream()
+            self._folder = tempfile.TemporaryDirectory(dir=self.parts or beside, prefix=".film-")
+            self._sweep()
+            self.num_frames = self._begin = sum(last - first for first, last, _ in self._pieces())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -141,10 +152,14 @@ class Writer:
         flat = np.pad(flat, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else flat
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(flat), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
-        picture.pts, picture.time_base = self.num_frames, 1 / self.rate
+        picture.pts, picture.time_base = self.num_frames - self._begin, 1 / self.rate
         with explain_os_errors(self._shown):
+            if self._container is None:
+                self._open_piece()
             self._container.mux(self._stream.encode(picture))
-        self.num_frames += 1
+            self.num_frames += 1
+            if self.num_frames - self._begin >= PIECE * self._group:
+                self._close_piece()
 
     def add_sound(self, sound: Sound) -> None:
         """Sound that follows what was added before; mono or stereo, at any rate. It is cut where the pictures end."""
@@ -169,9 +184,52 @@ class Writer:
             names=", ".join(names),
         )
 
+    @property
+    def _room(self) -> Path:
+        """Where the pieces lie."""
+        assert self._folder is not None
+        return self.parts or Path(self._folder.name)
+
+    def _pieces(self) -> list[tuple[int, int, Path]]:
+        """The finished pieces that follow each other from the first frame on: first frame, the one behind the last, file."""
+        found, end = list[tuple[int, int, Path]](), 0
+        for path in sorted(self._room.glob("pictures-*")):
+            named = _PIECE.fullmatch(path.name)
+            if named and int(named[1]) == end:
+                end = int(named[2])
+                found.append((int(named[1]), end, path))
+        return found
+
+    def _sweep(self) -> None:
+        """Remove what a process that was killed left half written, and a short last piece: more frames would have followed it."""
+        assert self._folder is not None
+        for path in self._room.iterdir():
+            named = _PIECE.fullmatch(path.name)
+            if path.name.startswith(".film-") and path.name != Path(self._folder.name).name:
+                shutil.rmtree(path, ignore_errors=True)
+            elif named and int(named[2]) - int(named[1]) != PIECE * self._group:
+                path.unlink()
+
+    def _open_piece(self) -> None:
+        assert self._folder is not None
+        self._file = (Path(self._folder.name) / "open").open("wb")
+        self._container = self._av.open(self._file, "w", format=self._kind.format, options={"fflags": "+bitexact"})
+        self._stream = self._picture_stream()
+
+    def _close_piece(self) -> None:
+        """Give the piece its name when all of it is on the disk."""
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        self._container = None
+        self._file.close()
+        with Path(self._file.name).open("rb") as file:
+            os.fsync(file.fileno())
+        Path(self._file.name).replace(self._room / f"pictures-{self._begin:09}-{self.num_frames:09}")
+        self._begin = self.num_frames
+
     def _picture_stream(self) -> Any:
         width, height = (side + side % 2 for side in self.size)
-        stream = self._container.add_stream(self._codec, rate=self.rate, options=_settings(self._codec, self._quality, self.rate))
+        stream = self._container.add_stream(self._codec, rate=self.rate, options=_settings(self._codec, self._quality, self._group))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.time_base = 1 / self.rate
@@ -185,11 +243,11 @@ class Writer:
         if not self.num_frames:
             raise DataError("a film needs at least one frame; none was added")
         assert self._folder is not None
-        self._container.mux(self._stream.encode())
-        self._abandon()
-        pictures, whole = (Path(self._folder.name) / name for name in ("pictures", "film"))
+        if self._container is not None:
+            self._close_piece()
+        whole = Path(self._folder.name) / "film"
         with whole.open("wb") as file:
-            self._join(pictures, file)
+            self._join(self._pieces(), file)
             file.flush()
             os.fsync(file.fileno())
         self._check(whole)
@@ -202,6 +260,8 @@ class Writer:
 
     def _abandon(self) -> None:
         """Close what is open. A disk that is full says so again when a container is closed: once is enough."""
+        if self._container is None:
+            return
         try:
             self._container.close()
         except (OSError, self._av.error.FFmpegError):
@@ -209,20 +269,18 @@ class Writer:
         finally:
             self._file.close()
 
-    def _join(self, pictures: Path, file: BinaryIO) -> None:
+    def _join(self, pieces: list[tuple[int, int, Path]], file: BinaryIO) -> None:
         """Copy the encoded pictures, and encode the sound in between, in the order of time."""
         options = self._kind.options
         with (
-            pictures.open("rb") as given,
-            self._av.open(given, "r") as source,
+            pieces[0][2].open("rb") as first,
+            self._av.open(first, "r") as template,
             self._av.open(file, "w", format=self._kind.format, options=options) as target,
         ):
-            stream = target.add_stream_from_template(source.streams.video[0])
+            stream = target.add_stream_from_template(template.streams.video[0])
             sounds = self._sound_packets(target)
             waiting = next(sounds, None)
-            for packet in source.demux(source.streams.video[0]):
-                if packet.dts is None:
-                    continue
+            for packet in self._picture_packets(pieces):
                 time = float(packet.dts * packet.time_base)
                 while waiting is not None and waiting[0] <= time:
                     target.mux(waiting[1])
@@ -232,6 +290,17 @@ class Writer:
             while waiting is not None:
                 target.mux(waiting[1])
                 waiting = next(sounds, None)
+
+    def _picture_packets(self, pieces: list[tuple[int, int, Path]]) -> Iterator[Any]:
+        """The packets of all pieces, their times counted in frames of the whole film: a container may have rounded them."""
+        for begin, _, path in pieces:
+            with path.open("rb") as given, self._av.open(given, "r") as source:
+                for packet in source.demux(source.streams.video[0]):
+                    if packet.dts is None:
+                        continue
+                    pts, dts = (begin + round(time * packet.time_base * self.rate) for time in (packet.pts, packet.dts))
+                    packet.time_base, packet.pts, packet.dts, packet.duration = 1 / self.rate, pts, dts, 1
+                    yield packet
 
     def _sound_packets(self, target: Any) -> Iterator[tuple[float, Any]]:
         """Time and packet; the stream is added at once, before anything is written."""
@@ -273,13 +342,22 @@ class Writer:
             sounds = len(container.streams.audio)
         wanted = tuple(side + side % 2 for side in self.size)
         even = abs(float(step * self.rate) - 1) < 0.02 + 0.002 * float(self.rate)  # WebM counts in whole milliseconds
-        if len(times) != self.num_frames or not even or (stream.width, stream.height) != wanted or sounds != bool(self._sounds):
+        good = len(times) == self.num_frames and even and (stream.width, stream.height) == wanted and sounds == bool(self._sounds)
+        if not good and self.parts:  # the pieces were no good, so the next try begins anew
+            shutil.rmtree(self.parts, ignore_errors=True)
+        if not good:
             raise MiaobiError(
                 "{path} was not written: read again it has {found} frames instead of {wanted}, or another size, rate or sound",
                 path=self._shown,
                 found=len(times),
                 wanted=self.num_frames,
             )
+
+
+def encoder_version() -> str:
+    """Which encoders films are written with here: pieces of two do not go together."""
+    av = _av()
+    return f"{av.__version__} {sorted(av.library_versions.items())}"
 
 
 def _av() -> Any:
@@ -308,18 +386,18 @@ def _checked(size: tuple[int, int], fps: float, rate: Fraction, *, odd: str) -> 
     return rate
 
 
-def _settings(codec: str, quality: int | None, rate: Fraction) -> dict[str, str]:
-    """The encoder's options; a key frame every two seconds, so that players can jump."""
+def _settings(codec: str, quality: int | None, group: int) -> dict[str, str]:
+    """The encoder's options; `group` frames from key frame to key frame at most."""
     share = 0.72 if quality is None else max(1, min(quality, 100)) / 100
-    group = {"g": str(max(1, round(2 * rate)))}
+    every = {"g": str(group)}
     if codec == "libx264":
         # x264's macroblock tree adds floats in an order that is not always the same: one in five films came out otherwise on a busy machine
         exact = {"x264-params": "mbtree=0", "threads": str(THREADS)}
-        return group | exact | {"crf": f"{round(51 - 44 * share)}", "preset": "medium"}
+        return every | exact | {"crf": f"{round(51 - 44 * share)}", "preset": "medium"}
     if codec == "libvpx-vp9":
         fast = {"deadline": "good", "cpu-used": "4", "row-mt": "0", "b": "0", "tile-columns": "0", "auto-alt-ref": "0"}
-        return group | fast | {"crf": f"{round(63 - 45 * share)}", "threads": str(THREADS)}
-    return group | {"b": f"{round(8_000_000 * share)}"}
+        return every | fast | {"crf": f"{round(63 - 45 * share)}", "threads": str(THREADS)}
+    return every | {"b": f"{round(8_000_000 * share)}"}
 
 
 def _with_channels(samples: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

@@ -23,12 +23,26 @@ from numpy.typing import NDArray
 from miaobi.core.errors import DataError, MissingExtra, unknown
 from miaobi.core.language import tr
 from miaobi.data import video_loops
-from miaobi.data.video_writer import CONTAINERS, Writer
+from miaobi.data.video_writer import CONTAINERS, Writer, encoder_version
 
 if TYPE_CHECKING:
     from miaobi.data.sounds import Sound
 
-__all__ = ["DEFAULT_LIMITS", "MIMES", "About", "Clip", "Limits", "Writer", "decode", "encode", "frames_of", "mime_of", "probe", "rate_of"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MIMES",
+    "About",
+    "Clip",
+    "Limits",
+    "Writer",
+    "decode",
+    "encode",
+    "encoder_version",
+    "frames_of",
+    "mime_of",
+    "probe",
+    "rate_of",
+]
 
 Frames = NDArray[np.uint8]
 Source = bytes | Path
@@ -322,8 +336,9 @@ def _pixels(frame: Any) -> Frames:
 
 def _sound(source: Source) -> Sound:
     from miaobi.data import sounds
+    from miaobi.trust.stored import Stored
 
-    return sounds.decode(source.read_bytes() if isinstance(source, Path) else source)
+    return sounds.decode(Stored.at(source) if isinstance(source, Path) else source)
 
 
 # ---------------------------------------------------------------------- writing

@@ -30,7 +30,7 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
         script = dataclasses.replace(Script.load(text), folder=path.parent, name=str(path))
         options = {key: value for key, value in label.options.items() if key != "files"}
         used = draft(script) if options.get("draft") else script
-        made = render(used, Path(folder) / f"again{path.suffix}", desk, app=label.model, options=options, created=label.created).content
+        made = render(used, Path(folder) / f"again{path.suffix}", desk, app=label.model, options=options, created=label.created).content()
     if made.label.content_sha256 == label.content_sha256:
         return Replay(content=made, identical=True)
     return Replay(content=made, identical=False, difference=_difference(label, made.label))

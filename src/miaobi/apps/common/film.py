@@ -1,13 +1,13 @@
 """From a timeline to a labelled film: everything gathered, planned, mixed and drawn; the same timeline gives the same bytes.
 
 The frames go to the encoder one by one, so a film of any length needs the memory of its pictures and its sound only. The film takes its
-final name when it is whole and its label has been read back; whatever happens before that leaves nothing behind.
+final name when it is whole and its label has been read back. Until then what models made and every eight seconds of frames are kept beside
+it (see `apps.common.parts`): after an interruption the same command goes on from there, and gives the bytes of an unbroken run.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from miaobi.apps.common.lettering import Overlay
 from miaobi.apps.common.materials import Gathering, Materials, gather
 from miaobi.apps.common.mixing import mix
 from miaobi.apps.common.painters import APPEAR, Painter, Stage, painter, words
+from miaobi.apps.common.parts import Parts
 from miaobi.apps.common.plan import Noise, Plan, plan, repeats
 from miaobi.apps.common.script import Script
 from miaobi.apps.common.timeline import Transition
@@ -28,7 +29,7 @@ from miaobi.apps.common.transitions import between
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import DataError, unknown
-from miaobi.core.types import NOTHING, Content, Media, Modality, Request
+from miaobi.core.types import NOTHING, Content, Label, Media, Modality, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, colour, rgba
 from miaobi.data.sounds import Sound
@@ -36,6 +37,7 @@ from miaobi.data.subtitles import Cue
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
 from miaobi.trust import label, mark
+from miaobi.trust.stored import Stored
 
 DISSOLVE = Transition(kind="dissolve")
 DRAFT_FPS = 12.0
@@ -46,13 +48,20 @@ class Film:
     """What was made."""
 
     path: Path
-    content: Content
+    label: Label
     seconds: float
     num_frames: int
     size: tuple[int, int]
     cues: tuple[Cue, ...]
     subtitles: tuple[Path, ...]
     starts: tuple[float, ...]  # of the scenes, in seconds
+
+    def content(self) -> Content:
+        """The film as a content, its bytes held in memory."""
+        media = Media(
+            modality=Modality.VIDEO, mime=videos.MIMES[self.path.suffix.lower()], data=self.path.read_bytes(), name=self.path.name
+        )
+        return generate.restored((media,), self.label)
 
 
 def render(script: Script, out: Path, desk: Desk, *, app: str = "film", options: Mapping[str, Any] = NOTHING, created: str = "") -> Film:
@@ -65,23 +74,23 @@ def render(script: Script, out: Path, desk: Desk, *, app: str = "film", options:
         DataError: a file that it names cannot be read.
         MissingExtra: a package is not installed.
         MiaobiError: the disk is full, or no permission.
+        Busy: another process is making the same film.
     """
     check_target(out)
     fonts = Fonts.named(script.timeline.font)
-    materials = gather(script, desk)
-    planned = plan(script, materials)
-    _tell_missing_letters(script, planned, fonts, desk)
-    sound = _sound(script, materials, planned, desk)
-    with explain_os_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
-            bare = Path(folder) / f"film{out.suffix.lower()}"
-            _write(script, materials, planned, Stage(script.timeline.size, planned.fps, fonts), sound, bare, desk)
-            content = _labelled(script, materials, planned, bare.read_bytes(), out, app=app, options=options, created=created)
-            label.write(content, out)
+    with explain_os_errors(out), Parts.of(out, desk) as parts:
+        materials = gather(script, desk, parts)
+        planned = plan(script, materials)
+        _tell_missing_letters(script, planned, fonts, desk)
+        sound = _sound(script, materials, planned, desk, parts)
+        bare = parts.folder / f"film{out.suffix.lower()}"
+        frames_folder = parts.keyed("frames", _decides(script, materials, planned, fonts, bare))
+        _write(script, materials, planned, Stage(script.timeline.size, planned.fps, fonts), sound, bare, desk, frames_folder)
+        written = _label(script, materials, planned, bare, app=app, options=options, created=created)
+        label.write_stored(bare, out, written, videos.MIMES[bare.suffix])
     return Film(
         path=out,
-        content=content,
+        label=written,
         seconds=planned.seconds,
         num_frames=planned.num_frames,
         size=script.timeline.size,
@@ -91,15 +100,23 @@ def render(script: Script, out: Path, desk: Desk, *, app: str = "film", options:
     )
 
 
-def _labelled(
-    script: Script, materials: Materials, planned: Plan, data: bytes, out: Path, *, app: str, options: Mapping[str, Any], created: str
-) -> Content:
-    """The film with a label that holds the timeline and the hashes of everything that went into it."""
-    media = Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data, name=out.name)
+def _decides(script: Script, materials: Materials, planned: Plan, fonts: Fonts, bare: Path) -> object:
+    """All that frames depend on, as plain values."""
+    given = script.timeline.model_dump(mode="json")
+    made = [written.content_sha256 for written in materials.made]
+    letters = [[path.name, path.stat().st_size] for path in fonts.paths]
+    mark = mark_language(script, planned)
+    times = [*map(dataclasses.astuple, planned.spans), *map(dataclasses.astuple, planned.cues)]
+    return [given, materials.used, made, times, letters, mark, bare.name, videos.encoder_version()]
+
+
+def _label(script: Script, materials: Materials, planned: Plan, film: Path, *, app: str, options: Mapping[str, Any], created: str) -> Label:
+    """A label that holds the timeline and the hashes of everything that went into the film."""
     request = Request.of(script.text, files=dict(sorted(materials.used.items())), **options)
     language = mark_language(script, planned)
     words = mark.describe(language, script.timeline.mark.corner) if language else ""
-    return generate.assembled((media,), materials.made, app=app, request=request, created=created, mark=words)
+    mime = videos.MIMES[film.suffix]
+    return generate.assembled_file(film, materials.made, mime=mime, app=app, request=request, created=created, mark=words)
 
 
 def draft(script: Script) -> Script:
@@ -115,17 +132,17 @@ def check_target(out: Path) -> None:
         raise unknown("film format", out.suffix, [suffix for suffix, mime in videos.MIMES.items() if mime in CONTAINERS])
 
 
-def frames(script: Script, materials: Materials, planned: Plan, stage: Stage) -> Iterator[Pixels]:
-    """Every frame of the film, with its words and its visible mark."""
+def frames(script: Script, materials: Materials, planned: Plan, stage: Stage, *, first: int = 0) -> Iterator[Pixels]:
+    """Every frame of the film from number `first` on, with its words and its visible mark."""
     timeline = script.timeline
     blank = np.full((stage.size[1], stage.size[0], 3), colour(timeline.background), np.uint8)
     overlays = _Overlays(script, planned, stage)
     open_scenes: dict[int, Painter] = {}
-    for number in range(planned.num_frames):
+    for number in range(first, planned.num_frames):
         seen = [index for index, span in enumerate(planned.spans) if span.start <= number < span.end]
         for index in seen:
             if index not in open_scenes:
-                open_scenes[index] = _painter(script, materials, planned, index, stage)
+                open_scenes[index] = _painter(script, materials, planned, index, stage, number)
         open_scenes = {index: open_scenes[index] for index in seen}
         drawn = [_scene(script, planned, index, number, open_scenes[index], stage, overlays) for index in seen]
         frame = drawn[0]
@@ -135,7 +152,7 @@ def frames(script: Script, materials: Materials, planned: Plan, stage: Stage) ->
         yield overlays.onto(_edges(script, planned, frame, number, blank), number)
 
 
-def _painter(script: Script, materials: Materials, planned: Plan, index: int, stage: Stage) -> Painter:
+def _painter(script: Script, materials: Materials, planned: Plan, index: int, stage: Stage, number: int) -> Painter:
     scene, clip = script.timeline.scenes[index], materials.clips.get(("scenes", index, "clip"))
     return painter(
         scene,
@@ -145,6 +162,7 @@ def _painter(script: Script, materials: Materials, planned: Plan, index: int, st
         picture=materials.pictures.get(("scenes", index, "picture")),
         clip=clip,
         repeat=clip is not None and repeats(scene, clip),
+        first=number - planned.spans[index].start,
     )
 
 
@@ -238,13 +256,13 @@ def _tell_missing_letters(script: Script, planned: Plan, fonts: Fonts, desk: Des
         )
 
 
-def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk) -> Sound | None:
+def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk, parts: Parts) -> Sound | None:
     """Everything that is heard, mixed."""
     noises: list[tuple[Noise, Sound]] = []
     for noise in planned.noises:
         if noise.effect is None:
             clip = materials.clips[noise.place]
-            data = clip.source if isinstance(clip.source, bytes) else clip.source.read_bytes()
+            data = clip.source if isinstance(clip.source, bytes) else Stored.at(clip.source)
             begin = script.timeline.scenes[int(noise.place[1])].begin
             try:
                 noises.append((noise, sounds.decode(data).between(begin, begin + noise.seconds)))
@@ -253,7 +271,7 @@ def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk) -> S
         elif noise.place in materials.sounds:
             noises.append((noise, materials.sounds[noise.place]))
         else:
-            noises.append((noise, Gathering(script, desk, materials).effect(noise.place, noise.effect, noise.seconds)))
+            noises.append((noise, Gathering(script, desk, parts, materials).effect(noise.place, noise.effect, noise.seconds)))
     music = script.timeline.music
     desk.tick("mixing", 0, 1)
     mixed = mix(planned, noises, music=(music, materials.sounds["music",]) if music else None, lufs=script.timeline.loudness)
@@ -261,13 +279,19 @@ def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk) -> S
     return mixed
 
 
-def _write(script: Script, materials: Materials, planned: Plan, stage: Stage, sound: Sound | None, path: Path, desk: Desk) -> None:
-    """The film without its label."""
+def _write(
+    script: Script, materials: Materials, planned: Plan, stage: Stage, sound: Sound | None, path: Path, desk: Desk, folder: Path
+) -> None:
+    """The film without its label; `folder` keeps its frames until it is whole."""
     timeline = script.timeline
-    with videos.Writer(path, size=timeline.size, fps=timeline.fps, quality=timeline.quality) as writer:
-        for number, frame in enumerate(frames(script, materials, planned, stage)):
+    with videos.Writer(path, size=timeline.size, fps=timeline.fps, quality=timeline.quality, parts=folder) as writer:
+        there = writer.num_frames
+        if there:
+            desk.news("going on: {there:,} of {total:,} frames are there already", there=there, total=planned.num_frames)
+        desk.tick("rendering", there, planned.num_frames)
+        for number, frame in enumerate(frames(script, materials, planned, stage, first=there), there + 1):
             writer.add(frame)
-            desk.tick("rendering", number + 1, planned.num_frames)
+            desk.tick("rendering", number, planned.num_frames)
         if sound is not None:
             writer.add_sound(sound)
 

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from miaobi.apps.common.parts import Parts
 from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Thing
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import file_sha256
 from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
-from miaobi.core.types import Content, Media, Modality
+from miaobi.core.types import Content, Label, Media, Modality
 from miaobi.data import pictures, sounds, videos
 from miaobi.data.pictures import Pixels
 from miaobi.data.sounds import Sound
+from miaobi.trust.stored import Stored
 
 MIDI = (".mid", ".midi")
 NEEDED = 2  # frames; the camera zooms in no further
@@ -47,22 +49,25 @@ class Speech:
 
 @dataclass(slots=True)
 class Materials:
-    """Everything by the place in the timeline that asks for it; `used` holds the SHA-256 of every file, `made` what models made."""
+    """Everything by the place in the timeline that asks for it; `used` holds the SHA-256 of every file, `made` the labels of what models
+    made.
+    """
 
     pictures: dict[Place, Pixels] = field(default_factory=dict)
     clips: dict[Place, ClipFile] = field(default_factory=dict)
     speech: dict[Place, Speech] = field(default_factory=dict)
     sounds: dict[Place, Sound] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
-    made: list[Content] = field(default_factory=list)
+    made: list[Label] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """Fills the materials of one timeline; models come from the desk."""
+    """Fills the materials of one timeline; models come from the desk, and what they made before an interruption from the parts."""
 
     script: Script
     desk: Desk
+    parts: Parts
     found: Materials
 
     def take(self, place: Place, thing: Thing) -> None:
@@ -99,26 +104,25 @@ class Gathering:
 
     def _content(self, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any]) -> Content:
         with self._told(place):
-            return self.desk.load(thing.model or thing.usual_model()).generate(prompt, seed=thing.seed, **options)[0]
+            return self.parts.content(self.desk.load(thing.model or thing.usual_model()), prompt, seed=thing.seed, options=options)
 
     def _medium(self, place: Place, content: Content) -> Media:
         """The first part that is no text."""
         media = next((part for part in content.parts if isinstance(part, Media)), None)
         if media is None:
             raise self.script.at(place, UsageError("the model {model} made text, which cannot be used here", model=content.label.model))
-        self.found.made.append(content)
+        self.found.made.append(content.label)
         return media
 
     def _sound(self, place: Place, source: Media | Path) -> Sound:
         """A sound; a score is played by the instruments that come along."""
-        data = source.data if isinstance(source, Media) else source.read_bytes()
         score = source.modality is Modality.MUSIC if isinstance(source, Media) else source.suffix.lower() in MIDI
         with self._told(place):
             if not score:
-                return sounds.decode(data)
+                return sounds.decode(source.data if isinstance(source, Media) else Stored.at(source))
             from miaobi.engine import synth
 
-            return synth.render(data)
+            return synth.render(source.data if isinstance(source, Media) else source.read_bytes())
 
     def _speech(self, place: Place, voice: Narration) -> Speech:
         """A recording, or the words read by a model."""
@@ -139,14 +143,14 @@ class Gathering:
             raise self.script.at(place, error) from None
 
 
-def gather(script: Script, desk: Desk) -> Materials:
+def gather(script: Script, desk: Desk, parts: Parts) -> Materials:
     """Read and make everything but the effects whose length depends on their scene; see `Gathering.effect`.
 
     Raises:
         UsageError: a file is missing, a model is unknown or makes something else.
         DataError: a file cannot be read.
     """
-    gathering = Gathering(script, desk, Materials())
+    gathering = Gathering(script, desk, parts, Materials())
     wanted = list(things(script))
     for number, (place, thing) in enumerate(wanted):
         desk.tick("gathering", number, len(wanted), thing.file or thing.model)

@@ -19,6 +19,7 @@ from miaobi.data import videos
 from miaobi.data.pictures import Pixels, colour
 
 MARGIN = 0.07  # of the shorter side, free of words
+SHORT = 2.0  # seconds that a clip may be shorter than its header says
 APPEAR = 0.5  # seconds in which words appear
 KEPT = 96  # frames of a loop that are kept laid out, so that a round costs nothing the second time
 
@@ -59,22 +60,27 @@ class Still:
 class Moving:
     """A clip, frame by frame at the film's rate; over its end it begins again, or its last frame stays."""
 
-    def __init__(self, clip: ClipFile, scene: Scene, stage: Stage, num_frames: int, *, background: str, repeat: bool) -> None:
+    def __init__(
+        self, clip: ClipFile, scene: Scene, stage: Stage, num_frames: int, *, background: str, repeat: bool, first: int = 0
+    ) -> None:
+        """Frames are asked for from number `first` on."""
         self.clip, self.scene, self.stage, self.last = clip, scene, stage, max(1, num_frames - 1)
         self.background, self.repeat = background, repeat
         self.kept: list[Image.Image] = []  # the laid out frames of a short loop
         self.shown = Image.new("RGB", camera.canvas_size(scene.move, stage.size), colour(background))
-        self.frames = self._laid_out()
+        self.frames = self._laid_out(0 if repeat else first)
+        for _ in range(first if repeat else 0):
+            self.shown = next(self.frames, self.shown)
 
     def frame(self, number: int) -> Pixels:
         """The next frame, whatever the number: a clip is only ever gone through forwards."""
         self.shown = next(self.frames, self.shown)
         return camera.seen(self.shown, self.scene.move, number / self.last, self.stage.size)
 
-    def _laid_out(self) -> Iterator[Image.Image]:
+    def _laid_out(self, first: int) -> Iterator[Image.Image]:
         canvas, count = camera.canvas_size(self.scene.move, self.stage.size), 0
         while True:
-            for _, pixels in videos.frames_of(self.clip.source, start=self.scene.begin, fps=self._rate):
+            for pixels in self._from(first):
                 count += 1
                 laid = camera.lay_out(pixels, canvas, filling=self.scene.fit, scale=self.scene.scale, background=self.background)
                 if len(self.kept) <= KEPT:
@@ -84,6 +90,21 @@ class Moving:
                 return
             while count <= KEPT:
                 yield from self.kept
+
+    def _from(self, first: int) -> Iterator[Pixels]:
+        """The clip's frames from number `first` on; only its last one where it has no more, since that one stays."""
+        zero = math.ceil(self.scene.begin * self._rate - 1e-6)
+        near_end = round((self.clip.about.seconds - SHORT) * self._rate) - zero
+        for jump in sorted({0, max(0, min(first, near_end))}, reverse=True):  # from the start after all where a header promised too much
+            number, shown = jump, None
+            for _, shown in videos.frames_of(self.clip.source, start=(zero + jump) / self._rate, fps=self._rate):
+                if number >= first:
+                    yield shown
+                number += 1
+            if shown is not None and number <= first:
+                yield shown
+            if shown is not None or not jump:
+                return
 
     @property
     def _rate(self) -> float:
@@ -112,12 +133,12 @@ class Lettered:
 
 
 def painter(
-    scene: Scene, stage: Stage, num_frames: int, *, background: str, picture: Pixels | None, clip: ClipFile | None, repeat: bool
+    scene: Scene, stage: Stage, num_frames: int, *, background: str, picture: Pixels | None, clip: ClipFile | None, repeat: bool, first: int
 ) -> Painter:
-    """The painter of a scene."""
+    """The painter of a scene, whose frames are asked for from number `first` on."""
     background = scene.background or background
     if clip is not None:
-        return Moving(clip, scene, stage, num_frames, background=background, repeat=repeat)
+        return Moving(clip, scene, stage, num_frames, background=background, repeat=repeat, first=first)
     if scene.card is not None:
         return Lettered(scene.card, stage, num_frames, background=background)
     if picture is None:

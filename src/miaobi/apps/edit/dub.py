@@ -22,7 +22,7 @@ from miaobi.apps.edit.remux import with_sound
 from miaobi.apps.edit.schema import Dub
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
-from miaobi.core.types import Content, Media
+from miaobi.core.types import Label, Media
 from miaobi.data import loudness, sounds
 from miaobi.data.sounds import Sound
 from miaobi.data.subtitles import Cue
@@ -87,36 +87,36 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     return {"out": str(out), "seconds": round(seconds, 3), "lines": rows}
 
 
-def _read(cues: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tuple[list[Line], list[Content]]:
+def _read(cues: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tuple[list[Line], list[Label]]:
     """Every cue read aloud, in time."""
-    lines, made, free = list[Line](), list[Content](), 0.0
+    lines, made, free = list[Line](), list[Label](), 0.0
     for number, cue in enumerate(cues):
         start = max(cue.start, free)
         room = (cues[number + 1].start if number + 1 < len(cues) else seconds) - start - PAUSE
-        content, sound, speed = _spoken(cue.text, room, inputs, desk)
+        label, sound, speed = _spoken(cue.text, room, inputs, desk)
         lines.append(Line(cue, start, speed, sound))
-        made.append(content)
+        made.append(label)
         free = lines[-1].end + PAUSE
         desk.tick("reading", number + 1, len(cues))
     return lines, made
 
 
-def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Content, Sound, float]:
+def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Label, Sound, float]:
     """One cue at the voice's own pace, or as much faster as it needs and may."""
-    content, sound = _said(text, 1.0, inputs, desk)
+    label, sound = _said(text, 1.0, inputs, desk)
     speed = min(inputs.fastest, sound.seconds / max(room, 0.2))
     if speed <= 1.02:
-        return content, sound, 1.0
+        return label, sound, 1.0
     return *_said(text, round(speed, 2), inputs, desk), round(speed, 2)
 
 
-def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Content, Sound]:
+def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Label, Sound]:
     options: dict[str, Any] = {"speed": speed} | ({"voice": inputs.voice} if inputs.voice else {})
     content = desk.load(inputs.model).generate(text, seed=inputs.seed, **options)[0]
     media = next((part for part in content.parts if isinstance(part, Media)), None)
     if media is None:
         raise UsageError("the model {model} made text, which cannot be used here", model=inputs.model)
-    return content, sounds.decode(media.data)
+    return content.label, sounds.decode(media.data)
 
 
 def _mixed(lines: Sequence[Line], own: Sound | None, seconds: float, original: float) -> Sound:

@@ -7,6 +7,7 @@ the mark of an input is never lost.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ import numpy as np
 
 from miaobi.apps.edit.schema import Given
 from miaobi.core.apps import Desk
-from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes
+from miaobi.core.artifact import explain_os_errors, file_sha256, sync_folder, write_bytes
 from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
-from miaobi.core.types import Content, Media, Modality, Request
+from miaobi.core.types import Label, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, rgba
 from miaobi.data.sounds import Sound
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
 from miaobi.trust import label, mark
+from miaobi.trust.stored import Stored
 
 OPENING = 2.5  # seconds of the visible words; GB 45438-2025 asks for two or more
 EDGE = 0.006  # seconds over which a sound rises and falls where it was cut, so that nothing clicks
@@ -73,7 +75,7 @@ def is_film(path: Path) -> bool:
         except DataError:
             if not sounds.mime_of(head):
                 raise
-            sounds.decode(path.read_bytes())  # an M4A, or a film that is damaged
+            sounds.decode(Stored.at(path))  # an M4A, or a film that is damaged
             return False
     return True
 
@@ -89,7 +91,7 @@ def sound_of(path: Path) -> Sound | None:
     with told(path):
         if is_film(path) and not videos.probe(path).has_sound:
             return None
-        return sounds.decode(path.read_bytes())
+        return sounds.decode(Stored.at(path))
 
 
 @contextlib.contextmanager
@@ -154,12 +156,12 @@ def check_film(out: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Who edits what, and how: it fills the label. `made` is what models made for it."""
+    """Who edits what, and how: it fills the label. `made` are the labels of what models made for it."""
 
     app: str
     source: Path
     inputs: Given
-    made: Sequence[Content] = ()
+    made: Sequence[Label] = ()
 
     def request(self) -> Request:
         """What was asked, its files by name and SHA-256."""
@@ -176,16 +178,30 @@ def write_film(out: Path, write: Callable[[Path], object], job: Job) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
             bare = Path(folder) / f"film{out.suffix.lower()}"
             write(bare)
-            data = bare.read_bytes()
-    deliver(out, Media(modality=Modality.VIDEO, mime=videos.MIMES[out.suffix.lower()], data=data), job)
+            deliver(out, bare, job, mime=videos.MIMES[out.suffix.lower()])
 
 
-def deliver(out: Path, media: Media, job: Job) -> None:
-    """Write the medium; with a label when the source had one or a model took part."""
+def write_sound(out: Path, sound: Sound, job: Job) -> None:
+    """The sound at `out`, labelled where it has to be."""
+    mime = sounds.MIMES[out.suffix.lower()]
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Path(folder) / f"sound{out.suffix.lower()}"
+        write_bytes(bare, sounds.encode(sound, mime))
+        deliver(out, bare, job, mime=mime)
+
+
+def deliver(out: Path, made: Path, job: Job, *, mime: str) -> None:
+    """Move the file to `out`; with a label when the source had one or a model took part."""
     if job.made or labelled(job.source):
-        label.write(generate.assembled((media,), job.made, app=job.app, request=job.request(), mark=mark_of(job.source)), out)
-    else:
-        write_bytes(out, media.data)
+        mark = mark_of(job.source)
+        label.write_stored(
+            made, out, generate.assembled_file(made, job.made, mime=mime, app=job.app, request=job.request(), mark=mark), mime
+        )
+        return
+    with explain_os_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, out)
+        sync_folder(out.parent)
 
 
 def mark_of(source: Path) -> str:

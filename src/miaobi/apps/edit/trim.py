@@ -17,7 +17,6 @@ from miaobi.apps.edit.pieces import (
     Stretch,
     about,
     check_film,
-    deliver,
     existing,
     film_of,
     frames_in,
@@ -29,11 +28,11 @@ from miaobi.apps.edit.pieces import (
     sound_of,
     ticking,
     write_film,
+    write_sound,
 )
 from miaobi.apps.edit.schema import Trim
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, unknown
-from miaobi.core.types import Media, Modality
 from miaobi.data import sounds
 from miaobi.data.sounds import Sound
 
@@ -64,8 +63,7 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         before, kept = _film(path, sound, kept, out, job, desk)
     else:
         before = sound.seconds
-        data = sounds.encode(sound_in(sound, kept), sounds.MIMES[out.suffix.lower()])
-        deliver(out, Media(modality=Modality.AUDIO, mime=sounds.MIMES[out.suffix.lower()], data=data), job)
+        write_sound(out, sound_in(sound, kept), job)
     after = sum(each.seconds for each in kept)
     pieces = [{"start": round(each.start, 3), "end": round(each.end, 3)} for each in kept]
     return {"out": str(out), "before": round(before, 3), "after": round(after, 3), "kept": pieces}
