@@ -106,7 +106,7 @@ class AppSpec(Spec):
     out: str
     """The file or folder that it makes."""
     keep: bool = False
-    """Keep what is made in the library, where the app tells its contents."""
+    """Keep what is made in the library: the contents that the app tells of, or the labelled film or sound that it wrote."""
 
 
 class GenerateSpec(Spec):
@@ -207,8 +207,26 @@ def _app(task: Task, spec: AppSpec) -> Result:
     if spec.keep:
         assert task.library is not None
         tags = [made["title"]] if made.get("title") else []
-        made["kept"] = [task.library.keep(content, origin=spec.app, tags=tags) for content in api.whole(contents.values())]
+        whole = api.whole(contents.values()) or _written(Path(spec.out))
+        made["kept"] = [task.library.keep(content, origin=spec.app, tags=tags) for content in whole]
     return made
+
+
+def _written(path: Path) -> list[Content]:
+    """The film or the sound that an app wrote, read back with its label; nothing where it wrote a report, or a file without a label."""
+    from miaobi.core.types import Media
+    from miaobi.engine.generate import restored
+    from miaobi.trust import label, media
+
+    if path.suffix.lower() not in media.SUFFIXES or not path.is_file():
+        return []
+    data = path.read_bytes()
+    mime = media.mime_of(data)
+    try:
+        written = label.read(path)
+    except UsageError:
+        return []
+    return [restored((Media(modality=media.modality_of(mime), mime=mime, data=data, name=path.name),), written)]
 
 
 def _generate(task: Task, spec: GenerateSpec) -> Result:

@@ -134,7 +134,12 @@ def _medium(kept: Kept, position: int, part: Stored) -> str:
         case Modality.AUDIO:
             return f'<audio controls preload="metadata" src="{url}"></audio>'
         case Modality.MUSIC:
-            roll = f'<img class="mb-roll" loading="lazy" src="{url}/roll" alt="{alt}">' if part.mime == MIDI else ""
+            roll = ""
+            if part.mime == MIDI:
+                words = _e(tr("click a note to hear it from there"))
+                roll = (
+                    f'<div class="mb-score" title="{words}"><img class="mb-roll" loading="lazy" src="{url}/roll" alt="{alt}"><i></i></div>'
+                )
             sound = f'<audio controls preload="none" src="{url}/sound"></audio>' if part.mime in (MIDI, MUSICXML) else ""
             return f'<div class="mb-tune">{roll}{sound}</div>'
         case Modality.VIDEO if part.mime.startswith("image/"):

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -79,7 +80,8 @@ def style() -> str:
 def head() -> str:
     """What goes into every page's head: the colour scheme before anything is shown, keys, and the language switch."""
     script = (STATIC / "studio.js").read_text(encoding="utf-8")
-    return f"<script>{script}</script>"
+    seal = quote((STATIC / "seal.svg").read_text(encoding="utf-8"))
+    return f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{seal}"><script>{script}</script>'
 
 
 def script(name: str) -> str:

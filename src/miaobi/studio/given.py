@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from miaobi.core.artifact import read_bytes, write_bytes
-from miaobi.core.errors import MiaobiError
-from miaobi.core.home import home
+from miaobi.core.artifact import read_bytes
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
+from miaobi.studio.frame import script
 
 if TYPE_CHECKING:
     from miaobi.studio.room import Room
@@ -26,8 +29,8 @@ LABELS = {
     "video": "Film to start from",
 }
 SCORES = [".mid", ".midi", ".musicxml", ".mxl", ".xml", ".abc"]
-CANVAS = 512
-SHORTEST = 384  # pixels of a picture that is painted on
+PICTURES = frozenset({"image", "style_image"})
+CONTENT, DATA = "content/", "data:image/png;base64,"
 
 
 class Inputs:
@@ -43,33 +46,10 @@ class Inputs:
 
     def _component(self, name: str) -> gr.components.Component:
         label = tr(LABELS.get(name, "File"))
-        path = self._picture() if name == "image" else None
-        if name == "image" and self.painted:
-            with gr.Accordion(tr("Start from a picture; paint over what is to be made anew"), open=path is not None):
-                return gr.ImageEditor(
-                    value=path,
-                    type="filepath",
-                    format="png",
-                    label=label,
-                    show_label=False,
-                    sources=["upload", "clipboard"],
-                    brush=gr.Brush(colors=["#c9513f"], color_mode="fixed", default_size=24),
-                    layers=False,
-                    transforms=(),
-                    canvas_size=(CANVAS, CANVAS),
-                    height=380,
-                    elem_id=f"given-{name}",
-                )
-        if name in ("image", "style_image"):
-            return gr.Image(
-                value=path,
-                type="filepath",
-                label=label,
-                sources=["upload", "clipboard"],
-                height=220,
-                image_mode=None,
-                elem_id=f"given-{name}",
-            )
+        if name in PICTURES:
+            brush = self.painted and name == "image"
+            words = tr("Start from a picture; paint over what is to be made anew") if brush else label
+            return canvas(words, brush=brush, pastes=name == self.names[0], picture=self._picture() if name == "image" else "", name=name)
         if name == "sound":
             return gr.Audio(type="filepath", label=label, sources=["upload", "microphone"], elem_id=f"given-{name}")
         if name == "video":
@@ -77,74 +57,91 @@ class Inputs:
         with gr.Accordion(label, open=False):
             return gr.File(show_label=False, file_types=SCORES, height=140, elem_id=f"given-{name}")
 
-    def _picture(self) -> str | None:
-        """The picture of a content of the library, where a person wants to start from it; small ones enlarged, to be painted on."""
+    def _picture(self) -> str:
+        """Where the picture of the content is from which a person wants to start; empty where there is none."""
         id = str(self.start.get("image", ""))
         try:
             kept = self.room.library.get(id) if id else None
         except MiaobiError:
-            return None
-        stored = next((part for part in kept.media if part.modality is Modality.IMAGE), None) if kept else None
-        if stored is None:
-            return None
-        copy = home() / "cache" / "studio" / f"{stored.sha256}.png"
-        if not copy.is_file():
-            write_bytes(copy, _enlarged(self.room.library.part(stored).data))
-        return str(copy)
+            return ""
+        parts = enumerate(kept.parts) if kept else ()
+        return next((f"{CONTENT}{id}/{place}" for place, part in parts if getattr(part, "modality", "") == Modality.IMAGE), "")
 
-    def parents(self, given: Mapping[str, bytes]) -> tuple[str, ...]:
-        """The content that is started from, if its picture is still there."""
-        id = str(self.start.get("image", ""))
-        return (id,) if id and "image" in given else ()
+    def parents(self, values: Sequence[Any]) -> tuple[str, ...]:
+        """The contents of the library among what is given."""
+        return tuple(content for value in values if isinstance(value, dict) for content, _ in [_named(value)] if content)
 
     def read(self, values: Sequence[Any]) -> dict[str, bytes]:
         """The bytes by name, as the pool takes them; what was left empty is left out."""
         found: dict[str, bytes] = {}
         for name, value in zip(self.names, values):
             if isinstance(value, dict):
-                found |= _painted(value)
+                found |= self._painted(name, value)
             elif value:
                 found[name] = read_bytes(Path(str(value)))
         return found
 
+    def _painted(self, name: str, value: Mapping[str, Any]) -> dict[str, bytes]:
+        """A picture, and as a mask what was painted over it, if anything was."""
+        content, place = _named(value)
+        if content:
+            stored = self.room.library.get(content).parts[place]
+            assert not isinstance(stored, str)
+            data = self.room.library.part(stored).data
+        else:
+            data = _decoded(str(value.get("picture", "")))
+        if not data:
+            return {}
+        mask = _mask(_decoded(str(value.get("mask", ""))), data) if self.painted and name == "image" else b""
+        return {name: data, "mask": mask} if mask else {name: data}
 
-def _enlarged(data: bytes) -> bytes:
-    """A picture as PNG whose shorter side has `SHORTEST` pixels or more, by a whole factor."""
+
+def canvas(words: str, *, brush: bool, pastes: bool, picture: str = "", name: str = "image") -> gr.HTML:
+    """An empty place for a picture; see `static/canvas.js`."""
+    acts = {"rub": tr("rubber"), "undo": tr("undo"), "clear": tr("paint nothing anew"), "away": tr("another picture")}
+    buttons = "".join(f'<button type="button" data-do="{act}">{html.escape(said)}</button>' for act, said in acts.items())
+    code = (
+        f'<div class="mb-canvas"><label class="mb-pick" tabindex="0"><input type="file" accept="image/*" hidden><b>{html.escape(words)}</b>'
+        f"<span>{html.escape(tr('drop a picture here, paste one, or click'))}</span></label>"
+        f'<div class="mb-stage" hidden><img alt="{html.escape(words)}"><canvas></canvas></div><div class="mb-brushes" hidden>'
+        f'<input type="range" min="2" max="40" value="12" aria-label="{html.escape(tr("size of the brush"))}">{buttons}</div></div>'
+    )
+    return gr.HTML(
+        value={"picture": picture, "mask": ""},
+        html_template=code,
+        js_on_load=script("canvas.js"),
+        apply_default_css=False,
+        elem_id=f"given-{name}",
+        brush=brush,
+        pastes=pastes,
+    )
+
+
+def _named(value: Mapping[str, Any]) -> tuple[str, int]:
+    """The content and the number of its part that a value names; ("", 0) where it brings a picture of its own."""
+    said = str(value.get("picture", ""))
+    id, _, place = said.removeprefix(CONTENT).partition("/")
+    return (id, int(place)) if said.startswith(CONTENT) and place.isdecimal() else ("", 0)
+
+
+def _decoded(address: str) -> bytes:
+    """The bytes of a data URL, as the page makes them."""
+    try:
+        return base64.b64decode(address.removeprefix(DATA), validate=True) if address.startswith(DATA) else b""
+    except binascii.Error:
+        raise UsageError("this is no picture") from None
+
+
+def _mask(layer: bytes, picture: bytes) -> bytes:
+    """White where it was painted, of the picture's size; empty where nothing was."""
     from PIL import Image
 
-    from miaobi.data.pictures import decode
+    from miaobi.data.pictures import decode, picture_size
 
-    image = Image.fromarray(decode(data))
-    factor = -(-SHORTEST // min(image.size))
-    if factor > 1:
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _painted(value: Mapping[str, Any]) -> dict[str, bytes]:
-    """The picture of an editor, and as a mask what was painted over it, if anything was."""
-    background = value.get("background")
-    if not background:
-        return {}
-    found = {"image": read_bytes(Path(background))}
-    mask = _mask([Path(layer) for layer in value.get("layers") or ()], found["image"])
-    return {**found, "mask": mask} if mask else found
-
-
-def _mask(layers: Sequence[Path], picture: bytes) -> bytes:
-    """White where any layer was painted, of the picture's size; empty where nothing was."""
-    from PIL import Image, ImageChops
-
-    from miaobi.data.pictures import picture_size
-
-    size = picture_size(picture)
-    whole = Image.new("L", size, 0)
-    for path in layers:
-        with Image.open(path) as layer:
-            alpha = layer.convert("RGBA").getchannel("A").resize(size, Image.Resampling.NEAREST)
-        whole = ImageChops.lighter(whole, alpha.point(lambda level: 255 if level > 16 else 0))
+    if not layer:
+        return b""
+    alpha = Image.fromarray(decode(layer)).convert("RGBA").getchannel("A").resize(picture_size(picture), Image.Resampling.NEAREST)
+    whole = alpha.point(lambda level: 255 if level > 16 else 0)
     if whole.getbbox() is None:
         return b""
     stream = io.BytesIO()

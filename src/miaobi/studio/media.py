@@ -1,7 +1,8 @@
 """Files that pages show, by the id of a content, a work or a generation: never by a path that a browser names.
 
-Only kinds of files that a browser shows without running anything are sent to be shown; all else is sent to be saved. The type is what the
-library knows, and browsers are told not to guess another (`nosniff`).
+Only kinds of files that a browser shows without running anything are sent to be shown; all else is sent to be saved. The page of a work is
+shown in a sandbox: it is nobody's, so its script reaches neither the studio nor any other address. The type is what the library knows, and
+browsers are told not to guess another (`nosniff`).
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, HTTPException, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.home import home
 from miaobi.core.types import Modality
 
 if TYPE_CHECKING:
+    from miaobi.data.scores import Score
     from miaobi.library.store import Kept, Stored
     from miaobi.studio.room import Room
 
@@ -27,6 +31,10 @@ SHOWN = frozenset(
     {"image/png", "image/jpeg", "image/webp", "image/gif", "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg", "video/mp4", "video/webm"}
 )
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+SANDBOX = (
+    "default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts allow-popups allow-downloads"
+)
 KEPT = {**SAFE, "Cache-Control": "private, max-age=31536000, immutable"}  # a content never changes
 WIDEST = 2048
 BY_SUFFIX = {
@@ -58,6 +66,11 @@ def router(room: Room) -> APIRouter:
     async def roll(id: str, position: int) -> Response:
         """The notes of a tune as a picture."""
         return await asyncio.to_thread(_roll, room, id, position)
+
+    @routes.get("/content/{id}/{position}/times")
+    async def times(id: str, position: int) -> Response:
+        """When which place of that picture sounds: pairs of seconds and fractions of its width."""
+        return await asyncio.to_thread(_times, room, id, position)
 
     @routes.get("/content/{id}/{position}/sound")
     async def sound(id: str, position: int) -> Response:
@@ -134,14 +147,25 @@ def _smaller(data: bytes, width: int) -> bytes:
     return encode(np.asarray(image), "image/webp")
 
 
-def _roll(room: Room, id: str, position: int) -> Response:
+def _score(room: Room, id: str, position: int) -> Score:
     from miaobi.data.scores import read
-    from miaobi.studio.roll import picture
 
     stored = _stored(room, id, position)
     if stored.modality is not Modality.MUSIC:
         raise HTTPException(404)
-    drawn = picture(read(room.library.part(stored).data, stored.mime))
+    return read(room.library.part(stored).data, stored.mime)
+
+
+def _times(room: Room, id: str, position: int) -> Response:
+    from miaobi.studio.roll import times
+
+    return JSONResponse(times(_score(room, id, position)), headers=KEPT)
+
+
+def _roll(room: Room, id: str, position: int) -> Response:
+    from miaobi.studio.roll import picture
+
+    drawn = picture(_score(room, id, position))
     stream = io.BytesIO()
     drawn.save(stream, "PNG", optimize=True)
     return Response(stream.getvalue(), media_type="image/png", headers=KEPT)
@@ -201,17 +225,33 @@ def _name(kept: Kept) -> str:
 
 
 def _work(room: Room, work: str, name: str) -> Response:
-    from miaobi.studio.works import files_of
+    from miaobi.studio.works import PAGE, WHOLE, files_of
 
-    path = files_of(room, work).get(name)
+    files = files_of(room, work)
+    if name == WHOLE and files:
+        headers = {**SAFE, "Content-Disposition": _attachment(f"{work}.zip")}
+        return Response(_zipped(files), media_type="application/zip", headers=headers)
+    path = files.get(name)
     if path is None or not path.is_file():
         raise HTTPException(404)
+    if name == PAGE:
+        return FileResponse(path, media_type="text/html", headers={**SAFE, "Content-Security-Policy": SANDBOX})
     mime = BY_SUFFIX.get(path.suffix)
     if mime is None:
         return FileResponse(
             path, media_type="application/octet-stream", filename=path.name, headers=SAFE, content_disposition_type="attachment"
         )
     return FileResponse(path, media_type=mime, headers={**SAFE, "Cache-Control": "private, no-cache"})
+
+
+def _zipped(files: Mapping[str, Path]) -> bytes:
+    """The files under their names; films and sounds are packed already."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in files.items():
+            if path.is_file():
+                archive.write(path, name)
+    return stream.getvalue()
 
 
 def _sample(room: Room, run: str, name: str) -> Response:

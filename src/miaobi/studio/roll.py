@@ -43,6 +43,16 @@ def picture(score: Score) -> Image:
     return image
 
 
+def times(score: Score) -> list[tuple[float, float]]:
+    """Seconds and where that is in the picture, from 0 to 1 of its width: at the beginning, wherever the tempo changes, and at the end."""
+    from miaobi.data.scores import seconds_at
+
+    end = max(1, score.end)
+    ticks = sorted({0, end, *(tick for tick, _ in score.tempos if 0 < tick < end)})
+    places = ((MARGIN + tick * (WIDTH - 2 * MARGIN) / end) / WIDTH for tick in ticks)
+    return [(round(seconds, 4), round(place, 5)) for seconds, place in zip(seconds_at(score, ticks), places)]
+
+
 def _bars(score: Score, end: int) -> list[int]:
     """The ticks at which bars begin, by the metres in force."""
     found: list[int] = []

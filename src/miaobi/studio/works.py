@@ -21,6 +21,7 @@ from miaobi.studio import cards
 from miaobi.studio.room import Room
 
 MANIFEST = "manifest.json"
+PAGE, WHOLE = "index.html", "all.zip"
 SAFE = re.compile(r"[\w][\w.-]{0,99}")
 LONGEST_NAME = 24
 SENT = (
@@ -93,6 +94,22 @@ def files_of(room: Room, name: str) -> dict[str, Path]:
     names += [path.name for path in folder.glob("*") if path.is_file() and path.suffix in SENT]
     inside = folder.resolve()
     return {file: folder / file for file in names if (folder / file).resolve().is_relative_to(inside)}
+
+
+def ways(room: Room, name: str) -> str:
+    """Links to what a finished work is as a whole: its page, its film, and everything in one file."""
+    files = files_of(room, name)
+    film = next((file for part, made in _parts(folder_of(room, name)).items() if part == "film" for file in made.get("files", {})), "")
+    found = []
+    if PAGE in files:
+        found.append(
+            f'<a class="mb-way" href="../works/{name}/{PAGE}" target="_blank" rel="noopener">{html.escape(tr("Open its page"))}</a>'
+        )
+    if film:
+        found.append(f'<a href="../works/{name}/{film}" download>{html.escape(tr("Download the film"))}</a>')
+    if files:
+        found.append(f'<a href="../works/{name}/{WHOLE}" download>{html.escape(tr("Download everything (zip)"))}</a>')
+    return f'<p class="mb-ways">{"".join(found)}</p>' if found else ""
 
 
 def part_cards(room: Room, name: str) -> list[cards.Card]:

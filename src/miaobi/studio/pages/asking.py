@@ -105,7 +105,7 @@ class Asking(Page):
         async def go(model: str, prompt: str, *values: Any) -> AsyncIterator[Shown]:
             given = await asyncio.to_thread(inputs.read, values[: len(media)])
             options = forms.given(fields, values[len(media) :])
-            async for shown in self._made(model, prompt, options, given, inputs.parents(given)):
+            async for shown in self._made(model, prompt, options, given, inputs.parents(values[: len(media)])):
                 yield shown
 
         shown = [self.cards, self.latest, self.go, self.stop]

@@ -141,7 +141,7 @@ class Create(Page):
         job = self._job(work)
         open_ = job is not None and job.state in OPEN
         return (
-            state_of(job),
+            state_of(job) + ("" if open_ else works.ways(self.room, work)),
             works.part_cards(self.room, work),
             gr.Timer(active=open_),
             gr.Button(interactive=open_),

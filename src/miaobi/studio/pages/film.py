@@ -6,6 +6,7 @@ import html
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -146,7 +147,8 @@ class Film(Asking):
             write_text(script, text)
             inputs = {"timeline": str(script), "draft": draft}
             out = str(folder / f"film-{number}.mp4")
-            job = self.room.enqueue("app", {"app": "film", "inputs": inputs, "out": out}, name=f"{tr('film')} {name}")
+            spec = {"app": "film", "inputs": inputs, "out": out, "keep": not draft}  # a quick look is nothing to keep
+            job = self.room.enqueue("app", spec, name=f"{tr('film')} {name}")
             return name, job, *self._look(job)
 
         return render
@@ -194,7 +196,7 @@ class Film(Asking):
         shown = Modality.VIDEO in chosen.outputs or Modality.AUDIO in chosen.outputs
         out = folder / f"{Path(source).stem}.{chosen.name}{Path(source).suffix if shown else '.json'}"
         job = self.room.enqueue(
-            "app", {"app": chosen.name, "inputs": inputs, "out": str(out)}, name=f"{tr(chosen.name)} {Path(source).name}"
+            "app", {"app": chosen.name, "inputs": inputs, "out": str(out), "keep": True}, name=f"{tr(chosen.name)} {Path(source).name}"
         )
         return job, *self._look(job)
 
@@ -235,5 +237,7 @@ def result_card(job: Job) -> cards.Card:
         )
         body = f'<div class="mb-scroll"><table class="mb-table">{listed}</table></div>'
     links = f'<a href="{url}" download>{html.escape(out.name)}</a>'
+    for id in job.result.get("kept", ())[:1]:
+        links += f'<a href="library?{urlencode({"id": id})}">{html.escape(tr("in the library"))}</a>'
     who = f'<p class="mb-who">{html.escape(job.name)} · {html.escape(tr("AI-generated"))}</p>'
     return cards.finished(job.id, f'<article class="mb-card">{body}<footer>{who}<div class="mb-acts">{links}</div></footer></article>')

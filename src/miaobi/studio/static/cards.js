@@ -1,4 +1,5 @@
 // Cards by key: a card whose HTML is the same is left alone, so that what plays goes on playing. Keys 1 to 5 rate the focused card.
+// A tune's notes have a line that goes with its sound, by the times at which the server says that places of the picture are heard.
 const box = element.querySelector(".mb-cards");
 const make = (html) => {
   const holder = document.createElement("template");
@@ -28,6 +29,43 @@ const draw = () => {
 watch("value", draw);
 draw();
 const act = (card, what, value) => trigger("submit", { act: what, id: card.dataset.key, value: value === undefined ? null : value });
+const between = (pairs, value, from, to) => {
+  const after = pairs.findIndex((pair) => pair[from] >= value);
+  const [low, high] = after < 0 ? [pairs.at(-1), pairs.at(-1)] : [pairs[Math.max(0, after - 1)], pairs[after]];
+  const span = high[from] - low[from];
+  return low[to] + (span > 0 ? ((value - low[from]) / span) * (high[to] - low[to]) : 0);
+};
+const known = new WeakMap();
+const timesOf = (tune) => {
+  const roll = tune.querySelector(".mb-roll");
+  if (!known.has(tune)) known.set(tune, fetch(roll.src.replace(/\/roll$/, "/times")).then((answer) => answer.json()));
+  return known.get(tune);
+};
+const follow = async (tune, sound) => {
+  const line = tune.querySelector(".mb-score i");
+  if (!line) return;
+  const times = await timesOf(tune);
+  line.style.left = `${100 * between(times, sound.currentTime, 0, 1)}%`;
+  line.hidden = sound.ended || (sound.paused && sound.currentTime === 0);
+  if (!sound.paused && sound.isConnected) requestAnimationFrame(() => follow(tune, sound));
+};
+for (const name of ["play", "seeked", "ended"]) {
+  element.addEventListener(name, (event) => {
+    const tune = event.target.closest(".mb-tune");
+    if (tune) follow(tune, event.target);
+    if (name !== "play") return;
+    for (const other of document.querySelectorAll("audio, video")) if (other !== event.target) other.pause();
+  }, true);
+}
+element.addEventListener("click", async (event) => {
+  const score = event.target.closest(".mb-score");
+  if (!score) return;
+  const sound = score.parentElement.querySelector("audio");
+  const box = score.getBoundingClientRect();
+  const times = await timesOf(score.parentElement);
+  sound.currentTime = between(times, (event.clientX - box.left) / box.width, 1, 0);
+  sound.play();
+});
 element.addEventListener("click", (event) => {
   const control = event.target.closest("[data-act]");
   if (!control) return;
