@@ -78,6 +78,10 @@ def figures(report: Mapping[str, Any]) -> list[str]:
             )
         )
     for name, seen in report.get("held_out", {}).items():
-        lines.append(tr("{name} on held-out records: {first:.4f} -> {last:.4f}", name=name, first=seen["first"], last=seen["last"]))
+        line = tr("{name} on held-out records: {first:.4f} -> {last:.4f}", name=name, first=seen["first"], last=seen["last"])
+        if gap := seen.get("difference"):
+            told = {"low": gap["low"], "high": gap["high"], "p": gap["p_value"], "count": gap["count"]}
+            line += tr(" (95 % interval {low:+.3f} to {high:+.3f}, p = {p:.3f}, {count} in pairs)", **told)
+        lines.append(line)
     lines += [tr("{title}: not measured ({reason})", title=titles[side], reason=reason) for side, reason in report.get("notes", {}).items()]
     return lines

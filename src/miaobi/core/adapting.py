@@ -55,7 +55,8 @@ class Reinforce(Schema):
     samples: int = Field(8, ge=2, le=256)
     """Answers to one prompt; each is judged by how it differs from the mean of the others (Kool et al., 2019; Ahmadian et al., 2024)."""
     kl: float = Field(0.05, ge=0)
-    """The leash: how much is taken off for leaving the base, in nats per token (Schulman's estimator, as in Shao et al., 2024)."""
+    """The leash: what every nat of divergence from the base takes off the reward, summed over an answer's tokens and the whole vocabulary
+    (Amini et al., 2025)."""
     max_tokens: int = Field(128, ge=1, le=65_536)
     """Longest answer."""
     temperature: float = Field(1.0, gt=0, le=10)

@@ -58,6 +58,7 @@ class Loss:
     total: Tensor
     count: int
     logs: dict[str, float] = field(default_factory=dict)  # sums as well, divided by `count` for the log
+    each: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of every record, in order: what is tested before and after
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """What an adaptation gained and what it cost: one model before, another after, on held-out records of the new data and of the old.
 
-Bits per character on text that the base knew tell what was forgotten; every difference is tested in pairs over the same records. What a
-training towards preferences or rewards says of held-out prompts stands in its log, at step 0 and at the last.
+Bits per character on text that the base knew tell what was forgotten. What a training towards preferences or rewards says of held-out
+prompts stands in its run, at step 0 and at the last. Every difference is tested in pairs over the same records or prompts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from miaobi.core.artifact import write_text
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.types import Record
 from miaobi.engine.ask import draw
-from miaobi.engine.journal import LOG
+from miaobi.engine.journal import HELD_OUT, LOG
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import difference, ratio
 
@@ -35,7 +35,7 @@ def report(
         "before": before.card.name,
         "after": after.card.name,
         "bits_per_character": {name: side for name, side in found.items() if side},
-        "held_out": watched(run / LOG),
+        "held_out": watched(run, seed=seed),
         "notes": dict(notes),
     }
     write_text(run / REPORT, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
@@ -59,13 +59,24 @@ def _bits(scores: Sequence[Score], seed: int) -> Figure:
     return ratio([score.bits for score in scores], [score.characters for score in scores], seed=seed, unit="bits/character", better="lower")
 
 
-def watched(log: Path) -> dict[str, dict[str, float]]:
-    """What the training saw on held-out records, by name: at its first evaluation, its best and its last."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.endswith("}")] if log.is_file() else []
-    seen = [row for row in rows if row["kind"] == "evaluate"]
+def watched(run: Path, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """What the training saw on held-out records, by name: at its first evaluation and its last, and whether they differ."""
+    seen = [row for row in _rows(run / LOG) if row["kind"] == "evaluate"]
     if not seen:
         return {}
     first, last = seen[0], seen[-1]
-    names = [name for name in first if name.startswith("val_") and name in last]
+    each = {row["step"]: row for row in _rows(run / HELD_OUT)}
+    old, new = (each.get(row["step"], {}) for row in (first, last))
+    names = [name.removeprefix("val_") for name in first if name.startswith("val_") and name in last]
     steps = {"first_step": first["step"], "last_step": last["step"]}
-    return {name.removeprefix("val_"): {"first": first[name], "last": last[name], **steps} for name in names}
+    found: dict[str, dict[str, Any]] = {name: {"first": first[f"val_{name}"], "last": last[f"val_{name}"], **steps} for name in names}
+    for name in names if first is not last else ():
+        if name in old and name in new:
+            found[name]["difference"] = difference(ratio(new[name], seed=seed), ratio(old[name], seed=seed), seed=seed).to_dict()
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a log; none where there is no log."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]

@@ -20,7 +20,7 @@ from miaobi.core.errors import MissingExtra
 from miaobi.core.types import Media
 from miaobi.trust.media import suffix_of
 
-LOG, SAMPLES, PLOT = "log.jsonl", "samples.jsonl", "loss.svg"
+LOG, SAMPLES, HELD_OUT, PLOT = "log.jsonl", "samples.jsonl", "held-out.jsonl", "loss.svg"
 SHEETS = "samples"  # the folder of sampled pictures
 
 
@@ -47,7 +47,7 @@ class Journal:
 
     def begin(self, step: int) -> None:
         """Forget rows behind `step`: a new run has none, a resumed one writes them again."""
-        for name in (LOG, SAMPLES):
+        for name in (LOG, SAMPLES, HELD_OUT):
             path = self.folder / name
             if path.is_file():
                 rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
@@ -68,6 +68,10 @@ class Journal:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
         self.tell(kind, step, values)
+
+    def each(self, step: int, values: Mapping[str, Sequence[float]]) -> None:
+        """Keep what was measured of every held-out record, so that two steps can be tested in pairs."""
+        self._append(HELD_OUT, {"step": step, **{name: [float(f"{value:.6g}") for value in found] for name, found in values.items()}})
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         """Keep what the model writes at this step."""

@@ -293,6 +293,7 @@ class Run:
         """The validation loss of the weights that will be kept (the average, where there is one)."""
         with self._kept_weights():
             totals: dict[str, float] = {}
+            each: dict[str, list[float]] = {}
             count = 0
             size = self.section.micro or self.section.batch
             order = sorted(self._evaluation, key=self.aim.codec.length)
@@ -302,6 +303,8 @@ class Run:
                     loss = self.aim.loss(batch, self.aim.phases[-1])
                 for name, value in {"loss": loss.total.item(), **loss.logs}.items():
                     totals[name] = totals.get(name, 0.0) + value
+                for name, values in loss.each.items():
+                    each.setdefault(name, []).extend(values)
                 count += loss.count
         found = {f"val_{name}": value / max(count, 1) for name, value in totals.items()}
         self.val_loss = found.pop("val_loss")
@@ -312,6 +315,8 @@ class Run:
             self.stale += 1
         rounded = {name: float(f"{value:.7g}") for name, value in {"val_loss": self.val_loss, **found}.items()}
         self.journal.log("evaluate", self.step, {**rounded, "best": self.best, "best_step": self.best_step})
+        if each:
+            self.journal.each(self.step, each)
 
     def _sample(self) -> None:
         """Generate the recipe's prompts with the weights of now, into `samples.jsonl` and `samples/`."""

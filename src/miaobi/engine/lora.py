@@ -195,7 +195,8 @@ def _plain(layer: LowRank) -> nn.Linear:
     """A linear layer that computes what the wrapped one does."""
     out, inner = layer.base.weight.shape
     bias, like = layer.base.bias is not None, layer.base.weight
-    plain: nn.Linear = skip_init(nn.Linear, inner, out, bias=bias, device=like.device, dtype=like.dtype)  # no dice are thrown
+    # weights that are written over at once need no random ones before
+    plain: nn.Linear = skip_init(nn.Linear, inner, out, bias=bias, device=like.device, dtype=like.dtype)  # type: ignore[no-untyped-call]
     plain.weight.copy_(layer.merged())
     if layer.base.bias is not None:
         plain.bias.copy_(layer.base.bias)

@@ -7,8 +7,8 @@ Shapes: B pairs, 2B rows (the chosen answers first), N answer tokens of all rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -112,12 +112,13 @@ class Preferring:
             before = row_sums(token_log_probabilities(self.reference.logits(batch), batch), weights)
         losses, margins = self._losses(own, before, lengths)
         better, worse = (own / lengths).detach().chunk(2)
-        logs: Mapping[str, Any] = {
-            "preferred": float((margins > NOTHING).sum() + 0.5 * (margins.abs() <= NOTHING).sum()),  # undecided: half right
-            "likelier": float((better > worse).sum()),
-            "margin": float(margins.detach().sum()),
-        }
-        return Loss(total=losses.sum(), count=len(losses), logs=dict(logs))
+        told = {
+            "preferred": (margins > NOTHING) + 0.5 * (margins.abs() <= NOTHING),  # undecided: half right
+            "likelier": (better > worse).float(),
+            "margin": margins.detach(),
+        }  # (B,) each
+        logs = {name: float(values.sum()) for name, values in told.items()}
+        return Loss(total=losses.sum(), count=len(losses), logs=logs, each={name: values.tolist() for name, values in told.items()})
 
     def _losses(self, own: Tensor, before: Tensor | None, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The loss (B,) of each pair, and the margin (B,) by which it is right."""

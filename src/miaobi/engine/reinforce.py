@@ -110,9 +110,15 @@ class Reinforcing:
         log_p = self._policy(self.learner, rows)  # (N, V)
         leash = self._leash(log_p, rows)  # (R,)
         gain = self._gain(totals.to(device), log_p, rows) if learning else totals.to(device)
-        logs = {"reward": float(totals.sum()), "kl": float(leash.detach().sum()), "length": float(rows["weights"].sum())}
-        logs |= {f"reward/{name}": sum(each[name] for each in earned) for name in self.judges} if len(self.judges) > 1 else {}
-        return Loss(total=(self.section.kl * leash - gain).sum(), count=len(asked), logs=logs)
+        told = {"reward": totals, "kl": leash.detach(), "length": rows["weights"].sum(dim=1)}  # (R,) each
+        if len(self.judges) > 1:
+            told |= {f"reward/{name}": torch.tensor([each[name] for each in earned]) for name in self.judges}
+        return Loss(
+            total=(self.section.kl * leash - gain).sum(),
+            count=len(asked),
+            logs={name: float(values.sum()) for name, values in told.items()},
+            each={name: values.float().view(-1, self.section.samples).mean(dim=1).tolist() for name, values in told.items()},
+        )
 
     def _weight(self, name: str) -> float:
         return self.section.reward.get(name, 1.0)
