@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miaobi.core.artifact import explain_os_errors, write_text
+from miaobi.core.artifact import explain_os_errors, write_bytes, write_text
 from miaobi.core.errors import MiaobiError, MissingExtra, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.recipe import Recipe
@@ -181,6 +181,7 @@ def _study(optuna: Any, folder: Path, recipe: Recipe, parameters: Sequence[Param
     from optuna.storages.journal import JournalFileBackend
 
     with explain_os_errors(folder):
+        _cut(folder / JOURNAL)
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP) if prune else optuna.pruners.NopPruner()
     study: Study = optuna.create_study(storage=storage, study_name="tune", direction="minimize", pruner=pruner, load_if_exists=True)
@@ -194,6 +195,13 @@ def _study(optuna: Any, folder: Path, recipe: Recipe, parameters: Sequence[Param
         raise UsageError("{folder} holds a search of another recipe or other ranges; choose another folder with --out", folder=folder)
     study.set_user_attr("about", about)
     return study
+
+
+def _cut(journal: Path) -> None:
+    """Take away a last line that was not written to its end: the next one would be glued to it, and neither could be read."""
+    written = journal.read_bytes() if journal.is_file() else b""
+    if written and not written.endswith(b"\n"):
+        write_bytes(journal, written[: written.rfind(b"\n") + 1])
 
 
 def _changed(recipe: Recipe, values: Mapping[str, Any], *, name: str = "") -> Recipe:

@@ -12,6 +12,7 @@ from miaobi.engine.report.heat import attention_figures
 from miaobi.engine.report.page import dot, page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, Series, intervals, lines, number
 
+MANY = 4  # more models than these stand in columns, and their tests in a square
 WRITTEN = 6  # texts of each model that the page shows
 PLOTTED = ("bits_per_character", "distinct_2", "repetition_4", "verbatim", "bits_per_dimension", "frechet", "precision", "recall")
 
@@ -28,12 +29,12 @@ def comparison_page(result: Mapping[str, Any], *, sheets: Sequence[bytes] = ()) 
             _glance(models),
             _warning(models),
             _qualified(models),
-            note=tr("The best of each column is bold. Peak memory is that of the whole process."),
+            note=tr("The best of each figure is bold. Peak memory is that of the whole process."),
         ),
         section(tr("Figures with their 95 % intervals"), f'<div class="plots">{"".join(_interval_plots(models))}</div>'),
         section(
             tr("Is the difference real?"),
-            _tests(result["tests"]),
+            _tests(result["tests"]) if len(models) <= MANY else _squares(result["tests"], [model["name"] for model in models]),
             note=tr("Paired bootstrap over the same records; a p value under 0.05 is bold."),
         ),
         section(tr("Learning"), _curves(models)),
@@ -46,6 +47,8 @@ def comparison_page(result: Mapping[str, Any], *, sheets: Sequence[bytes] = ()) 
         ),
         section(tr("What they wrote"), *(_written(index, model) for index, model in enumerate(models))),
     ]
+    if len(models) > MANY:
+        return page(tr("Comparison of {count} models", count=len(models)), parts, lead=lead)
     return page(tr("Comparison of {names}", names=", ".join(model["name"] for model in models)), parts, lead=lead)
 
 
@@ -75,10 +78,17 @@ def _glance(models: Sequence[Mapping[str, Any]]) -> str:
     ]
     columns = [column for column in columns if any(column[1](model) is not None for model in models)]
     best = [_best([None if _easier(value, model) else value(model) for model in models], better) for _, value, better in columns]
+    cells = [
+        [("!" if index in best[place] else "") + number(value(model)) for index, model in enumerate(models)]
+        for place, (_, value, _) in enumerate(columns)
+    ]  # a row for each figure
+    names = [dot(index) + escape(model["name"]) for index, model in enumerate(models)]
+    if len(models) > MANY:
+        families = ["", *(f"<small>{escape(model['family'])}</small>" for model in models)]
+        return table(["", *names], [families, *([escape(column[0]), *row] for column, row in zip(columns, cells))], markup=True)
     rows = [
-        [dot(index) + escape(f"{model['name']}") + f" <small>{escape(model['family'])}</small>"]
-        + [("!" if index in best[place] else "") + number(value(model)) for place, (_, value, _) in enumerate(columns)]
-        for index, model in enumerate(models)
+        [f"{name} <small>{escape(model['family'])}</small>", *(row[index] for row in cells)]
+        for index, (name, model) in enumerate(zip(names, models))
     ]
     return table([tr("model"), *(heading for heading, _, _ in columns)], rows)
 
@@ -130,10 +140,36 @@ def _tests(tests: Sequence[Mapping[str, Any]]) -> str:
             ("!" if test["p_value"] < 0.05 else "") + number(test["p_value"]),
             tr("{share} of records", share=f"{test['wins']:.0%}") if "wins" in test else "–",
         ]
-        for test in tests
-        if test["better"] and (test["value"] or test["low"] != test["high"])  # of eight models with one value nobody reads 28 rows
+        for test in _telling(tests)
     ]
     return table(head, rows, text_columns=(1, 2)) if rows else ""
+
+
+def _squares(tests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """For each figure a square: the row's model minus the column's. What a cell rests on is told where the pointer is."""
+    found = _telling(tests)
+    squares = []
+    for figure in dict.fromkeys(test["figure"] for test in found):
+        own = {(test["a"], test["b"]): test for test in found if test["figure"] == figure}
+        concerned = [name for name in names if any(name in pair for pair in own)]
+        rows = [[escape(a), *(_cell(own.get((a, b)), own.get((b, a))) for b in concerned)] for a in concerned]
+        squares.append(f"<h3>{escape(figure)}</h3>" + table([tr("row − column"), *concerned], rows))
+    return "".join(squares)
+
+
+def _cell(test: Mapping[str, Any] | None, turned: Mapping[str, Any] | None) -> str:
+    """The difference, bold when it is real; the other way round where only that was tested."""
+    known = test or turned
+    if known is None:
+        return ""
+    value = known["value"] if test else -known["value"]
+    about = f"{known['a']} − {known['b']}: {interval(known)}, p = {number(known['p_value'])}"
+    return ("!" if known["p_value"] < 0.05 else "") + f'<span title="{escape(about)}">{value:+.3g}</span>'
+
+
+def _telling(tests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Tests of figures that have a better end, and that differ at all."""
+    return [test for test in tests if test["better"] and (test["value"] or test["low"] != test["high"])]
 
 
 def _curves(models: Sequence[Mapping[str, Any]]) -> str:
@@ -171,7 +207,7 @@ def _drawn(index: int, model: Mapping[str, Any], data: bytes) -> str:
 
 
 def _with_interval(figure: Mapping[str, Any] | None) -> str:
-    return "–" if figure is None else f"{number(figure['value'])} <small>{interval(figure)}</small>"
+    return "–" if figure is None else f"{number(figure['value'])}<br><small>{interval(figure)}</small>"
 
 
 def _figure(name: str) -> Callable[[Mapping[str, Any]], float | None]:

@@ -20,7 +20,7 @@ th,td{{padding:7px 8px;border-bottom:1px solid var(--rule);text-align:right;vert
 th{{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}}
 th:first-child,td:first-child{{text-align:left;padding-left:0}}
 td.text,th.text{{text-align:left;white-space:normal}} td:first-child{{white-space:nowrap}}
-td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400}}
+td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400;font-size:.75rem}}
 .plots{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:24px}}
 svg.plot{{width:100%;height:auto;max-width:560px;display:block}}
 .samples{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:16px}}
@@ -56,10 +56,11 @@ def section(title: str, *parts: str, note: str = "") -> str:
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}{below}</section>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = ()) -> str:
-    """A table. `head` is text; cells are HTML, a cell that begins with `!` is the best of its column."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (), markup: bool = False) -> str:
+    """A table. `head` is text, or `markup`; cells are HTML, a cell that begins with `!` is the best of its column."""
     left = {0, *text_columns}
-    heads = "".join(f'<th{_text(column, left)} scope="col">{escape(name)}</th>' for column, name in enumerate(head))
+    names = head if markup else [escape(name) for name in head]
+    heads = "".join(f'<th{_text(column, left)} scope="col">{name}</th>' for column, name in enumerate(names))
     body = "".join("<tr>" + "".join(_cell(cell, column, left) for column, cell in enumerate(row)) + "</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 

@@ -16,6 +16,7 @@ FONT = 'system-ui, -apple-system, "Segoe UI", "PingFang SC", "Microsoft YaHei", 
 WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 34, 44
 ROW = 34  # the height of one line of `intervals`
+LINE = 18  # of one line of a legend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ def lines(series: Sequence[Series], *, x_label: str, y_label: str, title: str = 
         return ""
     x_low, x_high = _extent([x for one in drawn for x in one.xs])
     y_low, y_high = _padded([y for one in drawn for y in one.ys])
-    parts = [*_grid((x_low, x_high), (y_low, y_high), x_label, y_label), *_legend(drawn)]
+    legend, above = _legend(drawn)
+    parts = [*_grid((x_low, x_high), (y_low, y_high), x_label, y_label), *legend]
     for one in drawn:
         points = " ".join(
             f"{_place(x, x_low, x_high, LEFT, WIDTH - RIGHT):.1f},{_place(y, y_low, y_high, HEIGHT - BOTTOM, TOP):.1f}"
@@ -56,19 +58,19 @@ def lines(series: Sequence[Series], *, x_label: str, y_label: str, title: str = 
         last = f"{escape(one.name)}: {number(one.ys[-1])} ({x_label} {number(one.xs[-1])})"
         style = ' opacity="0.35" stroke-width="1.2"' if one.faint else ' stroke-width="2"'
         parts.append(f'<polyline class="line" points="{points}" {_stroke(one.colour)}{style}><title>{last}</title></polyline>')
-    return _svg(parts, HEIGHT, title or f"{y_label} / {x_label}")
+    return _svg(parts, HEIGHT, title or f"{y_label} / {x_label}", above=above)
 
 
 def dots(series: Sequence[Series], *, x_label: str, y_label: str, log: bool = False) -> str:
-    """Single points; `log` spreads the x axis by orders of magnitude, which the label then says."""
+    """Single points; `log` spreads the x axis by orders of magnitude."""
     scale = math.log10 if log else float
     drawn = [one for one in series if len(one.xs)]
     if not drawn:
         return ""
-    label = f"log₁₀ {x_label}" if log else x_label
-    x_low, x_high = _extent([scale(x) for one in drawn for x in one.xs])
+    x_low, x_high = _padded([scale(x) for one in drawn for x in one.xs])
     y_low, y_high = _padded([y for one in drawn for y in one.ys])
-    parts = [*_grid((x_low, x_high), (y_low, y_high), label, y_label), *_legend(drawn)]
+    legend, above = _legend(drawn, points=True)
+    parts = [*_grid((x_low, x_high), (y_low, y_high), x_label, y_label, log=log), *legend]
     for one in drawn:
         for x, y in zip(one.xs, one.ys):
             across, up = _place(scale(x), x_low, x_high, LEFT, WIDTH - RIGHT), _place(y, y_low, y_high, HEIGHT - BOTTOM, TOP)
@@ -76,7 +78,7 @@ def dots(series: Sequence[Series], *, x_label: str, y_label: str, log: bool = Fa
             parts.append(
                 f'<circle cx="{across:.1f}" cy="{up:.1f}" r="4" fill="{_colour(one.colour)}"><title>{escape(words)}</title></circle>'
             )
-    return _svg(parts, HEIGHT, f"{y_label} / {label}")
+    return _svg(parts, HEIGHT, f"{y_label} / {x_label}", above=above)
 
 
 def intervals(rows: Sequence[Interval], *, x_label: str, title: str = "") -> str:
@@ -142,23 +144,36 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     return [round(index * step, 12) + 0.0 for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """The logarithms of powers of ten between low and high (logarithms as well), of fewer than three of these also of 2 and 5 times them.
+
+    >>> [round(10**tick) for tick in log_ticks(0, 1.5)]
+    [1, 2, 5, 10, 20]
+    """
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    factors = (1,) if sum(low <= power <= high for power in powers) > 2 else (1, 2, 5)
+    found = [power + math.log10(factor) for power in powers for factor in factors]
+    return [tick for tick in found if low <= tick <= high]
+
+
 def number(value: float | None) -> str:
     """A number as a person would write it: four significant digits, thousands parted, small shares not in scientific notation."""
     if value is None:
         return "–"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    if abs(value) >= 10_000:
+    if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.1e}"
 
 
-def _svg(parts: Sequence[str], height: float, title: str) -> str:
-    return f'<svg class="plot" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">' + "".join(parts) + "</svg>"
+def _svg(parts: Sequence[str], height: float, title: str, *, above: float = 0) -> str:
+    box = f"0 {-above:g} {WIDTH} {height + above:g}"
+    return f'<svg class="plot" viewBox="{box}" role="img" aria-label="{escape(title)}">' + "".join(parts) + "</svg>"
 
 
-def _grid(x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str) -> Iterator[str]:
-    yield from _x_axis(x, x_label, left=LEFT, height=HEIGHT)
+def _grid(x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str, *, log: bool = False) -> Iterator[str]:
+    yield from _x_axis(x, x_label, left=LEFT, height=HEIGHT, log=log)
     for tick in ticks(*y):
         at = _place(tick, *y, HEIGHT - BOTTOM, TOP)
         yield f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
@@ -167,20 +182,38 @@ def _grid(x: tuple[float, float], y: tuple[float, float], x_label: str, y_label:
     yield f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
 
 
-def _x_axis(x: tuple[float, float], label: str, *, left: float, height: float) -> Iterator[str]:
-    for tick in ticks(*x):
+def _x_axis(x: tuple[float, float], label: str, *, left: float, height: float, log: bool = False) -> Iterator[str]:
+    for tick in log_ticks(*x) if log else ticks(*x):
         at = _place(tick, *x, left, WIDTH - RIGHT)
         yield f'<line class="rule" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 10}" y2="{height - BOTTOM + 4:.1f}" opacity="0.5"/>'
-        yield f'<text x="{at:.1f}" y="{height - BOTTOM + 18:.1f}" text-anchor="middle">{number(tick)}</text>'
+        value = float(f"{10**tick:.6g}") if log else tick
+        yield f'<text x="{at:.1f}" y="{height - BOTTOM + 18:.1f}" text-anchor="middle">{number(value)}</text>'
     yield f'<text x="{(left + WIDTH - RIGHT) / 2:.1f}" y="{height - 8:.1f}" text-anchor="middle">{escape(label)}</text>'
 
 
-def _legend(series: Sequence[Series]) -> Iterator[str]:
+def _legend(series: Sequence[Series], *, points: bool = False) -> tuple[list[str], float]:
+    """The names with their colours, in as many lines as they need, and how much room the lines take above the plot."""
+    rows: list[list[tuple[float, Series]]] = [[]]
     x = float(LEFT)
     for one in series:
-        yield f'<line x1="{x}" x2="{x + 18}" y1="12" y2="12" {_stroke(one.colour)} stroke-width="3" opacity="{0.35 if one.faint else 1}"/>'
-        yield f'<text class="legend" x="{x + 24}" y="16">{escape(one.name)}</text>'
-        x += 42 + 7 * _columns(one.name)
+        width = 42 + 7 * _columns(one.name)
+        if rows[-1] and x + width - 18 > WIDTH:
+            rows.append([])
+            x = float(LEFT)
+        rows[-1].append((x, one))
+        x += width
+    above = LINE * (len(rows) - 1)
+    return [_named(one, x, LINE * number + 12 - above, points) for number, row in enumerate(rows) for x, one in row], above
+
+
+def _named(one: Series, x: float, y: float, points: bool) -> str:
+    """A line of the legend's mark and name."""
+    if points:
+        mark = f'<circle cx="{x + 9}" cy="{y}" r="4" fill="{_colour(one.colour)}"/>'
+    else:
+        faint = 0.35 if one.faint else 1
+        mark = f'<line x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}" {_stroke(one.colour)} stroke-width="3" opacity="{faint}"/>'
+    return f'{mark}<text class="legend" x="{x + 24}" y="{y + 4}">{escape(one.name)}</text>'
 
 
 def _columns(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import accumulate
 from typing import Any
@@ -29,7 +29,7 @@ def tuning_page(report: Mapping[str, Any]) -> str:
             section(tr("How the search went"), f'<div class="plots">{_progress(trials)}{_curves(trials)}</div>'),
             section(
                 tr("What each value did"),
-                f'<div class="plots">{"".join(_effect(trials, key, kind) for key, kind in _numeric(report))}</div>',
+                f'<div class="plots">{"".join(_effect(trials, key, **one) for key, one in report["parameters"].items())}</div>',
             ),
             section(tr("Importance"), _importance(report), note=tr("the share of the loss's variance that each key explains")),
             section(tr("All attempts"), _attempts(report)),
@@ -63,22 +63,19 @@ def _curves(trials: list[Mapping[str, Any]]) -> str:
     return plot.lines(series, x_label=tr("step"), y_label=tr("validation loss"))
 
 
-def _numeric(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key, one["kind"]) for key, one in report["parameters"].items()]
-
-
-def _effect(trials: list[Mapping[str, Any]], key: str, kind: str) -> str:
+def _effect(trials: list[Mapping[str, Any]], key: str, *, kind: str, values: Sequence[Any]) -> str:
     """Every attempt as a dot: its value and its loss; of a choice, the mean of each value."""
     seen = [(trial["values"][key], trial["val_loss"], trial["state"]) for trial in trials if key in trial["values"]]
     if kind == "choice":
-        groups: dict[str, list[float]] = {}
+        groups: dict[str, list[float]] = {_short(value): [] for value in values}  # in the order in which they were given
         for value, loss, _ in seen:
             groups.setdefault(_short(value), []).append(loss)
         rows = [
             plot.Interval(name=name, value=sum(losses) / len(losses), low=min(losses), high=max(losses))
-            for name, losses in sorted(groups.items())
+            for name, losses in groups.items()
+            if losses
         ]
-        return plot.intervals(rows, x_label=tr("validation loss"), title=key)
+        return plot.intervals(rows, x_label=f"{key}: {tr('validation loss')}")
     dots = [
         plot.Series(
             name=tr(name),
@@ -109,7 +106,7 @@ def _attempts(report: Mapping[str, Any]) -> str:
         ]
         for trial in report["trials"]
     ]
-    return f'<div class="wide">{table(["", tr("state"), tr("validation loss"), *keys, tr("seconds")], rows)}</div>'
+    return f'<div class="wide">{table(["", tr("state"), tr("validation loss"), *keys, tr("seconds")], rows, text_columns=(1,))}</div>'
 
 
 STATES = {"complete": "ran to its end", "pruned": "ended early", "fail": "failed"}
