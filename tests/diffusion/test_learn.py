@@ -173,6 +173,14 @@ def test_a_painter_takes_an_upscaler_along(learned: Any, records: list[Record], 
     model.save(copied)
     assert type(learned).load(copied).upscaler is not None
 
+    with pytest.raises(ArtifactError, match="has no onnx/denoiser"):
+        attach(painter, upscaler, weights=False)
+    wide.export(upscaler, formats=["int8"])
+    attach(painter, upscaler, weights=False)
+    assert not {"upscaler/model.safetensors", "upscaler/README.md"} & set(open_artifact(painter, verify=True).files)
+    assert type(learned).load(painter).upscaler is None
+    assert seen(DiffusionRuntime.load(painter), "red bar", steps=2, size=16).shape == (16, 16, 4)
+
 
 def test_a_student_needs_fewer_steps(learned: Any, records: list[Record], tmp_path: Path) -> None:
     """Told nothing, the teacher's one step is the mean of all pictures; the student's is nearly the picture that many steps make."""

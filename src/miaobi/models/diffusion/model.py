@@ -256,7 +256,7 @@ class Diffusion:
             )
             network.load_state_dict(tensors)
         model = cls(network.float().to(device).eval(), stored, name=folder.name)
-        if (folder / UPSCALER).is_dir():
+        if (folder / UPSCALER / WEIGHTS).is_file():  # not when it came along as graphs alone
             model.upscaler = cls.load(folder / UPSCALER, device=device)
         return model
 

@@ -99,6 +99,8 @@ class DiffusionRuntime:
 
     def _read(self) -> dict[str, NDArray[Any]]:
         """The words and the weights of the conditions; those of the network are in its graph."""
+        if not self.config.conditions:
+            return {}
         conditions = ("text.", "style.", "label.")
         try:
             with safe_open(self.folder / "model.safetensors", framework="numpy") as tensors:
