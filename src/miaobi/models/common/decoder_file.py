@@ -55,6 +55,15 @@ class GraphFile:
             self._spill()
         return made
 
+    def again(self, tensor: Any, name: str) -> Any | None:
+        """The same numbers under another name, without a second copy; None of a tensor that lies in the graph."""
+        if not tensor.external_data:
+            return None
+        made = type(tensor)()
+        made.CopyFrom(tensor)
+        made.name = name
+        return made
+
     def write(self, model: Any) -> None:
         """The `onnx.ModelProto` of these tensors: first the weights, then the graph, so that what is there is whole."""
         if self._file is None:

@@ -103,10 +103,17 @@ class Graph:
         return self.op(kind, *inputs, outputs=outputs, domain=MICROSOFT, **attributes)
 
     def constant(self, name: str, array: Array) -> str:
-        """Add an initialiser once."""
+        """Add an initialiser once.
+
+        What lies in the file is named again where it is used again, without a second copy: ONNX Runtime lets go of what the head has packed,
+        and keeps mapped what the lookup reads.
+        """
         if name not in self.initialisers:
             self.initialisers[name] = self.file.tensor(name, array)
-        return name
+            return name
+        again = self.file.again(self.initialisers[name], f"{name}.again")
+        self.initialisers |= {} if again is None else {again.name: again}
+        return name if again is None else str(again.name)
 
     def kept_logits(self) -> str:
         """The input `num_logits_to_keep`, whose initialiser is what it is where nobody gives it."""

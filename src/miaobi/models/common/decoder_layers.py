@@ -1,7 +1,8 @@
 """The layers of GPT-2 and of the Llama line (Llama, Mistral, Qwen2, Qwen3, SmolLM) as nodes of a `Graph`.
 
 Unusual: query, key and value are one product wherever no norm stands between, and the last layer's feed-forward part and the head see only
-each row's last tokens, most often one (L of them). Add and LayerNormalization stay two nodes: ONNX Runtime's fused SkipLayerNormalization takes five times as long.
+the last L tokens of each row, most often one. Add and LayerNormalization stay two nodes: ONNX Runtime's fused SkipLayerNormalization takes
+five times as long.
 Shapes: B rows, T new tokens, W width, H query heads, K key heads, D head width, V vocabulary.
 """
 
