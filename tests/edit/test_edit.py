@@ -24,6 +24,7 @@ from miaobi.data import pictures, sounds, videos
 from miaobi.data.sounds import Sound
 from miaobi.engine import generate
 from miaobi.trust import label
+from miaobi.trust.verify import verify
 
 FPS, RATE = 8, 16_000
 SRT = """1
@@ -104,7 +105,7 @@ class Describer:
     """Says which colour a picture has most of."""
 
     def __init__(self) -> None:
-        self.card = type("Card", (), {"family": "caption", "name": "describer", "source": "abc", "runtime": "", "outputs": frozenset()})
+        self.card = type("Card", (), {"family": "caption", "name": "describer", "source": "abc", "runtime": "", "outputs": {Modality.TEXT}})
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         (picture,) = (part for part in request.turns[0].parts if isinstance(part, Media))
@@ -112,6 +113,24 @@ class Describer:
         words = {"zh": {red: "红", green: "绿", blue: "蓝"}, "en": {red: "red", green: "green", blue: "blue"}}
         yield Piece(part=words[request.options["language"]][max(red, green, blue)])
         yield Done()
+
+
+class Ears(Loaded):
+    """Hears two sentences in whatever language it is said to be, and puts them into English."""
+
+    def __init__(self, language: str) -> None:
+        outputs = frozenset({Modality.TEXT})
+        self.language, self.model = language, self
+        self.card = type("Card", (), {"family": "whisper", "name": "ears", "source": "e", "runtime": "", "outputs": outputs})
+
+    def stream(self, prompt: str = "", *, sound: Media, **options: Any) -> Iterator[Chunk | Content]:
+        request = Request.of((prompt, sound), task=options["task"], beams=1)
+        yield from generate.run(self, request)  # type: ignore[arg-type]
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:  # type: ignore[override]
+        assert request.options["task"] == "translate"
+        yield Piece(part="it runs\nit goes\n")
+        yield Done(notes={"language": self.language, "sentences": [("it runs", 0.2, 1.2), ("it goes", 2.2, 3.5)]})
 
 
 @pytest.fixture
@@ -203,6 +222,21 @@ def test_a_dub_reads_in_time_faster_where_it_has_to_and_copies_the_pictures(fold
     assert set(made.options["files"]) == {"shots.mp4", "new.srt"}
 
 
+def test_a_dub_without_a_transcript_says_what_was_heard_and_writes_it_down(folder: Path, desk: Desk) -> None:
+    listening = Desk(load=lambda name: Ears("zh") if name == "ears" else desk.load(name))  # type: ignore[return-value]
+    told = dub.run(Dub(file="shots.mp4"), folder / "out.mp4", listening)
+    assert [row["start"] for row in told["lines"]] == [0.2, 2.2]
+    assert [parent.partition(":")[0] for parent in label.read(folder / "out.mp4").parents] == ["ears", "reader", "reader"]
+    found = verify(folder / "out.srt")
+    assert found.good
+    assert found.label is not None
+    assert found.label.model == "ears"
+    assert dub.run(Dub(file="shots.mp4", transcript="out.srt"), folder / "again.mp4", desk)["lines"] == told["lines"]
+    english = Desk(load=lambda name: Ears("en"))  # type: ignore[return-value]
+    with pytest.raises(UsageError, match="in English already"):
+        dub.run(Dub(file="shots.mp4"), folder / "no.mp4", english)
+
+
 def test_a_dub_beyond_the_end_or_without_words_is_refused(folder: Path, desk: Desk) -> None:
     (folder / "late.srt").write_text("1\n00:00:09,000 --> 00:00:10,000\nlate\n", encoding="utf-8")
     with pytest.raises(DataError, match="after the film's end"):
@@ -261,6 +295,12 @@ def test_every_shot_gets_a_caption_of_its_own_picture(folder: Path, desk: Desk) 
     told = describe.run(Describe(file="shots.mp4", model="describer", language="zh"), folder / "out.srt", desk)
     assert [(shot["start"], shot["caption"]) for shot in told["shots"]] == [(0, "蓝"), (2, "红"), (4, "绿")]
     assert (folder / "out.srt").read_text(encoding="utf-8").splitlines()[:3] == ["1", "00:00:00,000 --> 00:00:02,000", "蓝"]
+    written = label.read(folder / "out.srt")
+    assert (written.model, [parent.partition(":")[0] for parent in written.parents]) == ("describe", ["describer"] * 3)
+    (folder / "out.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nmine\n", encoding="utf-8")
+    assert verify(folder / "out.srt").intact is False
+    with pytest.raises(UsageError, match="takes a model of the family caption"):
+        describe.run(Describe(file="shots.mp4", model="reader"), folder / "out.srt", desk)
     describe.run(Describe(file="shots.mp4", model="describer"), folder / "out.json", desk)
     made = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     assert (made["ai_generated"], made["model"], made["shots"][1]["caption"]) == (True, "describer", "red")

@@ -69,19 +69,14 @@ def _heard(ears: Loaded, arguments: argparse.Namespace, options: dict[str, Any],
 
 def _write(content: Content, cues: Sequence[Cue], out: Path) -> None:
     """Subtitles with their labels beside them, since their formats have no place for any; other files as every text is written."""
-    from miaobi.core.artifact import write_text
     from miaobi.data import subtitles
     from miaobi.trust import label
-    from miaobi.trust.formats import Marked, encode_sidecar
 
     suffix = out.suffix.lower()
     if suffix not in subtitles.SUFFIXES:
         label.write(content, out)
         return
-    text = subtitles.to_srt(cues) if suffix == ".srt" else subtitles.to_vtt(cues)
-    marked = Marked(text=text, implicit=label.implicit(content.label), label=label.to_dict(content.label))
-    write_text(label.sidecar(out), encode_sidecar(marked))  # first, so that a crash never leaves subtitles without their label
-    write_text(out, text)
+    label.write_subtitles(subtitles.to_srt(cues) if suffix == ".srt" else subtitles.to_vtt(cues), content.label, out)
 
 
 def _report(content: Content, cues: Sequence[Cue], out: Path | None, output: Output) -> None:

@@ -196,7 +196,7 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
         return _adapted(artifact, kind, device, threads)
     light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
     loaded: Model = _made(light or kind.model_class(), artifact, device, threads)
-    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else ""
+    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else loaded.card.runtime
     loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
     return Loaded(loaded, kind, artifact)
 

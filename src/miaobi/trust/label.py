@@ -21,7 +21,7 @@ from miaobi.core.artifact import read_text as read_plain
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import Content, Label, Media, Modality, Part, canonical_json
 from miaobi.trust import aigc, containers, stored
-from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, encode_sidecar
+from miaobi.trust.formats import FORMATS, VISIBLE, Format, Marked, decode_sidecar, decode_text, encode_sidecar, encode_text
 from miaobi.trust.stored import Stored
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from miaobi.trust.pictures import MarkedPicture
 
 SCHEMA = "miaobi.label/1"
+SUBTITLES: Mapping[str, Format] = dict.fromkeys((".srt", ".vtt"), Format(encode_text, decode_text, sidecar=True))
 MAX_BYTES = stored.SMALL  # of a text or picture that is read; sounds and films are never held
 _HAN = re.compile("[\u3400-\u9fff\U00020000-\U0003ffff]")
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"ai_generated": bool, "seed": int, "index": int, "options": Mapping, "notes": Mapping}
@@ -164,6 +165,14 @@ def write(content: Content, path: Path, *, language: str = "", part: Media | Non
         )
 
 
+def write_subtitles(text: str, label: Label, path: Path) -> None:
+    """Subtitles that were made of the content with this label, which lies beside them: their formats have no place for one."""
+    label = _label_of(label, content_sha256((text,)))
+    marked = Marked(text=text, implicit=implicit(label), label=to_dict(label))
+    write_text(sidecar(path), encode_sidecar(marked))  # first, so that a crash never leaves subtitles without their label
+    write_text(path, text)
+
+
 def _fitting(content: Content, path: Path) -> Media:
     """The part of a content that goes into a file of that suffix; a picture in the format of the file."""
     from miaobi.trust import media, pictures
@@ -189,12 +198,12 @@ def encoded(content: Content, suffix: str, *, part: Media | None = None) -> Medi
     place there). The arguments and errors are those of `write`.
     """
     part = part or _fitting(content, Path(f"content{suffix}"))
-    return embed(part, _label_of(content, content_sha256((part,))))
+    return embed(part, _label_of(content.label, content_sha256((part,))))
 
 
-def _label_of(content: Content, sha256: str) -> Label:
+def _label_of(label: Label, sha256: str) -> Label:
     """The label of a part with that hash. Where it is not, bit for bit, what the model made, the label holds the hash of both."""
-    return dataclasses.replace(content.label, encoded_sha256=sha256 if sha256 != content.label.content_sha256 else "")
+    return dataclasses.replace(label, encoded_sha256=sha256 if sha256 != label.content_sha256 else "")
 
 
 def _write_medium(content: Content, path: Path, part: Media) -> None:
@@ -202,7 +211,7 @@ def _write_medium(content: Content, path: Path, part: Media) -> None:
     from miaobi.trust.media import MIDI, beside
 
     sha256 = content_sha256((part,))
-    label = _label_of(content, sha256)
+    label = _label_of(content.label, sha256)
     data = embed(part, label).data
     if part.mime == MIDI:  # first, so that a crash never leaves a score without its label
         write_text(sidecar(path), beside(implicit(label), to_dict(label)))
@@ -262,7 +271,7 @@ def read(path: Path) -> Label:
 
 def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
     """The content and the labels of a file as they are, nothing judged. Text is known by its suffix, all else by its first bytes."""
-    if path.suffix.lower() in FORMATS:
+    if path.suffix.lower() in (*FORMATS, *SUBTITLES):
         return read_text(path)
     from miaobi.trust import media, pictures
 
@@ -281,7 +290,7 @@ def read_marked(path: Path) -> Marked | MarkedPicture | MarkedMedia:
 
 def read_text(path: Path) -> Marked:
     """The text, both labels and the visible words of a text file."""
-    format = _format(path)
+    format = SUBTITLES.get(path.suffix.lower()) or _format(path)
     marked = format.decode(read_plain(path, limit=MAX_BYTES))
     if format.sidecar and sidecar(path).is_file():
         return decode_sidecar(read_plain(sidecar(path), limit=MAX_BYTES), marked)

@@ -16,7 +16,7 @@ from miaobi.core.language import tr
 from miaobi.core.types import Label, Modality
 from miaobi.trust import aigc, xmp
 from miaobi.trust.formats import Marked
-from miaobi.trust.label import content_sha256, from_dict, read_marked
+from miaobi.trust.label import SUBTITLES, content_sha256, from_dict, read_marked
 from miaobi.trust.media import MarkedMedia
 from miaobi.trust.replay import replayable
 from miaobi.trust.signature import Signature
@@ -118,10 +118,10 @@ def _of_text(path: Path, marked: Marked) -> Verdict:
         return _unknown(known, problems, _implicit_problems(marked.implicit))
     return replace(
         known,
-        intact=content_sha256((marked.text,)) == label.content_sha256,
+        intact=content_sha256((marked.text,)) == (label.encoded_sha256 or label.content_sha256),
         label=label,
         replayable=replayable(label),
-        problems=tuple(_label_problems(marked.implicit, label) + _text_problems(marked, label)),
+        problems=tuple(_label_problems(marked.implicit, label) + _text_problems(marked, label, shown=path.suffix.lower() not in SUBTITLES)),
     )
 
 
@@ -201,9 +201,10 @@ def _label_problems(implicit: Mapping[str, str], label: Label) -> list[str]:
     return found
 
 
-def _text_problems(marked: Marked, label: Label) -> list[str]:
+def _text_problems(marked: Marked, label: Label, *, shown: bool) -> list[str]:
+    """`shown` is whether a reader should be told in the text itself; subtitles show what is said and nothing else."""
     found = []
-    if not marked.visible:
+    if shown and not marked.visible:
         found.append(tr("The words that tell a reader are missing."))
     if content_sha256((marked.text.replace("\r\n", "\n"),)) == label.content_sha256 != content_sha256((marked.text,)):
         found.append(tr("Only the line breaks differ."))

@@ -8,9 +8,11 @@ from typing import Any
 
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import DataError, UsageError, unknown
+from miaobi.core.types import Label
 from miaobi.data import subtitles
 from miaobi.data.readers.encoding import encoding_of
 from miaobi.data.subtitles import Cue
+from miaobi.trust import label as labels
 
 LARGEST = 16 << 20  # bytes of a file of subtitles
 
@@ -48,12 +50,16 @@ def read(path: Path) -> list[Cue]:
         raise DataError("{path}: {problem}", path=path, problem=error) from None
 
 
-def write(path: Path, cues: Iterable[Cue]) -> None:
-    """A .srt or .vtt file.
+def write(path: Path, cues: Iterable[Cue], *, label: Label | None = None) -> None:
+    """A .srt or .vtt file; with the label, beside it, of the content whose words they are, where a model made them.
 
     Raises:
         UsageError: another ending.
     """
     if path.suffix.lower() not in subtitles.SUFFIXES:
         raise unknown("file ending", path.suffix, subtitles.SUFFIXES)
-    write_text(path, subtitles.to_vtt(cues) if path.suffix.lower() == ".vtt" else subtitles.to_srt(cues))
+    text = subtitles.to_vtt(cues) if path.suffix.lower() == ".vtt" else subtitles.to_srt(cues)
+    if label is None:
+        write_text(path, text)
+    else:
+        labels.write_subtitles(text, label, path)

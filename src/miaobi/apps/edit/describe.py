@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from miaobi.apps.common import cues
-from miaobi.apps.edit.pieces import existing
+from miaobi.apps.edit.pieces import Job, existing
 from miaobi.apps.edit.schema import Describe
 from miaobi.apps.edit.shots import shots
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import UsageError, unknown
+from miaobi.core.types import Content, Modality
 from miaobi.data import videos
 from miaobi.data.subtitles import Cue
+from miaobi.engine import generate
 
+NO_MODEL = (
+    "describing pictures takes a model of the family caption, and none comes along. "
+    "Train one with the recipe caption, then name it: --model artifacts/NAME"
+)
 SUFFIXES = (".json", ".srt", ".vtt")
 
 
@@ -30,15 +36,16 @@ def run(inputs: Describe, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     if out.suffix.lower() not in SUFFIXES:
         raise unknown("file ending", out.suffix, SUFFIXES)
     if not inputs.model:
-        raise UsageError(
-            "name the model that describes pictures: --model NAME. It is one of the family caption; `miaobi models` lists them"
-        )
-    model, rows, source = desk.load(inputs.model), list[dict[str, Any]](), ""
+        raise UsageError(NO_MODEL)
+    model, rows, made, source = desk.load(inputs.model), list[dict[str, Any]](), list[Content](), ""
+    if Modality.TEXT not in model.card.outputs:
+        raise UsageError(NO_MODEL)
     found = shots(path, inputs, desk)
     for number, shot in enumerate(found):
         middle = (shot.start + shot.end) / 2
         frame = next(frame for _, frame in videos.frames_of(path, start=middle, stop=shot.end + 1))
         content = model.generate("", seed=inputs.seed, image=frame, language=inputs.language)[0]
+        made.append(content)
         rows.append({"start": round(shot.start, 3), "end": round(shot.end, 3), "caption": content.text.strip()})
         source = content.label.source
         desk.tick("describing", number + 1, len(found))
@@ -46,5 +53,8 @@ def run(inputs: Describe, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     if out.suffix.lower() == ".json":
         write_text(out, json.dumps({"ai_generated": True, **value}, ensure_ascii=False, indent=2) + "\n")
     else:
-        cues.write(out, [Cue(row["start"], row["end"], row["caption"]) for row in rows])
+        shown = [Cue(row["start"], row["end"], row["caption"]) for row in rows]
+        request = Job(app="describe", source=path, inputs=inputs).request()
+        text = "\n".join(cue.text for cue in shown)
+        cues.write(out, shown, label=generate.assembled((text,), made, app="describe", request=request).label)
     return {"out": str(out), **value}

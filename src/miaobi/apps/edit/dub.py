@@ -1,6 +1,7 @@
 """`edit dub`: a transcript, in whatever language, read aloud over a film at the times that it tells.
 
-Without a transcript the film is listened to and put into English (Whisper translates into no other language).
+Without a transcript the film is listened to and put into English (Whisper translates into no other language); what was heard is then
+written beside the film, to be corrected by hand and given as the transcript.
 Each cue is read once at the voice's own pace; where that takes longer than there is time until the next cue, it is read again faster, up to
 a limit, and what still is too long pushes the next one back. The film's own sound steps back under the new voice; its pictures are copied
 as they are, not encoded again.
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from miaobi.apps.common import mixing
+from miaobi.apps.common import cues, mixing
 from miaobi.apps.edit import transcript
 from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, sound_of, write_film
 from miaobi.apps.edit.remux import with_sound
@@ -58,18 +59,22 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     path = existing(inputs.file)
     check_film(out)
     info = about(path)
-    cues = transcript.read(inputs.transcript) if inputs.transcript else transcript.heard(path, EARS, desk, translated=True)
+    given, heard = (transcript.read(inputs.transcript), None) if inputs.transcript else transcript.heard(path, EARS, desk, translated=True)
     seconds = length_of(path, info)
-    if cues[-1].start >= seconds:
+    if given[-1].start >= seconds:
         raise DataError(
             "{transcript} goes on after the film's end ({start:.1f} s of {seconds:.1f} s)",
             transcript=inputs.transcript or EARS,
-            start=cues[-1].start,
+            start=given[-1].start,
             seconds=seconds,
         )
-    lines, made = _read(cues, seconds, inputs, desk)
+    lines, made = _read(given, seconds, inputs, desk)
+    made = [heard, *made] if heard else made
     sound = _mixed(lines, sound_of(path), seconds, inputs.original)
     write_film(out, lambda bare: with_sound(path, sound, bare), Job(app="dub", source=path, inputs=inputs, made=made))
+    subtitles = [out.with_suffix(".srt")] if heard else []
+    for file in subtitles:
+        cues.write(file, given, label=heard)
     rows = [
         {
             "start": round(line.start, 3),
@@ -84,20 +89,20 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         desk.news(
             "the voice is up to {late:.1f} s late: the words are too many for their time. Shorten them, or raise --fastest", late=late
         )
-    return {"out": str(out), "seconds": round(seconds, 3), "lines": rows}
+    return {"out": str(out), "seconds": round(seconds, 3), "subtitles": [str(file) for file in subtitles], "lines": rows}
 
 
-def _read(cues: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tuple[list[Line], list[Label]]:
+def _read(given: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tuple[list[Line], list[Label]]:
     """Every cue read aloud, in time."""
     lines, made, free = list[Line](), list[Label](), 0.0
-    for number, cue in enumerate(cues):
+    for number, cue in enumerate(given):
         start = max(cue.start, free)
-        room = (cues[number + 1].start if number + 1 < len(cues) else seconds) - start - PAUSE
+        room = (given[number + 1].start if number + 1 < len(given) else seconds) - start - PAUSE
         label, sound, speed = _spoken(cue.text, room, inputs, desk)
         lines.append(Line(cue, start, speed, sound))
         made.append(label)
         free = lines[-1].end + PAUSE
-        desk.tick("reading", number + 1, len(cues))
+        desk.tick("reading", number + 1, len(given))
     return lines, made
 
 

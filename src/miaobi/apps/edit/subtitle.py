@@ -35,12 +35,12 @@ def run(inputs: Subtitle, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         check_film(out)
         if out.resolve() == path.resolve():
             raise UsageError("{path} would be written over itself; choose another name", path=path)
-    given = transcript.read(inputs.transcript) if inputs.transcript else transcript.heard(path, inputs.model, desk)
+    given, heard = (transcript.read(inputs.transcript), None) if inputs.transcript else transcript.heard(path, inputs.model, desk)
     files = [out.with_suffix(suffix) for suffix in (".srt", ".vtt")]
     if burn:
         _burn(path, given, inputs, out, desk)
     for file in files:
-        cues.write(file, given)
+        cues.write(file, given, label=heard)
     return {
         "out": str(out if burn else files[0]),
         "subtitles": [str(file) for file in files],

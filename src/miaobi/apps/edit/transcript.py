@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from miaobi.apps.common import cues
 from miaobi.apps.edit.pieces import sound_of
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
-from miaobi.core.types import Content, Media, Modality, Progress
+from miaobi.core.types import Content, Label, Media, Modality, Progress
 from miaobi.data import sounds, subtitles
 from miaobi.data.subtitles import Cue
 
@@ -27,8 +26,8 @@ def read(file: str) -> list[Cue]:
     return cues.read(Path(file))
 
 
-def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> list[Cue]:
-    """What a model hears in a film or sound, or an English translation of it.
+def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> tuple[list[Cue], Label]:
+    """What a model hears in a film or sound, or an English translation of it, and the label of that.
 
     Raises:
         DataError: there is no sound, or nobody speaks.
@@ -40,14 +39,16 @@ def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> li
     data = sounds.encode(sound.mono().resampled(EARS_RATE))
     media = Media(modality=Modality.AUDIO, mime="audio/wav", data=data, name="sound")
     options: dict[str, Any] = {"task": "translate"} if translated else {}
-    notes: Mapping[str, Any] = {}
+    label: Label | None = None
     for chunk in desk.load(model).stream("", seed=0, sound=media, **options):
         if isinstance(chunk, Progress):
             desk.tick("listening", chunk.step, chunk.total)
         elif isinstance(chunk, Content):
-            notes = chunk.label.notes
+            label = chunk.label
+    assert label is not None, "a generation that ends without a content raises"
+    notes = label.notes
     if not notes.get("sentences"):
         raise DataError("{path}: no words were heard", path=path)
     if translated and notes.get("language") == "en":
         raise UsageError("{path} is in English already. Name a transcript in the other language: --transcript FILE.srt", path=path)
-    return subtitles.of_notes(notes)
+    return subtitles.of_notes(notes), label

@@ -33,7 +33,7 @@ class Kokoro:
 
     def __init__(self, network: Network, voices: Voices, config: Config, folder: Path) -> None:
         self.network, self.known, self.config, self.folder = network, voices, config, folder
-        self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+        self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs, runtime="onnx")
 
     @property
     def voices(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Whisper:
 
     def __init__(self, engine: Any, config: Config, folder: Path) -> None:
         self.engine, self.config, self.folder = engine, config, folder
-        self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
+        self.card = Card(family=FAMILY.name, name=folder.name, outputs=FAMILY.outputs, verbs=FAMILY.verbs, runtime="ctranslate2")
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """The text, a line for each stretch that was said without a pause; the notes hold the language and the times.
