@@ -52,6 +52,7 @@ SMOL = {  # the shape of SmolLM2-135M
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
+REST_SECONDS = 3.0  # after which the server's processes have given back what they need no more
 NEVER = "{% for message in messages %}{{ message['content'] }} {% endfor %}"  # a chat template without marks
 
 
@@ -387,9 +388,13 @@ def overload(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def mixed(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Everything at once for a while; the slope of the memory over the requests, once half of the time is over."""
+    """Everything at once for a while; the slope of the memory over the requests, once half of the time is over.
+
+    Twenty times the clients stop, and memory is read when nothing is under way: else the slope is that of texts which come and go.
+    """
     counts: dict[str, int] = {}
     samples: list[tuple[int, float]] = []
+    busiest: list[float] = []
 
     async def one(client: httpx.AsyncClient, chosen: random.Random) -> str:
         seed = chosen.randrange(2**31)
@@ -409,21 +414,20 @@ def mixed(arguments: argparse.Namespace) -> dict[str, Any]:
         return f"{kind} {status}"
 
     async def whole(server: Server) -> None:
-        end = time.monotonic() + 60 * arguments.minutes
+        lives = [random.Random(number) for number in range(arguments.clients)]
         async with client_of(server, arguments.clients) as client:
 
-            async def life(number: int) -> None:
-                chosen = random.Random(number)
+            async def life(chosen: random.Random, end: float) -> None:
                 while time.monotonic() < end:
                     found = await one(client, chosen)
                     counts[found] = counts.get(found, 0) + 1
 
-            async def watch() -> None:
-                while time.monotonic() < end:
-                    await asyncio.sleep(arguments.minutes)  # sixty samples
-                    samples.append((sum(counts.values()), await asyncio.to_thread(server.memory_mb)))
-
-            await asyncio.gather(watch(), *map(life, range(arguments.clients)))
+            for _ in range(20):
+                end = time.monotonic() + 3 * arguments.minutes
+                await asyncio.gather(*(life(chosen, end) for chosen in lives))
+                busiest.append(await asyncio.to_thread(server.memory_mb))
+                await asyncio.sleep(REST_SECONDS)
+                samples.append((sum(counts.values()), await asyncio.to_thread(server.memory_mb)))
 
     with tempfile.TemporaryDirectory() as home:
         make_scribe(Path(home) / "models")
@@ -435,7 +439,8 @@ def mixed(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "requests": sum(counts.values()),
         "outcomes": dict(sorted(counts.items())),
-        "memory_mb": [round(memory) for _, memory in samples[:: max(1, len(samples) // 10)]],
+        "memory_mb": [round(memory) for _, memory in samples],
+        "busiest_memory_mb": round(max(busiest)),
         "mb_per_1000_requests": round(grows, 3),
         "target": 1.0,
         "met": grows < 1.0 and not failed,
@@ -443,16 +448,29 @@ def mixed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def peers(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The same weights, the same prompts: one client for the first token, several for the throughput."""
+    """The same weights, the same prompts, the servers in turns: the first token and the throughput, by the number of clients."""
     prompt = " ".join(f"w{number}" for number in range(10, 10 + arguments.prompt))
-    figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as home:
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
         folder = make_smol(Path(home) / "models", arguments.precision)
-        for name, server_of in contenders(Path(home), folder, arguments.device):
-            with server_of() as (server, model):
-                figures[name] = asyncio.run(speed(server, model, prompt, arguments))
-                print(name, json.dumps(figures[name]), file=sys.stderr, flush=True)
-    return {"shape": "SmolLM2-135M, random weights", "prompt_tokens": arguments.prompt, "new_tokens": arguments.new, **figures, "met": True}
+        servers = [(name, *stack.enter_context(server_of())) for name, server_of in contenders(Path(home), folder, arguments.device)]
+        for turn in range(-1, arguments.requests):  # the first one loads and warms
+            for name, server, model in servers:
+                for clients in arguments.clients if turn >= 0 else [1]:
+                    measured = asyncio.run(speed(server, model, f"w{200 + turn} {prompt}", clients, arguments.new))
+                    found.setdefault(name, {}).setdefault(clients, []).extend([measured] if turn >= 0 else [])
+    figures = {
+        name: {
+            f"{clients} clients": {
+                "tokens_a_second": round(statistics.median(tokens for tokens, _ in values), 1),
+                "first_token_ms": round(1000 * statistics.median(first for _, first in values)),
+            }
+            for clients, values in by_clients.items()
+        }
+        for name, by_clients in found.items()
+    }
+    shape = {"shape": "SmolLM2-135M, random weights", "precision": arguments.precision}
+    return {**shape, "prompt_tokens": arguments.prompt, "new_tokens": arguments.new, **figures, "met": True}
 
 
 def contenders(home: Path, folder: Path, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -475,26 +493,19 @@ def contenders(home: Path, folder: Path, device: str) -> Iterator[tuple[str, Cal
     yield "transformers serve", theirs
 
 
-async def speed(server: Server, model: str, prompt: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Median time to the first token and tokens a second, by the number of clients."""
-    found: dict[str, Any] = {}
-    async with client_of(server, max(arguments.clients)) as client:
+async def speed(server: Server, model: str, prompt: str, clients: int, new: int) -> tuple[float, float]:
+    """Tokens a second of so many clients with one request each, and their median time to the first token."""
+    async with client_of(server, clients) as client:
 
-        def one(who: int, turn: int) -> Coroutine[Any, Any, Answer]:
-            content = f"w{100 + who} w{200 + turn} {prompt}"
-            body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": arguments.new, "temperature": 0}
-            return ask(client, "/v1/chat/completions", body)
+        def one(who: int, _: int) -> Coroutine[Any, Any, Answer]:
+            messages = [{"role": "user", "content": f"w{100 + who} {prompt}"}]
+            return ask(client, "/v1/chat/completions", {"model": model, "messages": messages, "max_tokens": new, "temperature": 0})
 
-        await one(9999, 0)
-        for clients in arguments.clients:
-            began = time.perf_counter()
-            answers = await share_out(clients, arguments.requests, one)
-            seconds = time.perf_counter() - began
-            assert all(answer.whole or answer.text for answer in answers), "every answer arrives"
-            tokens = sum(len(answer.text.split()) for answer in answers)
-            first = statistics.median(answer.first for answer in answers)
-            found[f"{clients} clients"] = {"tokens_a_second": round(tokens / seconds, 1), "first_token_ms": round(first * 1000)}
-    return found
+        began = time.perf_counter()
+        answers = await share_out(clients, 1, one)
+        seconds = time.perf_counter() - began
+    assert all(answer.whole or answer.text for answer in answers), "every answer arrives"
+    return sum(len(answer.text.split()) for answer in answers) / seconds, statistics.median(answer.first for answer in answers)
 
 
 def quantiles(values: list[float]) -> dict[str, float]:

@@ -34,7 +34,8 @@ class Counting:
     """The real stepper, its passes counted."""
 
     def __init__(self, stepper: Any) -> None:
-        self.vocab_size, self.passes, self._stepper = stepper.vocab_size, 0, stepper
+        self.vocab_size, self.looks_ahead = stepper.vocab_size, stepper.looks_ahead
+        self.passes, self._stepper = 0, stepper
 
     def start(self, prompts: Sequence[Sequence[int]]) -> Any:
         return self._stepper.start(prompts)

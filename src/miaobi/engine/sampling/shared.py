@@ -8,6 +8,7 @@ Newcomers read their prompts between two steps, long ones a stretch at a time, a
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +144,7 @@ class Seat:
 
     def leave(self) -> None:
         """Give the rows up."""
+        self._batch.seats.discard(self)
         self._batch.leave(self)
 
     @property
@@ -176,6 +178,7 @@ class Batch(turns.Round[Seat]):
         super().__init__()
         self.vocab_size, self.context, self.column_bytes = stepper.vocab_size, stepper.context, stepper.column_bytes
         self.figures = dict.fromkeys(("steps", "tokens", "prompt_tokens", "known_tokens", "seats"), 0)
+        self.seats: weakref.WeakSet[Seat] = weakref.WeakSet()  # taken and not left, whether or not they have begun
         self._stepper = stepper
         self._verifies = can_verify(stepper)
         self._most_rows, self._cache_bytes = rows, cache_bytes
@@ -199,6 +202,7 @@ class Batch(turns.Round[Seat]):
                 limit=self._cache_bytes >> 20,
                 most=self._most_rows,
             )
+        self.seats.add(taken)
         return taken
 
     def check(self, length: int) -> None:

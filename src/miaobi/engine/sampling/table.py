@@ -53,9 +53,7 @@ class Table:
 
     def _new(self, stepper: Joinable) -> Batch:
         known = min(self.prefix_bytes, KNOWN_TEXTS * stepper.context * stepper.column_bytes)
-        return Batch(
-            stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes // self.batches, prefix_bytes=known // self.batches
-        )
+        return Batch(stepper.fresh(), rows=self.rows, cache_bytes=self.cache_bytes // self.batches, prefix_bytes=known // self.batches)
 
     def circle(self, key: Hashable) -> Circle:
         """The circle of this network and these shapes."""

@@ -14,6 +14,7 @@ from miaobi.core.families import family
 SHARE = 0.8  # of the memory that is free when the pool starts
 LIGHT, HEAVY = 120 << 20, 450 << 20  # a process with ONNX Runtime, and one with torch
 ROOM = 1.25  # weights once more in part: buffers, caches, rearranged matrices
+CACHED = 32 << 20  # of weights
 LEAST_CACHE, MOST_CACHE = 32 << 20, 16 << 30
 GRAPHS = ("onnx/model_int8.onnx", "onnx/model.onnx")
 _CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "context", "max_sequence_length", "max_target_positions")
@@ -33,6 +34,13 @@ def estimate_bytes(folder: Path, device: str = "cpu") -> int:
         return LIGHT + int(ROOM * whole)
     weights = sum(size * _growth(name) for name, size in sizes.items() if not name.startswith("onnx/"))
     return (LIGHT if light else HEAVY) + int(ROOM * weights)
+
+
+def fits_a_core(folder: Path, device: str = "cpu") -> bool:
+    """Whether it is a decoder so small that its weights stay in a core's caches: then a thread a batch does more than threads a step."""
+    files = open_artifact(folder).files
+    graph = next((int(files[name]["bytes"]) for name in GRAPHS if name in files), 0)
+    return device == "cpu" and 0 < graph <= CACHED
 
 
 def _growth(name: str) -> int:

@@ -35,6 +35,7 @@ MOST_THREADS = 256  # requests under way, most of which wait for room in the bat
 MOST_BATCHES, LEAST_BATCH = 4, 256 << 20  # side by side, and the bytes of texts that each holds at least
 TIDY_SECONDS = 10.0  # between two times that freed memory is given back
 FIGURES_SECONDS = 0.5  # between two reports of memory and tokens
+REST_SECONDS = 1.0  # without a request, after which what is free is given back too
 
 
 class Worker:
@@ -51,7 +52,7 @@ class Worker:
         self._loaded: Loaded | None = None
         self._table: Table | None = None
         self._reported = 0.0
-        self._tidied = time.monotonic()
+        self._tidied = self._ended = time.monotonic()
 
     def say(self, *message: Any) -> None:
         """One frame to the pool, whole."""
@@ -132,6 +133,7 @@ class Worker:
             error = _told(problem)
         with self._changed:
             self._wanted.discard(id)
+            self._ended = time.monotonic()
         self._report()
         self.say("end", id, error)
         once.release()
