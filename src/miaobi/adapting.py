@@ -230,7 +230,8 @@ def _measured(
     section, notes = recipe.adapt or Adapt(), {}
     sides: dict[str, Sequence[Record]] = {"own": api.prepare(recipe, on_progress=on_progress).split("val")}
     if not len(sides["own"]):
-        notes["own"] = tr("the recipe holds no records out (data.split.val)")
+        alike = tr("all records are so alike that they stay on one side of the split, lest what was learned be measured")
+        notes["own"] = alike if recipe.data.split.val else tr("the recipe holds no records out (data.split.val)")
     if recipe.distill is None:
         general, notes["general"] = _general(recipe, section.general, on_progress)
         sides["general"] = general

@@ -78,8 +78,8 @@ def statistic(
     if len(items) > 1:
         halves = _halves(of, items, np.random.default_rng(seed), draws)
         low, high = _quantiles(value + halves - halves.mean())
-    note = weak(len(items))
-    return Figure(value=value, low=low, high=high, count=len(items), interval="half-samples", unit=unit, better=better, note=note)
+    note, interval = weak(len(items)), "half-samples" if low is not None else ""
+    return Figure(value=value, low=low, high=high, count=len(items), interval=interval, unit=unit, better=better, note=note)
 
 
 def whole(
@@ -95,14 +95,14 @@ def whole(
     rows = max(1, CELLS // len(counts))
     found = [of(rng.multinomial(len(counts), shares, size=min(rows, draws - start)) @ counts) for start in range(0, draws, rows)]
     resampled = np.concatenate(found)
-    low, high = _quantiles(resampled)
+    low, high = _quantiles(resampled) if len(counts) > 1 else (None, None)
     value = float(of(counts.sum(axis=0)))
     return Figure(
         value=value,
         low=low,
         high=high,
         count=len(counts),
-        interval="bootstrap",
+        interval="bootstrap" if len(counts) > 1 else "",
         unit=unit,
         better=better,
         note=weak(len(counts)),
@@ -152,7 +152,8 @@ def statistic_ratio(
         rng = np.random.default_rng(seed)
         halves = _halves(of, items, rng, draws) / _halves(of, others, rng, draws)
         low, high = _quantiles(value * halves / halves.mean())
-    return Figure(value=value, low=low, high=high, count=count, interval="half-samples", unit="ratio", note=weak(count))
+    interval = "half-samples" if low is not None else ""
+    return Figure(value=value, low=low, high=high, count=count, interval=interval, unit="ratio", note=weak(count))
 
 
 def _halves(of: Callable[[Sequence[Any]], float], items: Sequence[Any], rng: np.random.Generator, draws: int) -> Floats:

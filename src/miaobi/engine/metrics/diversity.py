@@ -12,12 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from miaobi.engine.metrics import Evidence, Figure, metric
+from miaobi.engine.metrics import Evidence, Figure, Unmeasurable, metric
 from miaobi.engine.metrics.confidence import ratio, statistic, statistic_ratio
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 UNIT = re.compile(rf"[{HAN}]|[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)*")
 GAP = re.compile(r"^\s*$")  # white space inside a line joins units; anything else between them parts phrases
+WORDLESS = "no text has a word"
 ORDERS = (1, 2, 3)
 BLEU_ORDER = 4
 
@@ -57,6 +58,8 @@ def distinct(evidence: Evidence) -> dict[str, Figure]:
         if any(theirs):
             figures[f"{n}_real"] = statistic(distinct_share, theirs, seed=evidence.seed, unit="share")
             figures[f"{n}_to_real"] = statistic_ratio(distinct_share, ours, theirs, seed=evidence.seed)
+    if not figures:
+        raise Unmeasurable(WORDLESS)
     return figures
 
 
@@ -69,6 +72,8 @@ def distinct_share(texts: Sequence[Sequence[Gram]]) -> float:
 @metric("self_bleu", needs=["samples"])
 def self_bleu(evidence: Evidence) -> dict[str, Figure]:
     """How much each text is like the others (BLEU against all of them): a model that has collapsed comes near 1."""
+    if len(evidence.texts) < 2:
+        raise Unmeasurable("a text is compared with the others, and there is only one")
     figures = {"": _mean_bleu(evidence.texts, evidence.seed, "lower")}
     if len(evidence.references) > 1:
         figures["real"] = _mean_bleu(evidence.references, evidence.seed, "")
@@ -102,7 +107,11 @@ def repetition(evidence: Evidence) -> dict[str, Figure]:
             pairs = [repeated(list(ngrams(phrases(text), n))) for text in texts]
             if any(total for _, total in pairs):
                 figures[f"{n}{suffix}"] = _over(pairs, evidence.seed)
-        figures[f"lines{suffix}"] = _over([repeated([line for line in text.splitlines() if line.strip()]) for text in texts], evidence.seed)
+        lines = [repeated([line for line in text.splitlines() if line.strip()]) for text in texts]
+        if any(total for _, total in lines):
+            figures[f"lines{suffix}"] = _over(lines, evidence.seed)
+    if not any(not name.endswith("_real") for name in figures):
+        raise Unmeasurable(WORDLESS)
     return figures
 
 

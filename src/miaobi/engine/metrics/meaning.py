@@ -49,9 +49,10 @@ def coherence(evidence: Evidence) -> dict[str, Figure]:
 @metric("mauve", needs=["samples"])
 def mauve(evidence: Evidence) -> dict[str, Figure]:
     """How far made and real texts are one distribution in the space of their meanings: 1 is the same, 0 nothing in common."""
-    made, real = embed(_written(evidence.texts)), embed(_written(evidence.references))
-    if min(len(made), len(real)) < 4:
+    texts = [_written(some) for some in (evidence.texts, evidence.references)]
+    if min(map(len, texts)) < 4:
         raise Unmeasurable("four made and four real texts are needed at least")
+    made, real = map(embed, texts)
     figures = {"": statistic_between(mauve_of, made, real, seed=evidence.seed, draws=50, unit="MAUVE", better="higher")}
     if len(real) >= 8:
         figures["real"] = statistic_between(mauve_of, real[::2], real[1::2], seed=evidence.seed, draws=50, unit="MAUVE")
