@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import dataclasses
 import io
+import json
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from miaobi.core.errors import UsageError
 from miaobi.core.language import language, tr
 from miaobi.core.types import Media, Modality, Turn
 from miaobi.data.scores import Note, Part, Score
-from miaobi.library.store import Library
+from miaobi.library.store import Library, Stored
 from miaobi.serve.http.plan import Plan
 from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.state import State
@@ -26,7 +30,7 @@ from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import spoken
 from miaobi.studio.given import Inputs
 from miaobi.studio.media import router
-from miaobi.studio.roll import picture
+from miaobi.studio.roll import picture, times
 from miaobi.studio.room import Making, Room
 
 
@@ -132,6 +136,28 @@ def test_only_what_a_manifest_names_is_sent_of_a_work(room: Room) -> None:
         works.folder_of(room, "../etc")
 
 
+def test_a_finished_work_has_its_page_in_a_sandbox_and_all_in_one_file(room: Room) -> None:
+    folder = room.works / "20261123-moon-bbbb"
+    folder.mkdir(parents=True)
+    parts = {name.partition(".")[0]: {"stage": name.partition(".")[0], "files": {name: "ab"}} for name in ("index.html", "film.mp4")}
+    for name in ("index.html", "film.mp4", "secret.txt"):
+        (folder / name).write_text(name)
+    (folder / "manifest.json").write_text(json.dumps({"parts": parts}))
+    app = FastAPI()
+    app.include_router(router(room))
+    client = TestClient(app)
+    page = client.get(f"/studio/works/{folder.name}/index.html")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    whole = client.get(f"/studio/works/{folder.name}/all.zip")
+    assert set(zipfile.ZipFile(io.BytesIO(whole.content)).namelist()) == {"index.html", "film.mp4", "manifest.json"}
+    links = works.ways(room, folder.name)
+    assert all(f"../works/{folder.name}/{name}" in links for name in ("index.html", "film.mp4", "all.zip"))
+    assert works.ways(room, "nothing") == ""
+
+
 def test_a_judgement_changes_its_card_only(room: Room) -> None:
     [making] = asyncio.run(made(room, ask("polly", "比", n=2)))
     one, other = making.kept
@@ -172,20 +198,38 @@ def test_a_handler_speaks_its_page_s_language_at_every_step() -> None:
     assert language() == before
 
 
-def test_a_mask_is_what_was_painted(tmp_path: Path, room: Room) -> None:
-    ground, layer, empty = (tmp_path / name for name in ("ground.png", "layer.png", "empty.png"))
-    Image.new("RGB", (64, 48), "white").save(ground)
+def address(image: Image.Image) -> str:
+    """A picture as the page sends it."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def test_a_mask_is_what_was_painted(room: Room) -> None:
+    ground, empty = address(Image.new("RGB", (64, 48), "white")), address(Image.new("RGBA", (64, 48), (0, 0, 0, 0)))
     painted = Image.new("RGBA", (128, 96), (0, 0, 0, 0))
     painted.paste((200, 40, 30, 255), (0, 0, 64, 48))
-    painted.save(layer)
-    Image.new("RGBA", (64, 48), (0, 0, 0, 0)).save(empty)
     inputs = Inputs(frozenset({"image", "mask"}), room, {})
-    given = inputs.read([{"background": str(ground), "layers": [str(layer)]}])
+    given = inputs.read([{"picture": ground, "mask": address(painted)}])
     mask = Image.open(io.BytesIO(given["mask"]))
     assert mask.size == (64, 48)
     assert (mask.getpixel((5, 5)), mask.getpixel((60, 40))) == (255, 0)
-    assert set(inputs.read([{"background": str(ground), "layers": [str(empty)]}])) == {"image"}
-    assert inputs.read([None]) == {}
+    assert set(inputs.read([{"picture": ground, "mask": empty}])) == {"image"}
+    assert inputs.read([None]) == inputs.read([{"picture": "", "mask": address(painted)}]) == {}
+
+
+def test_a_picture_of_the_library_is_started_from(room: Room) -> None:
+    [making] = asyncio.run(made(room, ask("daub", "red")))
+    id = making.kept[0]
+    inputs = Inputs(frozenset({"image", "mask"}), room, {"image": id})
+    value = {"picture": f"content/{id}/0", "mask": ""}
+    stored = room.library.get(id).parts[0]
+    assert isinstance(stored, Stored)
+    assert inputs.read([value]) == {"image": room.library.part(stored).data}
+    assert inputs.parents([value, None]) == (id,)
+    for wrong in (f"content/{id}/9", "content/0000000000000000/0", "data:image/png;base64,%"):
+        with pytest.raises(UsageError):
+            inputs.read([{"picture": wrong, "mask": ""}])
 
 
 def test_a_timeline_keeps_what_the_table_does_not_show() -> None:
@@ -223,6 +267,10 @@ def test_notes_are_drawn_where_they_sound() -> None:
     assert low[3] > 200  # type: ignore[index]
     assert high[3] > 200  # type: ignore[index]
     assert picture(Score(parts=())).width == drawn.width
+    (begin, left_end), (slower, middle), (end, right_end) = times(dataclasses.replace(score, tempos=((0, 120.0), (96, 60.0))))
+    assert (begin, slower, end) == (0, 0.5, 1.5), "half a second at 120, a second at 60"
+    assert 0 < left_end < middle < right_end < 1
+    assert middle == pytest.approx(0.5)
 
 
 def test_choices_come_from_a_model_s_files(tmp_path: Path) -> None:

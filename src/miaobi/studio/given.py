@@ -84,16 +84,18 @@ class Inputs:
     def _painted(self, name: str, value: Mapping[str, Any]) -> dict[str, bytes]:
         """A picture, and as a mask what was painted over it, if anything was."""
         content, place = _named(value)
-        if content:
-            stored = self.room.library.get(content).parts[place]
-            assert not isinstance(stored, str)
-            data = self.room.library.part(stored).data
-        else:
-            data = _decoded(str(value.get("picture", "")))
+        data = self._kept(content, place) if content else _decoded(str(value.get("picture", "")))
         if not data:
             return {}
         mask = _mask(_decoded(str(value.get("mask", ""))), data) if self.painted and name == "image" else b""
         return {name: data, "mask": mask} if mask else {name: data}
+
+    def _kept(self, content: str, place: int) -> bytes:
+        """The bytes of a picture of the library. A browser may name anything."""
+        stored = dict(enumerate(self.room.library.get(content).parts)).get(place)
+        if stored is None or isinstance(stored, str):
+            raise UsageError("this is no picture")
+        return self.room.library.part(stored).data
 
 
 def canvas(words: str, *, brush: bool, pastes: bool, picture: str = "", name: str = "image") -> gr.HTML:
