@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 RESULTS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -62,6 +62,23 @@ def serve(about: Mapping[str, Any], answer: Callable[..., Mapping[str, Any]]) ->
     print(json.dumps(dict(about)), flush=True)
     for line in sys.stdin:
         print(json.dumps(dict(answer(**json.loads(line)))), flush=True)
+
+
+class PeakMemory:
+    """Seconds and resident memory of what happens within, above what the process has before; `figures` when it is over (Linux only)."""
+
+    def __enter__(self) -> Self:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
+        self._before, self._started = _memory("VmRSS"), time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.figures = {"load_seconds": time.perf_counter() - self._started, "load_peak_bytes": _memory("VmHWM") - self._before}
+
+
+def _memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
 
 
 def rounds(contenders: Sequence[str], run: Callable[[str], float], *, number: int) -> dict[str, list[float]]:

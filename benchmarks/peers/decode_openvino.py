@@ -1,7 +1,9 @@
 """A worker: OpenVINO GenAI's own pipeline over a model that optimum-intel converted, in an environment of its own.
 
-    python -m venv peers && peers/bin/pip install openvino-genai optimum-intel[openvino] nncf
-    python benchmarks/decode.py --openvino peers/bin/python
+    python -m venv peers
+    peers/bin/pip install torch==2.13.0 openvino-genai "optimum-intel[openvino]" nncf ctranslate2 onnxruntime-genai onnx-ir
+    peers/bin/pip uninstall -y torchvision
+    python benchmarks/decode.py --peers peers/bin/python
 
 Token numbers go in and come out, so no tokenizer is part of the time. The first call converts the model and keeps the result.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from measure import serve
+from measure import PeakMemory, serve
 
 BITS = {"int8": 8, "fp32": 32}
 
@@ -38,12 +40,11 @@ def main() -> None:
     import openvino
     import openvino_genai as genai
 
-    started = time.perf_counter()
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision == "fp32":
         options["INFERENCE_PRECISION_HINT"] = "f32"
-    pipeline = genai.LLMPipeline(str(path), genai.Tokenizer(str(path)), "CPU", **options)
-    loaded = time.perf_counter() - started
+    with PeakMemory() as memory:
+        pipeline = genai.LLMPipeline(str(path), genai.Tokenizer(str(path)), "CPU", **options)
 
     def answer(prompts: list[list[int]], new: int) -> dict[str, Any]:
         config = genai.GenerationConfig()
@@ -54,7 +55,7 @@ def main() -> None:
         found = pipeline.generate(inputs, config).tokens
         return {"seconds": time.perf_counter() - begin, "tokens": [list(row) for row in found]}
 
-    serve({"ready": f"OpenVINO GenAI {genai.__version__}", "load_seconds": loaded}, answer)
+    serve({"ready": f"OpenVINO GenAI {genai.__version__}", **memory.figures}, answer)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ class Graph:
     def constant(self, name: str, array: Array) -> str:
         """Add an initialiser once.
 
-        What lies in the file is named again where it is used again, without a second copy: ONNX Runtime lets go of what the head has packed,
-        and keeps mapped what the lookup reads.
+        What lies in the file is named again where it is used again, without a second copy: ONNX Runtime lets go of what the head has
+        packed, and keeps mapped what the lookup reads.
         """
         if name not in self.initialisers:
             self.initialisers[name] = self.file.tensor(name, array)
