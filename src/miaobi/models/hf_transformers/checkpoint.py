@@ -193,7 +193,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tokenizer(folder: Path) -> str:
-    """`tokenizer.json`, or the same made from the older files of GPT-2 and BERT.
+    """`tokenizer.json`, or the same made from the older files of GPT-2, BERT, Llama and T5.
 
     Raises:
         ArtifactError: there is none that can be read without running code.
@@ -207,9 +207,9 @@ def read_tokenizer(folder: Path) -> str:
         except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
         return source
-    from miaobi.models.hf_transformers import old_tokenizers
+    from miaobi.models.hf_transformers import old_tokenizers, sentence_pieces
 
-    made = old_tokenizers.convert(folder)
+    made = old_tokenizers.convert(folder) or sentence_pieces.convert(folder)
     if made is None:
         there = ", ".join(sorted(file.name for file in folder.glob("*") if file.suffix in (".model", ".tiktoken", ".txt"))) or "–"
         raise ArtifactError(

@@ -26,6 +26,9 @@ from miaobi.trust import aigc
 router = APIRouter(tags=["audio"])
 
 SUFFIXES = {"mp3": ".mp3", "opus": ".opus", "flac": ".flac", "wav": ".wav"}
+OPENAIS = frozenset(  # voices of OpenAI's own, without one of which its clients do not ask
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
 
 
 class Speech(making.Wish):
@@ -34,7 +37,7 @@ class Speech(making.Wish):
     input: str = Field(min_length=1, max_length=100_000)
     """The text."""
     voice: str | dict[str, str] = ""
-    """A voice by name; empty takes one for the language."""
+    """A voice by name; empty, or one of OpenAI's such as alloy, takes one for the language."""
     instructions: str = Field("", max_length=4096)
     """How to speak, where a model takes such words."""
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
@@ -73,6 +76,7 @@ async def speak(body: Speech, state: Here) -> Response:
     """Read a text aloud."""
     served = making.chosen(state, body.model, Modality.AUDIO)
     voice = body.voice if isinstance(body.voice, str) else body.voice.get("id", "")
+    voice = "" if voice in OPENAIS else voice
     options = making.with_options(served, body.options, voice=voice, speed=body.speed, instructions=body.instructions)
     ask = dataclasses.replace(making.asked(served, body.input, options, seed=body.seed), mark=body.mark, watermark=body.watermark)
     if body.stream_format is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from miaobi.core.errors import MissingExtra
+from miaobi.core.errors import MissingExtra, UsageError
 from miaobi.core.language import tr
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.state import Here, State
@@ -116,7 +116,12 @@ async def _vectors(body: EmbeddingBody, texts: Sequence[str], state: State) -> t
         found: tuple[Floats, int] = await asyncio.to_thread(embedder.embed, texts, query=body.input_type == "query")
         return found
     options.served(state, body.model)
-    vectors = np.asarray(await state.pool.call(body.model, "embed_texts", list(texts)), np.float32)
+    try:
+        vectors = np.asarray(await state.pool.call(body.model, "embed_texts", list(texts)), np.float32)
+    except UsageError as error:
+        if error.values.get("method") != "embed_texts":
+            raise
+        raise Denied("the model '{model}' makes no vectors; {usual} does", status=400, param="model", model=body.model, usual=E5) from None
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors, sum(map(len, texts))
 

@@ -110,7 +110,9 @@ class ResponseFormat(Body):
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> ResponseFormat:
-        if (self.type == "json_schema") != (self.json_schema is not None):
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError(tr("'{path}' is missing", path="json_schema"))
+        if self.type != "json_schema" and self.json_schema is not None:
             raise ValueError(tr("json_schema belongs to the type json_schema, and to no other"))
         return self
 
