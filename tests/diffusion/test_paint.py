@@ -175,3 +175,19 @@ def test_what_a_model_cannot_is_said(records: list[Record]) -> None:
     assert len(ask(model, "bar", steps=1)) == 1
     with pytest.raises(UsageError, match=r"unknown class 'baz'\. Did you mean 'bar'"):
         ask(model, "baz")
+
+
+def test_an_enlarged_picture_shows_the_small_one() -> None:
+    from miaobi.models.diffusion.paint import faithful
+
+    rng = np.random.default_rng(0)
+    small = np.clip(1.5 * rng.standard_normal((2, 4, 6, 6)), -1, 1).astype(np.float32)
+    small[:, 3, :3] = -1  # transparent
+    drawn = (small.repeat(2, axis=2).repeat(2, axis=3) + 0.2 * rng.standard_normal((2, 4, 12, 12))).astype(np.float32)
+    large = faithful(drawn, small)
+    assert np.abs(large.reshape(2, 4, 6, 2, 6, 2).mean((3, 5)) - small).max() < 0.03
+    assert large[:, 3, :6].max() < -0.9, "what is transparent stays so"
+    inside = np.abs(small).max() * np.ones_like(drawn)  # blocks that nothing was cut off of keep their edges
+    free = (np.abs(large) < inside).reshape(2, 4, 6, 2, 6, 2).all((3, 5)).repeat(2, 2).repeat(2, 3)
+    step = drawn[..., 1::2] - drawn[..., ::2]
+    assert np.allclose((large[..., 1::2] - large[..., ::2])[free[..., ::2]], step[free[..., ::2]], atol=1e-5)

@@ -160,6 +160,7 @@ def test_random_weights_match_the_expression(pattern: str) -> None:
         {"json_schema": {"enum": [f"v{number}" for number in range(8000)]}},
         {"json_schema": {"type": "array", "items": {"type": "integer"}, "minItems": 10**7}},
         {"json_schema": {"allOf": [{"anyOf": [{"type": "object", "properties": {f"p{i}_{j}": {}}} for j in range(4)]} for i in range(12)]}},
+        {"json_schema": {"type": "integer", "multipleOf": 99_991}},
         {"json_schema": {"not": {"type": "string"}}},
         {"json_schema": {"type": "nonsense"}},
     ],
@@ -185,13 +186,12 @@ def test_a_schema_deeper_than_the_stack_is_refused() -> None:
     [
         {"type": "string", "allOf": [{"pattern": f".*(a|b).{{{number + 1}}}c"} for number in range(30)]},  # a minute and more
         {"type": "object", "properties": {f"k{number}": {} for number in range(7000)}},  # ten seconds
-        {"type": "integer", "multipleOf": 99_991},  # three seconds
         {
             "$ref": "#/$defs/d0",
             "$defs": {f"d{n}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{(n + 1) % 1800}"}}} for n in range(1800)},
         },  # overflows the stack
     ],
-    ids=["patterns", "fields", "multiple", "chain"],
+    ids=["patterns", "fields", "chain"],
 )
 def test_what_takes_too_much_ends_its_own_process_and_no_other(schema: dict[str, Any]) -> None:
     began = time.perf_counter()
