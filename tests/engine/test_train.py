@@ -183,6 +183,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
         checkpoint.newest(run)
 
 
+def test_the_newest_checkpoint_is_that_of_the_most_steps(tmp_path: Path) -> None:
+    weights = {"w": torch.zeros(1)}
+    for step in (999_999, 1_000_000):
+        checkpoint.save(tmp_path, step=step, model=weights, optim=weights, state={"best_step": 0}, keep=1)
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.state["step"] == 1_000_000
+
+
 def test_a_run_is_never_overwritten(unbroken: Path) -> None:
     with pytest.raises(UsageError, match="--resume"):
         train(recipe(), SPLITS, unbroken, threads=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,31 @@ def test_the_engine_plays_both_phases_and_resumes_exactly(tmp_path: Path, monkey
     train(asked, {"train": RECORDS}, tmp_path / "cut", threads=1, resume=True)
     whole, resumed = (load_file(tmp_path / name / "artifact" / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_an_interruption_inside_a_step_leaves_a_run_that_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the discriminator's parts, which move running means, and after its weights have moved."""
+    asked = recipe(steps=3)
+    asked.model.config["architecture"] = "dcgan"
+    train(asked, {"train": RECORDS}, tmp_path / "whole", threads=1)
+    whole = load_file(tmp_path / "whole" / "artifact" / "model.safetensors")
+    original = GAN.loss
+    for name, last, steps in (("parts", 5, 1), ("phases", 6, 2)):  # two parts of two phases: four calls a step
+        calls = 0
+
+        def loss(self: GAN, batch: Any, phase: str, /, last: int = last) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == last:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(self, batch, phase)
+
+        monkeypatch.setattr(GAN, "loss", loss)
+        assert train(asked, {"train": RECORDS}, tmp_path / name, threads=1).steps == steps
+        monkeypatch.undo()
+        train(asked, {"train": RECORDS}, tmp_path / name, threads=1, resume=True)
+        resumed = load_file(tmp_path / name / "artifact" / "model.safetensors")
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 @pytest.mark.parametrize("preset", ["residual", "dcgan", "dense"])

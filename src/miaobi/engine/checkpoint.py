@@ -133,8 +133,9 @@ def lock(run: Path) -> Iterator[None]:
 
 
 def _folders(run: Path) -> list[Path]:
-    """All finished checkpoint folders, oldest first."""
-    return sorted(path for path in (run / "checkpoints").glob("step-*") if path.suffix not in (".tmp", ".old") and path.is_dir())
+    """All finished checkpoint folders, oldest first; a million steps have a digit more than the name provides for."""
+    found = (path for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdecimal() and path.is_dir())
+    return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

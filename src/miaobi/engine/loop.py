@@ -58,7 +58,7 @@ class Critical(Protocol):
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM arrived inside a step; the step's work is thrown away and done again on resume."""
+    """Ctrl-C or SIGTERM arrived before any weight of a step moved; the step's work is thrown away and done again on resume."""
 
 
 class Run:
@@ -123,6 +123,7 @@ class Run:
         self.batches = self._make_batches()
         if saved is not None:
             self._restore(saved)
+        self._buffers = list(self._saved_buffers().values())
         self.journal.begin(self.step)
         if self.section.compile:
             self.network.compile()
@@ -205,9 +206,10 @@ class Run:
         share = learning_rate(self.step, self.section.steps, self.section.schedule)
         logs: dict[str, float] = {}
         units = 0
+        before = [buffer.clone() for buffer in self._buffers]  # passes move them: running means, codebooks
         self.network.train()
         for phase, optimizer in self.optimizers.items():
-            loss, count, sums = self._accumulate(phase, indices)
+            loss, count, sums = self._accumulate(phase, indices, before)
             norm = self._move(phase, optimizer, count, self.section.optimizer_of(phase).lr * share)
             prefix = "" if len(self.optimizers) == 1 else f"{phase}/"
             logs |= {f"{prefix}loss": loss / max(count, 1), f"{prefix}grad_norm": norm}
@@ -233,15 +235,23 @@ class Run:
             self._window = (0, 0.0)
             self.journal.log("step", self.step, {"epoch": epoch, **rounded, "lr": self.section.optimizer.lr * share, **speed})
 
-    def _accumulate(self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[float, int, dict[str, float]]:
-        """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs."""
+    def _accumulate(
+        self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]], before: Sequence[Tensor]
+    ) -> tuple[float, int, dict[str, float]]:
+        """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs.
+
+        Raises:
+            Interrupted: with the buffers as they were `before` the step. Once a phase has moved its weights, the step goes on to its end.
+        """
         for parameter in self.network.parameters():
             parameter.grad = None
         total, count = 0.0, 0
         sums: dict[str, float] = {}
         turn = self.aim.phases.index(phase)  # each phase draws noise of its own
         for number, part in enumerate(micro_batches(indices, self.section.micro)):
-            if self.stopping.is_set():
+            if self.stopping.is_set() and turn == 0:
+                for buffer, value in zip(self._buffers, before, strict=True):
+                    buffer.copy_(value)
                 raise Interrupted
             key = (self.section.seed, self.step, number, *([turn] if turn else []))
             loss = self._loss([self.records[int(i)] for i in part], phase, key)
@@ -408,10 +418,14 @@ class Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every parameter once (tied ones share a name) and every buffer that is saved; of an adaptation, what moves."""
-        adapting, state = self.recipe.adapt is not None, self.network.state_dict()
-        buffers = {} if adapting else {name: tensor for name, tensor in self.network.named_buffers() if name in state}
+        adapting = self.recipe.adapt is not None
         moving = (pair for pair in self.network.named_parameters() if pair[1].requires_grad or not adapting)
-        return {name: parameter.data for name, parameter in moving} | buffers
+        return {name: parameter.data for name, parameter in moving} | self._saved_buffers()
+
+    def _saved_buffers(self) -> dict[str, Tensor]:
+        """The buffers that are saved; none of an adaptation, whose base holds them."""
+        saved = {} if self.recipe.adapt is not None else self.network.state_dict()
+        return {name: tensor for name, tensor in self.network.named_buffers() if name in saved}
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.precision == "bf16")
