@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from miaobi.core.artifact import new_folder, seal
 from miaobi.core.errors import ArtifactError, DataError, UsageError
-from miaobi.core.types import Media, Modality, Record, Request
+from miaobi.core.types import Card, Chunk, Done, Media, Modality, Piece, Record, Request, Verb
 from miaobi.data.pictures import Pixels, decode, encode
-from miaobi.engine.generate import collect
+from miaobi.engine.generate import collect, run
 from miaobi.engine.metrics.retrieval import ImageText, top1
 from miaobi.models.common.hashed_text import bags, hashed
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.model import Scorer
 from miaobi.models.scorer.network import contrast
+from miaobi.trust.safety import Refused
 
 COLOURS = {"red": ("红色", (220, 20, 20)), "green": ("绿色", (20, 200, 20)), "blue": ("蓝色", (20, 20, 220)), "black": ("黑色", (0, 0, 0))}
 
@@ -152,3 +154,39 @@ def test_rows_of_a_text_never_change() -> None:
     rows, starts = bags(["红帽", "！", "红帽"], 24576)
     assert rows.tolist() == [6709, 2421, 16771, 0, 6709, 2421, 16771]
     assert starts.tolist() == [0, 3, 4]
+
+
+class Copier:
+    """Gives back the pictures of the request, one a content."""
+
+    def __init__(self) -> None:
+        self.card = Card(family="diffusion", name="copier", outputs=frozenset({Modality.IMAGE}), verbs=frozenset({Verb.GENERATE}))
+
+    def generate(self, request: Request, /) -> Iterator[Chunk]:
+        for index, part in enumerate(part for part in request.turns[-1].parts if isinstance(part, Media)):
+            yield Piece(part=part, index=index)
+            yield Done(index=index)
+
+
+def test_pictures_are_held_back_by_what_is_seen_in_them(scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_folder(tmp_path / "eye") as new:
+        scorer.save(new)
+        seal(new, family="scorer", name="eye", licence="")
+    words = tmp_path / "captions.tsv"
+    words.write_text("# seen\nblood\tblock\tred\nsea\tflag\t蓝色\nallow\t绿色\nallow\tblack\n", encoding="utf-8")
+    of = {english: record(english, "square").parts[0] for english in COLOURS}
+    asked = Request.of(("", *of.values()), n=4)
+    monkeypatch.setenv("MIAOBI_PICTURE_LIST", str(words))
+    with pytest.raises(UsageError, match="set both"):
+        collect(Copier(), asked)
+    monkeypatch.setenv("MIAOBI_PICTURE_JUDGE", str(tmp_path / "eye"))
+    chunks = list(run(Copier(), asked))
+    assert [chunk.index for chunk in chunks if isinstance(chunk, Piece)] == [1, 2, 3]  # nothing of the red one leaves
+    assert next((chunk.reason, chunk.notes) for chunk in chunks if isinstance(chunk, Done)) == ("rejected", {"category": "blood"})
+    verdicts = [content.label.safety.partition(" ")[0] for content in collect(Copier(), asked)]
+    assert verdicts == ["passed", "flagged:sea", "passed"]
+    with pytest.raises(Refused, match="of the category 'blood'"):
+        collect(Copier(), Request.of(("", of["red"])))
+    words.write_text("blood\tblock\tred, all over\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="harmless"):
+        collect(Copier(), asked)

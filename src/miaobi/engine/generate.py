@@ -18,7 +18,8 @@ import miaobi
 from miaobi.core import families
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import NOTHING, Chunk, Content, Done, Label, Media, Options, Part, Piece, Request, canonical_json
+from miaobi.core.types import NOTHING, Chunk, Content, Done, Label, Media, Modality, Options, Part, Piece, Request, canonical_json
+from miaobi.engine import eyes as watchers
 from miaobi.trust import label as labels
 from miaobi.trust import safety
 from miaobi.trust.marking import Marking
@@ -44,12 +45,12 @@ def run(
 ) -> Iterator[Chunk | Content]:
     """Stream chunks as the model makes them; after each `Done` comes its `Content`, labelled. Closing the iterator cancels.
 
-    An output with a blocked word ends in `Done(reason="rejected")` and gives no content. Pictures, sounds and films carry their label in
-    their bytes.
+    An output with a blocked word, or a picture that shows what is blocked, ends in `Done(reason="rejected")` and gives no content.
+    Pictures, sounds and films carry their label in their bytes.
 
     Args:
         schema: the options' type; by default that of the model's family.
-        words: the word list of requests and outputs; by default `safety.load()`.
+        words: the word list of requests and outputs; by default `safety.load()`, and then pictures are looked at as `eyes.load()` says.
         created: the time in the labels (a replay gives the original's); by default now.
         marking: what is put into pictures, sounds and films; by default nothing.
 
@@ -57,13 +58,14 @@ def run(
         UsageError: at once, before anything is generated: an unknown or wrong option, a seed out of range, text that is not Unicode.
         Refused: the request has a blocked word (at once), or every content had one (at the end of the stream).
     """
+    eyes = watchers.load() if words is None and Modality.IMAGE in model.card.outputs else None
     if words is None:
         words = safety.load()
     request, batched = resolve(model, request, schema)
     category = words.blocked(_request_text(request))
     if category:
         raise safety.Refused("the request was refused: it has words of the category '{category}'", category=category)
-    return _Run(model=model, request=request, batched=batched, words=words, created=created, marking=marking).stream()
+    return _Run(model=model, request=request, batched=batched, words=words, eyes=eyes, created=created, marking=marking).stream()
 
 
 def collect(
@@ -110,8 +112,10 @@ class _Run:
     request: Request
     batched: bool
     words: safety.WordList
+    eyes: watchers.Eyes | None
     created: str
     marking: Marking
+    seen: dict[int, list[safety.Hit | None]] = dataclasses.field(default_factory=dict)  # by content: what each of its pictures shows
     marks: dict[int, tuple[str, str]] = dataclasses.field(default_factory=dict)  # by content: the visible mark and the watermark put in
 
     def stream(self) -> Iterator[Chunk | Content]:
@@ -123,7 +127,7 @@ class _Run:
                 rejected = str(chunk.notes.get("category", ""))
             yield chunk
         if rejected and not made:
-            raise safety.Refused("the output was held back: it had words of the category '{category}'. Try another seed", category=rejected)
+            raise safety.Refused("the output was held back: it is of the category '{category}'. Try another seed", category=rejected)
 
     def _asked(self) -> Iterator[Chunk | Content]:
         """Ask the model once, or once for each content."""
@@ -137,7 +141,7 @@ class _Run:
     def _gather(self, asked: Request, offset: int) -> Iterator[Chunk | Content]:
         """The chunks of one call of the model, indices moved by `offset`, a content after each `Done`; its iterator is always closed."""
         parts: dict[int, list[Part]] = {}
-        stopped: set[int] = set()  # contents in which a blocked word has come up: nothing more of them leaves
+        stopped: set[int] = set()  # contents in which something blocked has come up: nothing more of them leaves
         chunks = self.model.generate(asked)
         try:
             for chunk in chunks:
@@ -147,6 +151,8 @@ class _Run:
                     yield from self._finish(chunk, tuple(parts.pop(index, [""])))
                     continue
                 if isinstance(chunk, Piece):
+                    if self._shows_blocked(chunk):
+                        stopped.add(index)
                     chunk = self._marked(chunk)
                     _append(parts.setdefault(index, []), chunk.part)
                     if self.words.blocked(_tail(parts[index], chunk.part, self.words.longest)):
@@ -158,6 +164,14 @@ class _Run:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()
+
+    def _shows_blocked(self, piece: Piece) -> bool:
+        """Look at a picture, where somebody looks."""
+        if self.eyes is None or isinstance(piece.part, str) or piece.part.modality is not Modality.IMAGE:
+            return False
+        hit = self.eyes.look(piece.part)
+        self.seen.setdefault(piece.index, []).append(hit)
+        return hit is not None and hit.severity == "block"
 
     def _marked(self, piece: Piece) -> Piece:
         """A picture, sound or film with its marks; any other piece as it is."""
@@ -173,15 +187,18 @@ class _Run:
         return dataclasses.replace(piece, part=part)
 
     def _finish(self, done: Done, parts: tuple[Part, ...]) -> Iterator[Chunk | Content]:
-        """`Done` and the labelled content, or only `Done(reason="rejected")` when a blocked word is in it."""
-        text = "\n".join(part for part in parts if isinstance(part, str))
-        category = self.words.blocked(text)
+        """`Done` and the labelled content, or only `Done(reason="rejected")` when a blocked word is in it or its picture shows one."""
+        text, seen = "\n".join(part for part in parts if isinstance(part, str)), self.seen.pop(done.index, [])
+        shown = (hit.category for hit in seen if hit is not None and hit.severity == "block")
+        category = self.words.blocked(text) or next(shown, "")
         if category:
             yield dataclasses.replace(done, reason="rejected", notes=MappingProxyType({"category": category}))
             return
         yield done
         card = self.model.card
         mark, watermark = self.marks.pop(done.index, ("", ""))
+        verdicts = [self.words.verdict(text)] if any(isinstance(part, str) for part in parts) else []
+        verdicts += [self.eyes.verdict(seen)] if self.eyes is not None and seen else []
         label = Label(
             family=card.family,
             model=card.name,
@@ -197,7 +214,7 @@ class _Run:
             content_sha256=labels.content_sha256(parts),
             mark=mark,
             watermark=watermark,
-            safety=self.words.verdict(text) if any(isinstance(part, str) for part in parts) else "",
+            safety=" ".join(filter(None, verdicts)),
             notes=_plain(done.notes),
             parents=_parents(self.request),
         )

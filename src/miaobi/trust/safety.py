@@ -167,8 +167,12 @@ def _latin(character: str) -> bool:
     return character.isascii() and character.isalnum()
 
 
-@functools.lru_cache(maxsize=8)
-def _load(paths: tuple[Path, ...], _changed: tuple[int, ...]) -> WordList:
+def read(paths: Iterable[Path]) -> tuple[list[Hit], list[str]]:
+    """The words and the allowed words of several lists.
+
+    Raises:
+        UsageError: a file is missing, is not UTF-8, or a line is not of the format.
+    """
     hits: list[Hit] = []
     allowed: list[str] = []
     for path in paths:
@@ -180,7 +184,12 @@ def _load(paths: tuple[Path, ...], _changed: tuple[int, ...]) -> WordList:
             raise UsageError("{path} is no word list: UTF-8 text is expected", path=path) from None
         hits += found
         allowed += harmless
-    return compile_words(hits, allowed)
+    return hits, allowed
+
+
+@functools.lru_cache(maxsize=8)
+def _load(paths: tuple[Path, ...], _changed: tuple[int, ...]) -> WordList:
+    return compile_words(*read(paths))
 
 
 def _simplify(text: str) -> str:

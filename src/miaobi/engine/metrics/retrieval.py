@@ -37,15 +37,16 @@ class ImageText(Protocol):
         ...
 
 
-def as_judge(model: Model) -> ImageText:
-    """The model as a judge of pictures and captions.
+def as_judge(model: Model, *, where: str = "evaluate.scorer") -> ImageText:
+    """The model that `where` names as a judge of pictures and captions.
 
     Raises:
         UsageError: it embeds none.
     """
     if not isinstance(model, ImageText):
         raise UsageError(
-            "evaluate.scorer names {name}, which does not embed pictures and captions; a model of the family scorer does",
+            "{where} names {name}, which does not embed pictures and captions; a model of the family scorer does",
+            where=where,
             name=model.card.name,
         )
     return model
