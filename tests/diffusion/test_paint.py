@@ -113,6 +113,18 @@ def test_only_what_is_masked_changes(learned: Any) -> None:
     assert np.abs(found[:, 4:] - start[:, 4:]).mean() > 10
 
 
+def test_what_is_around_a_picture_is_drawn(learned: Any) -> None:
+    start = drawing("square", COLOURS["red"][1], True)[2:6, 2:6]  # red all over, which becomes the middle again
+    found, other = ask(learned, "red square", media(start, "image"), style="full", margin=0.25, n=2)
+    assert (found[2:6, 2:6] == start).all()
+    assert (other[2:6, 2:6] == start).all()
+    assert distance(found, "square", "red", "full") < 45, "what the prompt wants around it is nothing"
+    assert np.abs(found - other).max() > 1
+    for given in ((), (media(start, "image"), media(start, "mask"))):
+        with pytest.raises(UsageError, match="margin draws around a picture"):
+            ask(learned, "red square", *given, margin=0.25)
+
+
 def test_a_way_leads_from_one_prompt_to_another(learned: Any) -> None:
     way = ask(learned, "red square", to="blue square", style="full", n=5, guidance=1.0)
     ends = [ask(learned, prompt, style="full", guidance=1.0)[0] for prompt in ("red square", "blue square")]

@@ -45,17 +45,23 @@ class Given:
         return np.where(self.painted < 0.5, self.original, pixels)
 
 
-def read_given(model: Encoder, request: Request, size: int) -> Given:
-    """The pictures of a request whose result has `size` pixels a side.
+def read_given(model: Encoder, request: Request, size: int, *, margin: float = 0.0) -> Given:
+    """The pictures of a request whose result has `size` pixels a side; `margin` is the share of it that is drawn around the picture.
 
     Raises:
-        UsageError: a mask without a picture or of another size, or an upscaler that is given nothing.
+        UsageError: a mask without a picture or of another size, a margin without a picture or beside a mask, or an upscaler that is given
+            nothing.
         DataError: a picture that cannot be read.
     """
     config = model.config
     pictures, masks = pictures_in(request, "image"), pictures_in(request, "mask")
     if masks and not pictures:
         raise UsageError("a mask needs the picture that it lies on; give an image too")
+    if margin and (masks or not pictures or config.upscale > 1):
+        raise UsageError("margin draws around a picture: give one as image, without a mask, to a model that draws")
+    if margin:
+        framed, around = _framed(pictures[0], margin)
+        pictures, masks = [framed], [around]
     if not pictures:
         if config.upscale > 1:
             raise UsageError("this model makes a picture larger; give it one as image")
@@ -91,6 +97,16 @@ def request_for(config: Config, codec: DiffusionCodec, record: Record) -> Reques
         small = fit(decode(picture_of(record).data), config.size // config.upscale)
         return Request.of(Media(modality=Modality.IMAGE, mime="image/png", data=encode(small), name="image"))
     return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
+
+
+def _framed(picture: Pixels, margin: float) -> tuple[Pixels, Pixels]:
+    """The picture in the middle of a clear canvas of which it leaves `margin` on each side, and a mask that is white around it."""
+    inner = 1 - 2 * margin
+    edges = [(round(side * margin / inner),) * 2 for side in picture.shape[:2]]
+    canvas = np.pad(picture, (*edges, (0, 0)))
+    mask = np.pad(np.zeros_like(picture), (*edges, (0, 0)), constant_values=255)
+    mask[..., 3] = 255
+    return canvas, mask
 
 
 def _painted(mask: Pixels, size: int) -> Floats:

@@ -147,7 +147,7 @@ def _plan(model: Painter, request: Request) -> Plan:
     if options.to:
         target = model.condition([options.to], style, label) if codec.vocabulary else model.condition([""], style, codec.label(options.to))
     defaults = recommended(config)
-    given = read_given(model, request, options.size or config.size)
+    given = read_given(model, request, options.size or config.size, margin=options.margin)
     sampler = defaults["sampler"] if options.sampler == "auto" else options.sampler
     steps = options.steps or defaults["steps"]
     guidance = defaults["guidance"] if options.guidance is None else options.guidance

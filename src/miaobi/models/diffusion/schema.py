@@ -122,6 +122,8 @@ class Options(Schema):
     """`transparent`, a colour's name or #rrggbb; a model without transparency leaves its own."""
     strength: float | None = Field(None, gt=0, le=1)
     """With a start picture: how much of it may change; 1 is everything. By default 0.6, and 1 under a mask."""
+    margin: float = Field(0.0, ge=0, le=0.45)
+    """With a start picture: it is made smaller, and what is around it is drawn (outpainting), so much of the side on each side."""
     variation: float = Field(1.0, ge=0, le=1)
     """With n: how far the pictures differ from the first; 1 is as other seeds would."""
     to: str = Field("", max_length=1000)
