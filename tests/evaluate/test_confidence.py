@@ -53,6 +53,7 @@ def test_a_share_of_all_has_wilsons_interval() -> None:
     figure = share([True] * 100)
     assert (figure.value, figure.high, figure.interval) == (1.0, 1.0, "wilson")
     assert figure.low == pytest.approx(0.96300, abs=1e-4)  # 100 / (100 + 1.96²)
+    assert share([False] * 400).low == 0.0
     assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)  # R: prop.test(8, 10, correct=FALSE)
 
 

@@ -169,9 +169,11 @@ def test_what_is_fixed_stays_fixed(model: Verse) -> None:
     assert content.text.startswith("白日依山尽，")
 
 
-def test_traditional_characters_in_the_title_are_understood(model: Verse) -> None:
+def test_traditional_characters_are_understood(model: Verse) -> None:
     one, two = (texts(collect(model, Request.of(title, seed=3, form="五绝"))) for title in ("雲飛", "云飞"))
     assert one == two
+    [content] = collect(model, Request.of("", seed=1, form="五绝", first_line="白日依山盡", acrostic="白黃欲更"))
+    assert content.text.startswith("白日依山尽，黄")
 
 
 @pytest.mark.parametrize(

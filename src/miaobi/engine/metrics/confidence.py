@@ -261,7 +261,7 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
     p, zz = successes / count, Z * Z
     centre = (p + zz / (2 * count)) / (1 + zz / count)
     half = Z * math.sqrt(p * (1 - p) / count + zz / (4 * count * count)) / (1 + zz / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return centre - half if successes else 0.0, centre + half if successes < count else 1.0  # at the ends only rounding differs
 
 
 def weak(count: int) -> str:

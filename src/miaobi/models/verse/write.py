@@ -131,8 +131,8 @@ def constraint_for(options: Options, codec: VerseCodec) -> Constraint[Any] | Non
         codec.vocabulary,
         rhyme=options.rhyme,
         tone=options.tone,
-        acrostic=options.acrostic,
-        first_line=options.first_line,
+        acrostic=_simplified(options.acrostic, codec),
+        first_line=_simplified(options.first_line, codec),
         end_token=codec.end,
         repeat=options.repeat,
     )
@@ -189,13 +189,19 @@ def open_clauses(folder: Path) -> LineFilter | None:
 
 def _known(text: str, codec: VerseCodec) -> str:
     """The text in characters that the model knows: traditional ones become simplified, others are dropped."""
-    if codec.missing(text):
-        import opencc
-
-        text = opencc.OpenCC("t2s").convert(text)
-        for char in codec.missing(text):
-            text = text.replace(char, "")
+    text = _simplified(text, codec)
+    for char in codec.missing(text):
+        text = text.replace(char, "")
     return text
+
+
+def _simplified(text: str, codec: VerseCodec) -> str:
+    """The text in simplified characters, where the model does not know all of it as it is."""
+    if not codec.missing(text):
+        return text
+    import opencc
+
+    return str(opencc.OpenCC("t2s").convert(text))
 
 
 def _seed(*parts: int) -> int:
