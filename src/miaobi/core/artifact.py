@@ -269,19 +269,11 @@ def read_bytes(path: Path, *, limit: int = 256 << 20) -> bytes:
         UsageError: no such file, a folder, no permission, an impossible name.
         DataError: it has more bytes than `limit`.
     """
-    try:
+    with reading(path):
         size = path.stat().st_size
         if size > limit:
             raise DataError("{path} has {size:,} bytes; files up to {limit:,} are read", path=path, size=size, limit=limit)
         return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError("there is no file at {path}", path=path) from None
-    except IsADirectoryError:
-        raise UsageError("{path} is a folder, not a file", path=path) from None
-    except PermissionError:
-        raise UsageError("no permission to read {path}", path=path) from None
-    except (OSError, ValueError) as error:  # a name that is too long, a null character
-        raise UsageError("{path} cannot be read ({problem})", path=path, problem=error) from None
 
 
 def read_text(path: Path, *, limit: int = 256 << 20) -> str:
@@ -290,6 +282,21 @@ def read_text(path: Path, *, limit: int = 256 << 20) -> str:
         return read_bytes(path, limit=limit).decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError("{path} is not UTF-8 text", path=path) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that belongs to a model.
+
+    Raises:
+        ArtifactError: it is missing or damaged, or something else than an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
+    return values
 
 
 def file_sha256(path: Path) -> str:
@@ -318,6 +325,21 @@ def sync_tree(folder: Path) -> None:
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says when a file that a person named cannot be read into a message that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UsageError("there is no file at {path}", path=path) from None
+    except IsADirectoryError:
+        raise UsageError("{path} is a folder, not a file", path=path) from None
+    except PermissionError:
+        raise UsageError("no permission to read {path}", path=path) from None
+    except (OSError, ValueError) as error:  # a name that is too long, a null character
+        raise UsageError("{path} cannot be read ({problem})", path=path, problem=error) from None
 
 
 @contextlib.contextmanager

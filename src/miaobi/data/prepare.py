@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from miaobi.core.artifact import explain_os_errors, new_folder, write_text
 from miaobi.core.errors import Busy, DataError, UsageError
+from miaobi.core.lock import taken
 from miaobi.core.recipe import Data
 from miaobi.data import assemble
 from miaobi.data import plan as planning
@@ -95,13 +95,8 @@ def _alone(work: Path) -> Iterator[None]:
     """Hold the work folder for this process, and remove it when all went well. The system lets go of the lock when the process dies."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("a") as file:
-        if os.name == "posix":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy("another process is preparing {folder}. Wait for it or stop it", folder=work) from None
+        if taken(file):
+            raise Busy("another process is preparing {folder}. Wait for it or stop it", folder=work)
         yield
     shutil.rmtree(work)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from miaobi.core.artifact import explain_os_errors, file_sha256, new_folder
 from miaobi.core.errors import ArtifactError, Busy
+from miaobi.core.lock import taken
 
 STATE, MODEL, OPTIM = "state.json", "model.safetensors", "optim.safetensors"
 
@@ -112,23 +113,12 @@ def lock(run: Path) -> Iterator[None]:
     Raises:
         Busy: another process trains there.
     """
-    import os
-
     with explain_os_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         file = (run / ".lock").open("a+")
     with file:
-        try:
-            if os.name == "nt":  # pragma: no cover
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Busy("another training holds {folder}. Wait for it, stop it, or choose another name in the recipe", folder=run) from None
+        if taken(file):
+            raise Busy("another training holds {folder}. Wait for it, stop it, or choose another name in the recipe", folder=run)
         yield
 
 

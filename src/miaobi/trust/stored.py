@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from miaobi.core.errors import DataError, UsageError
+from miaobi.core.artifact import reading
+from miaobi.core.errors import DataError
 
 BLOCK = 1 << 20  # bytes read at a time
 SMALL = 256 << 20  # bytes of what is read whole
@@ -32,17 +33,8 @@ class Stored:
         Raises:
             UsageError: no such file, a folder, no permission, an impossible name.
         """
-        try:
-            with path.open("rb") as file:
-                return cls(path, file.seek(0, io.SEEK_END))
-        except FileNotFoundError:
-            raise UsageError("there is no file at {path}", path=path) from None
-        except IsADirectoryError:
-            raise UsageError("{path} is a folder, not a file", path=path) from None
-        except PermissionError:
-            raise UsageError("no permission to read {path}", path=path) from None
-        except (OSError, ValueError) as error:  # a name that is too long, a null character
-            raise UsageError("{path} cannot be read ({problem})", path=path, problem=error) from None
+        with reading(path), path.open("rb") as file:
+            return cls(path, file.seek(0, io.SEEK_END))
 
     def __len__(self) -> int:
         return self.size

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import miaobi
 from miaobi.apps.create.schema import Inputs
 from miaobi.core.artifact import explain_os_errors, file_sha256, write_bytes, write_text
 from miaobi.core.errors import ArtifactError, Busy, UsageError
+from miaobi.core.lock import taken
 from miaobi.core.schema import validate
 from miaobi.core.types import NOTHING, canonical_json
 
@@ -150,7 +150,8 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("a") as file:
-            _hold(file.fileno(), folder)
+            if taken(file):
+                raise Busy("another process works in {folder}. Wait for it or stop it", folder=folder)
             _sweep(folder)
             memory = remembered(folder / MANIFEST)
             order = _order(inputs, memory.order, folder)
@@ -175,17 +176,6 @@ def _check(folder: Path) -> None:
     if foreign and MANIFEST not in foreign:
         names = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
         raise UsageError("{folder} holds other files ({names}); choose a new or an empty folder", folder=folder, names=names)
-
-
-def _hold(descriptor: int, folder: Path) -> None:
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Busy("another process works in {folder}. Wait for it or stop it", folder=folder) from None
 
 
 def _sweep(folder: Path) -> None:
