@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from miaobi.core.artifact import ADAPTER, Artifact, open_artifact, write_text
+from miaobi.core.artifact import ADAPTER, Artifact, open_artifact, read_json, write_text
 from miaobi.core.errors import ArtifactError
 from miaobi.core.protocols import Adaptable, HubNames
 from miaobi.core.shelf import find, list_models
@@ -46,7 +46,7 @@ def base_of(artifact: Artifact) -> Artifact:
     Raises:
         ArtifactError: it is not here, or what has its name is another model.
     """
-    values = _json(artifact.folder / BASE)
+    values = read_json(artifact.folder / BASE)
     name, sha256 = str(values.get("name", "")), str(values.get("sha256", ""))
     for known in list_models():
         if known.source == sha256:
@@ -89,7 +89,7 @@ def read(folder: Path) -> dict[str, Addition]:
     Raises:
         ArtifactError: not LoRA or DoRA, a setting that is not computed, or a damaged file.
     """
-    config = _json(folder / ADAPTER)
+    config = read_json(folder / ADAPTER)
     _check(config, folder)
     parts: dict[str, dict[str, Tensor]] = {}
     try:
@@ -215,13 +215,3 @@ def _from_hub(stored: Mapping[str, Addition], names: HubNames) -> dict[str, Addi
             "the adapter adds to {name}, which the base model does not have: it was made for another model", name=next(iter(left))
         )
     return own
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    if not isinstance(values, dict):
-        raise ArtifactError("{path} is not valid JSON ({error})", path=path, error="no object")
-    return values

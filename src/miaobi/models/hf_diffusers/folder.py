@@ -5,11 +5,11 @@ The library would import Python files that `model_index.json` names, and unpickl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from miaobi.core.artifact import read_json
 from miaobi.core.errors import ArtifactError
 
 INDEX = "model_index.json"
@@ -53,14 +53,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: it is missing or damaged.
     """
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(index, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    return index
+    return read_json(folder / INDEX)
 
 
 def _check_weights(folder: Path, part: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from miaobi.core.artifact import explain_os_errors
-from miaobi.core.errors import ArtifactError, UsageError
+from miaobi.core.artifact import explain_os_errors, read_json
+from miaobi.core.errors import Unreadable, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Media, Modality, Piece, Progress, Request, Usage
 from miaobi.data.sounds import Sound, encode
@@ -57,7 +57,7 @@ class Kokoro:
         unread = "".join(dict.fromkeys(letter for sentence in sentences for letter in sentence.unread))
         spoken = [sentence for sentence in sentences if sentence.words]
         if not spoken:
-            raise UsageError("there is nothing in the text that this voice can read: {text}", text=text.strip()[:60])
+            raise Unreadable("there is nothing in the text that this voice can read: {text}", text=text.strip()[:60])
         narration = _Narration(self.config, pause=options.pause)
         for number, sentence in enumerate(spoken, 1):
             samples = self._say(sentence, mix, options.speed, narration)
@@ -147,7 +147,8 @@ def _check(text: str, speed: float) -> None:
     minutes = (chinese / PACE["zh"] + (letters - chinese) / PACE["en"]) / speed / 60
     if minutes > LONGEST_MINUTES:
         raise UsageError(
-            "the text would take about {minutes:.0f} minutes to read, and one sound has at most {most}. Split it into chapters",
+            "the text would take about {minutes:.0f} minutes to read, and one sound has at most {most}. "
+            "Read it from a file, which may be as long as you like: miaobi narrate FILE",
             minutes=minutes,
             most=LONGEST_MINUTES,
         )
@@ -172,11 +173,4 @@ def read_config(folder: Path) -> Config:
     Raises:
         ArtifactError: it is missing or damaged.
     """
-    import json
-
-    path = folder / CONFIG
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    return validate(Config, values, str(path))
+    return validate(Config, read_json(folder / CONFIG), str(folder / CONFIG))

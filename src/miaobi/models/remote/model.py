@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from miaobi.core.artifact import write_text
-from miaobi.core.errors import ArtifactError, DataError, UsageError
+from miaobi.core.artifact import read_json, write_text
+from miaobi.core.errors import DataError, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Media, Modality, Part, Piece, Request, Usage
 from miaobi.models.remote.family import FAMILY
@@ -81,13 +81,7 @@ class Remote:
             ArtifactError: the file is missing or damaged.
         """
         path = folder / FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError("no object")
-        except (OSError, ValueError, RecursionError) as error:
-            raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-        return cls(validate(Config, values, str(path)), name=folder.name)
+        return cls(validate(Config, read_json(path), str(path)), name=folder.name)
 
 
 class _Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.core.artifact import read_json
 from miaobi.core.errors import ArtifactError
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Request
@@ -90,9 +90,4 @@ def read_config(folder: Path) -> Config:
     Raises:
         ArtifactError: there is none, or it is damaged.
     """
-    path = folder / CONFIG
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    return validate(Config, values, str(path))
+    return validate(Config, read_json(folder / CONFIG), str(folder / CONFIG))

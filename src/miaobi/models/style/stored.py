@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from miaobi.core.artifact import read_json
 from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.schema import validate
 from miaobi.models.style.schema import Config
@@ -19,8 +19,8 @@ def read(folder: Path) -> tuple[Config, tuple[str, ...]]:
         ArtifactError: there is none, or it is damaged.
     """
     path = folder / CONFIG
+    values = read_json(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
         return validate(Config, values["config"], str(path)), tuple(str(name) for name in values["styles"])
-    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+    except (KeyError, TypeError, UsageError) as error:
         raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from miaobi.core.artifact import read_json
 from miaobi.core.errors import ArtifactError, UsageError, unknown
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Media, Modality, Piece, Progress, Request, Usage
@@ -167,9 +167,4 @@ def read_config(folder: Path) -> Config:
     Raises:
         ArtifactError: it is missing or damaged.
     """
-    path = folder / CONFIG
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    return validate(Config, values, str(path))
+    return validate(Config, read_json(folder / CONFIG), str(folder / CONFIG))
