@@ -88,6 +88,15 @@ def test_references_that_multiply_are_counted_before_they_are_drawn() -> None:
             render_svg(f'{OPEN}{bomb}<rect id="x12" width="1" height="1"/></svg>', 4)
 
 
+@pytest.mark.parametrize("noise", ['numOctaves="10000000"', 'numOctaves=" 1e9 "', 'numOctaves="+2000"'])
+def test_endless_noise_is_refused(noise: str) -> None:
+    filter_ = f'<filter id="f"><feTurbulence baseFrequency="0.5" {noise}/></filter>'
+    drawing = f'{OPEN}{filter_}<rect width="9" height="9" filter="url(#f)"/></svg>'
+    with pytest.raises(DataError, match="too many elements"):
+        render_svg(drawing, 16)
+    assert render_svg(drawing.replace(noise, 'numOctaves="5"'), 16)[..., 3].any()
+
+
 def test_depth_that_would_overflow_the_renderers_stack() -> None:
     for depth in (200, 20_000):
         with pytest.raises(DataError, match="nested too deeply"):

@@ -36,6 +36,18 @@ def test_other_east_asian_encodings(tmp_path: Path, encoding: str) -> None:
     assert record.text == text.strip()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_zeros_on_either_side_are_still_chinese(tmp_path: Path, encoding: str) -> None:
+    """一 is U+4E00; a line break U+000A."""
+    path = tmp_path / "a.txt"
+    for text in ("欲穷千里目，更上一层楼。\n", "更上一层楼", "一片冰心\n在玉壶\n"):
+        path.write_bytes(text.encode(encoding))
+        assert encoding_of(path) == encoding
+    path.write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(DataError, match="not a text file"):
+        encoding_of(path)
+
+
 def test_late_chinese_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"plain ASCII text\n" * 40_000 + POEM.encode("gb18030"))

@@ -20,11 +20,13 @@ from miaobi.data.pictures import Limits, Pixels
 
 MOST_LETTERS = 4 << 20
 MOST_ELEMENTS = 100_000  # with every reference written out
+OCTAVE = 100  # elements that an octave of noise counts as; beyond the eighth nobody sees one
 MOST_DEPTH = 100  # resvg overflows its stack at about a thousand
 MOST_SIDE = 2048
 _EMBEDDED = Limits(num_bytes=4 << 20, num_pixels=4_000_000, formats=("PNG", "JPEG", "WEBP", "GIF"))
 _REFERENCE = re.compile(r"url\(\s*[\"']?\s*#([^)\"']+)")
 _DECLARES = re.compile(r"<!ENTITY|<!DOCTYPE[^>\[]*\[", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
 _NAMED = ("href", "{http://www.w3.org/1999/xlink}href")
 
 
@@ -98,7 +100,7 @@ class _Weight:
         if depth > MOST_DEPTH:
             raise DataError("the SVG is nested too deeply; at most {most} levels are drawn", most=MOST_DEPTH)
         self._known[element] = 0
-        weight = 1 + sum(self.of(child, depth + 1) for child in element)
+        weight = _cost(element) + sum(self.of(child, depth + 1) for child in element)
         for name in _references(element):
             target = self._named.get(name)
             weight += self.of(target, depth + 1) if target is not None else 0
@@ -106,6 +108,22 @@ class _Weight:
             raise DataError("the SVG has too many elements; at most {most} are drawn", most=MOST_ELEMENTS)
         self._known[element] = weight
         return weight
+
+
+def _cost(element: ElementTree.Element) -> int:
+    """What an element weighs by itself: a shape 1; noise by its octaves and a convolution by its matrix, which few letters make endless."""
+    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    if tag == "feTurbulence":
+        return 1 + int(min(MOST_ELEMENTS, OCTAVE * max(_numbers(element.get("numOctaves", "")))))
+    if tag == "feConvolveMatrix":
+        sides = _numbers(element.get("order", ""))
+        return 1 + int(min(MOST_ELEMENTS, sides[0] * sides[-1]))
+    return 1
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers of an attribute, none below 0; 0 where it holds none."""
+    return [abs(float(number)) for number in _NUMBER.findall(text)] or [0.0]
 
 
 def _references(element: ElementTree.Element) -> Iterator[str]:

@@ -154,12 +154,20 @@ def refuse_binary(sample: bytes, path: Path) -> None:
 
 
 def _utf16(sample: bytes) -> str:
-    """UTF-16 without a mark, seen by its line breaks and spaces: a zero byte always on the same side of them."""
+    """UTF-16 without a mark: seen by its Chinese, else by its line breaks and spaces, whose zero byte is always on the same side.
+
+    Chinese comes first, since 一 (U+4E00) has its zero on the other side.
+    """
     pairs = sample[: len(sample) // 2 * 2]
     if b"\0" not in pairs:
         return ""
+    names = ("utf-16-le", "utf-16-be")
+    for name in names:
+        with contextlib.suppress(UnicodeDecodeError):
+            if _common_share(codecs.getincrementaldecoder(name)().decode(pairs)) > 0.5:
+                return name
     low, high = pairs[0::2], pairs[1::2]
-    for name, zeros, others in (("utf-16-le", high, low), ("utf-16-be", low, high)):
+    for name, zeros, others in zip(names, (high, low), (low, high), strict=True):
         plain = sum(others.count(bytes([byte])) for byte in b"\n ,.0123456789aeiost")
         if zeros.count(0) and others.count(0) == 0 and plain:
             with contextlib.suppress(UnicodeDecodeError):
