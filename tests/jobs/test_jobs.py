@@ -18,6 +18,7 @@ import pytest
 
 from miaobi.cli.main import main
 from miaobi.core.errors import DataError, UsageError
+from miaobi.core.language import speaking
 from miaobi.library.queue import Job, Queue, State
 from miaobi.library.store import Library
 from miaobi.serve import batch, worker
@@ -192,14 +193,15 @@ def test_a_training(folder: Path, queue: Queue) -> None:
     assert (folder / "artifacts" / "tiny" / "miaobi.json").is_file()
 
 
-def test_what_fails_says_why(folder: Path, queue: Queue) -> None:
-    spec = batch_spec(folder, "out.jsonl")
+def test_what_fails_says_why_in_the_language_of_who_asked(folder: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    with speaking("zh"):
+        id = queue.add("batch", batch_spec(folder, "out.jsonl"))
     (folder / "requests.jsonl").write_text('{"prompt": "other"}\n', encoding="utf-8")
-    id = queue.add("batch", spec)
     gone = queue.add("train", {"folder": str(folder / "gone"), "recipe": TINY})
+    monkeypatch.setenv("MIAOBI_LANG", "en")
     worker.work("", drain=True)
     assert queue.get(id).state is State.FAILED
-    assert "has changed since the batch was put in line" in queue.get(id).error
+    assert "在批处理排队之后被改动过" in queue.get(id).error
     assert "cannot be entered" in queue.get(gone).error
 
 

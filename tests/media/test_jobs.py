@@ -29,7 +29,8 @@ def batch(library: Library, count: int, **options: Any) -> dict[str, Any]:
     """The checked spec of a batch of pictures."""
     body = {"model": "daub", "prompt": "月", "options": options}
     common = {"method": "POST", "url": "/v1/images/generations"}
-    rows = [{"custom_id": f"n{number}", **common, "body": {**body, "seed": number}} for number in range(count)]
+    seeds: list[dict[str, int]] = [{"seed": number} if number % 2 else {} for number in range(count)]
+    rows = [{"custom_id": f"n{number}", **common, "body": {**body, **seed}} for number, seed in enumerate(seeds)]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     upload = Uploads(library).add(data, name="x.jsonl", purpose="batch", owner="me")
     assert [line.custom_id for line in requests.lines(data, "/v1/images/generations")] == [f"n{number}" for number in range(count)]
@@ -37,16 +38,21 @@ def batch(library: Library, count: int, **options: Any) -> dict[str, Any]:
     return checked("requests", {**spec, "lines": count, "owner": "me", "threads": 1})
 
 
-def answers(library: Library, job: Job) -> list[dict[str, Any]]:
-    """The output file of a batch."""
-    data = Uploads(library).data(Uploads(library).get(job.result["output"], owner="me"))
-    return [json.loads(line) for line in data.decode().splitlines()]
+def output(library: Library, result: Mapping[str, Any]) -> bytes:
+    """The answers of a batch."""
+    return Uploads(library).data(Uploads(library).get(result["output"], owner="me"))
 
 
-def test_a_batch_that_is_killed_answers_every_line_once(daub: Path) -> None:
+def unbroken(library: Library, job: Job) -> bytes:
+    """The answers of a batch that is done in this process from its beginning to its end."""
+    task = Task(job=job, report=lambda progress: None, record=lambda place, result: None, done={}, library=library)
+    return output(library, perform(task))
+
+
+def test_a_batch_that_is_killed_answers_every_line_once_and_as_if_it_had_not_been(daub: Path) -> None:
     library = Library.open()
     queue = Queue(library.database)
-    job = queue.claim("first", only=queue.add("requests", batch(library, 12, steps=60, size=192)))
+    job = queue.claim("first", only=queue.add("requests", batch(library, 8, steps=60, size=192)))
     assert job is not None
     child = subprocess.Popen([sys.executable, "-m", "miaobi.serve.child", "", job.id, "first"], start_new_session=True)
     until = time.monotonic() + 60
@@ -55,16 +61,35 @@ def test_a_batch_that_is_killed_answers_every_line_once(daub: Path) -> None:
     child.kill()
     assert child.wait() == -signal.SIGKILL
     before = queue.items(job.id)
-    assert 2 <= len(before) < 12, "it should be killed in the middle"
+    assert 2 <= len(before) < 8, "it should be killed in the middle"
     queue.release(job.id, "first", died=True)
     work("", only=job.id)
     ended, after = queue.get(job.id), queue.items(job.id)
     assert ended.state is State.DONE, ended.error
     assert {place: after[place] for place in before} == before
-    assert (ended.result["requests"], ended.result["failed"]) == (12, 0)
-    assert [answer["custom_id"] for answer in answers(library, ended)] == [f"n{number}" for number in range(12)]
+    assert (ended.result["requests"], ended.result["failed"]) == (8, 0)
+    torn = output(library, ended.result)
+    assert [json.loads(line)["custom_id"] for line in torn.splitlines()] == [f"n{number}" for number in range(8)]
+    assert unbroken(library, ended) == torn, "pictures, labels, times and seeds that nobody gave"
     with pytest.raises(Missing):
         Uploads(library).get(ended.result["output"], owner="somebody")
+    library.close()
+
+
+def test_ids_times_and_seeds_of_a_batch_follow_from_its_job(polly: Path) -> None:
+    library = Library.open()
+    queue = Queue(library.database)
+    asked = [{"role": "user", "content": "春"}]
+    for route, body in (("/v1/chat/completions", {"messages": asked, "n": 2}), ("/v1/responses", {"input": asked})):
+        lines = [{"custom_id": id, "method": "POST", "url": route, "body": {"model": "polly", **body}} for id in "ab"]
+        upload = Uploads(library).add("\n".join(map(json.dumps, lines)).encode(), name="x", purpose="batch", owner="me")
+        spec = {"folder": str(Path.cwd()), "endpoint": route, "file": upload.id, "sha256": upload.sha256, "lines": 2, "threads": 1}
+        job = queue.get(queue.add("requests", checked("requests", spec | {"owner": "me"})))
+        first, again = unbroken(library, job), unbroken(library, job)
+        assert first == again
+        rows = [json.loads(line)["response"]["body"] for line in first.splitlines()]
+        assert rows[0]["id"] != rows[1]["id"]
+        assert all(abs(row.get("created", row.get("created_at")) - time.time()) < 60 for row in rows)
     library.close()
 
 
@@ -102,10 +127,13 @@ def test_uploads_live_as_long_as_they_are_needed(workplace: Path) -> None:
         uploads.get(gone.id)
     assert [one.id for one in uploads.list()] == [kept.id]
     assert uploads.expire() == 1
-    for stored in (kept, gone):
-        os.utime(library.files.path(stored.sha256), (0, 0))
+    given = library.files.put(b"the picture of a film that waits")
+    Queue(library.database).add("generate", {"folder": ".", "model": "x", "given": {"image": given}})
+    for sha256 in (kept.sha256, gone.sha256, given):
+        os.utime(library.files.path(sha256), (0, 0))
     library.prune(0)
     assert library.files.path(kept.sha256).exists()
+    assert library.files.path(given).exists()
     assert not library.files.path(gone.sha256).exists()
     replaced = uploads.add(b"new", name="y", purpose="batch", id=kept.id)
     assert (replaced.id, uploads.data(uploads.get(kept.id))) == (kept.id, b"new")

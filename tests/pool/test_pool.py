@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ import pytest
 
 from miaobi.core.artifact import new_folder, seal
 from miaobi.core.errors import MiaobiError, UsageError
-from miaobi.core.types import Content, Done, Piece, Record, Request, Turn
+from miaobi.core.types import Content, Done, Piece, Record, Request, TokenLogprob, Turn
 from miaobi.engine.load import load
 from miaobi.serve.pool import Ask, Options, Overloaded, Pool, TooLarge, WorkerLost
-from miaobi.serve.pool.pool import LISTED_SECONDS
+from miaobi.serve.pool.process import News
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -29,7 +30,7 @@ def run(work: Callable[[Pool], Awaitable[Any]], **settings: Any) -> Any:
     """What `work` gives, asked of a pool."""
 
     async def whole() -> Any:
-        async with Pool(Options(threads=1, **settings)) as pool:
+        async with Pool(Options(**{"threads": 1} | settings)) as pool:
             return await work(pool)
 
     return asyncio.run(asyncio.wait_for(whole(), 60))
@@ -60,14 +61,31 @@ def test_a_pool_gives_what_the_model_gives(home: Path, scribe: Path) -> None:
         chunks = [chunk async for chunk in pool.stream(ask)]
         expected = list(load(scribe, threads=1).answer(Request.of("the quick", seed=5, max_tokens=20, n=2)))
         contents = [chunk for chunk in chunks if isinstance(chunk, Content)]
-        assert [type(chunk) for chunk in chunks] == [type(chunk) for chunk in expected]
+        assert [chunk for chunk in chunks if isinstance(chunk, Done)] == [chunk for chunk in expected if isinstance(chunk, Done)]
         assert [content.parts for content in contents] == [chunk.parts for chunk in expected if isinstance(chunk, Content)]
         assert contents[0].label.model == "scribe"
-        assert [chunk for chunk in chunks if isinstance(chunk, Piece)] == [chunk for chunk in expected if isinstance(chunk, Piece)]
+        assert [said(chunks, index) for index in range(2)] == [said(expected, index) for index in range(2)]
         in_order = sorted(contents, key=lambda content: content.label.index)
         assert [content.parts for content in await pool.collect(ask)] == [content.parts for content in in_order]
 
     run(work)
+
+
+def said(chunks: Sequence[Any], index: int) -> tuple[str, tuple[TokenLogprob, ...]]:
+    """The text of one of the contents as it was streamed, in pieces of whatever length, and its log-probabilities."""
+    pieces = [chunk for chunk in chunks if isinstance(chunk, Piece) and chunk.index == index]
+    return "".join(str(piece.part) for piece in pieces), tuple(entry for piece in pieces for entry in piece.logprobs)
+
+
+def test_who_hears_slowly_hears_longer_pieces() -> None:
+    async def work() -> list[tuple[str, Any]]:
+        news, told = News(), [("began", None), *(("chunk", Piece(part=letter, index=place // 3)) for place, letter in enumerate("abcdef"))]
+        for what, value in [*told, ("chunk", Done(index=0, reason="stop")), ("end", None)]:
+            news.tell(what, value)
+        return [await news.hear() for _ in range(5)]
+
+    pieces = [("chunk", Piece(part="abc")), ("chunk", Piece(part="def", index=1))]
+    assert asyncio.run(work()) == [("began", None), *pieces, ("chunk", Done(index=0, reason="stop")), ("end", None)]
 
 
 def test_turns_and_drawn_seeds_reach_the_model(home: Path) -> None:
@@ -325,16 +343,17 @@ def test_calls_reach_the_model_and_only_those_that_are_meant(home: Path) -> None
     run(work)
 
 
-def test_a_model_that_was_trained_again_is_loaded_again(home: Path) -> None:
+def test_a_model_that_was_trained_again_is_loaded_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: Pool) -> None:
         old = (await pool.collect(moody()))[0].label.source
         with new_folder(home / "models" / "moody", replace=True) as new:
             (new / "mood.txt").write_text("good", encoding="utf-8")
             (new / "more.txt").write_text("learned", encoding="utf-8")
             seal(new, family="moody", name="moody")
-        await asyncio.sleep(LISTED_SECONDS + 0.1)
+        await asyncio.sleep(0.1)
         assert (await pool.collect(moody()))[0].label.source != old
 
+    monkeypatch.setattr("miaobi.serve.pool.pool.LISTED_SECONDS", 0.05)
     run(work)
 
 
@@ -347,14 +366,32 @@ def test_only_the_models_that_were_named_are_served(home: Path) -> None:
     run(work, models=("scribe",))
 
 
-def test_requests_to_one_text_model_share_its_batch(home: Path) -> None:
+@pytest.mark.parametrize("batches", [1, 2])
+def test_requests_to_one_text_model_share_its_batches(home: Path, batches: int) -> None:
+    """One batch, or one a core where the memory holds two; with guesses for every second request."""
+
     async def work(pool: Pool) -> None:
-        asks = [Ask.of("scribe", f"the quick {number}", seed=number, max_tokens=60, temperature=0) for number in range(12)]
+        asks = [Ask.of("scribe", f"the quick {number % 6}", seed=number, max_tokens=60, temperature=0) for number in range(12)]
         alone = [(await pool.collect(ask))[0].text for ask in asks]
-        together = await asyncio.gather(*(pool.collect(ask) for ask in asks))
         figures = pool.status()["models"]["scribe"]
+        asks = [dataclasses.replace(ask, options={**ask.options, "draft": 8 * (number % 2)}) for number, ask in enumerate(asks)]
+        together = await asyncio.gather(*(pool.collect(ask) for ask in asks))
+        steps, tokens = (pool.status()["models"]["scribe"][name] - figures[name] for name in ("steps", "tokens"))
         assert [contents[0].text for contents in together] == alone
-        assert figures["steps"] < 0.75 * figures["tokens"], "without a batch each token is a step"
+        assert steps < 0.75 * tokens, "without a batch each token is a step"
+
+    run(work, threads=batches, memory_bytes=3 << 30)
+
+
+def test_guesses_save_steps_of_who_is_alone_and_change_nothing(home: Path) -> None:
+    async def work(pool: Pool) -> None:
+        texts, steps = [], []
+        for draft in (0, 8):
+            before = pool.status()["models"].get("scribe", {}).get("steps", 0)
+            texts.append((await pool.collect(Ask.of("scribe", "fox " * 20, max_tokens=200, temperature=0, draft=draft)))[0].text)
+            steps.append(pool.status()["models"]["scribe"]["steps"] - before)
+        assert texts[0] == texts[1]
+        assert steps[1] < 0.8 * steps[0]
 
     run(work)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -74,6 +76,29 @@ def test_forty_requests_at_once_say_what_each_says_alone(model: Loaded) -> None:
     assert len({str(text) for text in alone}) > 30, "they are different texts"
     assert figures["seats"] == 40
     assert figures["tokens"] > 3 * figures["steps"], "steps were shared"
+
+
+def test_two_batches_side_by_side_say_what_each_request_says_alone(model: Loaded) -> None:
+    """A batch a core: requests go to the one with fewer seats, guesses are checked wherever somebody is alone, and nothing stays behind."""
+    requests = [dataclasses.replace(ask, options={**ask.options, **({} if "beams" in ask.options else {"draft": 6})}) for ask in asks()]
+    alone = [texts(model, request) for request in requests]
+    table, stepper = Table(rows=12, batches=2), stepper_of(model)
+
+    def one(number: int) -> list[str]:
+        with table.share():
+            if number % 10 == 9:
+                next(iter(model.answer(requests[number])))  # and goes
+                return alone[number]
+            return texts(model, requests[number])
+
+    with ThreadPoolExecutor(40) as threads:
+        assert list(threads.map(one, range(40))) == alone
+    gc.collect()
+    sides = table._batches[stepper.weights]
+    assert len(sides) == 2
+    assert min(side.figures["seats"] for side in sides) >= 10
+    assert sum(side.figures["steps"] for side in sides) == table.figures()["steps"] < table.figures()["tokens"] / 2
+    assert not any(side.seats or side._guests or side._rows for side in sides)
 
 
 def test_what_was_read_of_one_request_is_not_read_again_for_the_next(model: Loaded) -> None:

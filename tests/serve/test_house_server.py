@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import logging
 import os
 import re
 import signal
@@ -377,8 +376,7 @@ def test_a_page_that_was_allowed_may_call_and_no_other(inside: Inside) -> None:
 
 
 def test_the_journal_has_ids_and_neither_prompts_nor_keys(outside: Outside, key: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with with_guests(outside, log="json") as (server, _):
-        logs.start("json")
+    with logs.writing("json"), with_guests(outside, log="json") as (server, _):
         sent = {"prompt": "a very private question"}
         headers = {**bearer(key), "x-request-id": "mine-7"}
         status, got, _ = server.ask("POST", f"/v1/test/echo?key={key}", sent, headers)
@@ -414,10 +412,23 @@ def test_the_journal_has_ids_and_neither_prompts_nor_keys(outside: Outside, key:
 
 
 def test_prompts_are_written_down_when_asked(outside: Outside, capfd: pytest.CaptureFixture[str]) -> None:
-    with with_guests(outside, log="json", log_prompts=True) as (server, _):
-        logs.start("json")
+    with logs.writing("json"), with_guests(outside, log="json", log_prompts=True) as (server, _):
         server.ask("POST", "/v1/test/echo", {"prompt": "中秋"})
     assert json.loads(json.loads(capfd.readouterr().err.splitlines()[0])["body"]) == {"prompt": "中秋"}
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = os.pipe()
+    stuck = os.fdopen(target, "w", encoding="utf-8")
+    with contextlib.suppress(BrokenPipeError), stuck, os.fdopen(source):
+        monkeypatch.setattr(sys, "stderr", stuck)
+        monkeypatch.setattr(logs, "LAST_SECONDS", 0.05)
+        monkeypatch.setattr(logs, "MOST_LINES", 500)
+        began = time.monotonic()
+        with logs.writing("text"):
+            for number in range(3000):  # a pipe holds 64 kB
+                logs.log.info("request %d %s", number, "x" * 100)
+        assert time.monotonic() - began < 2
 
 
 def test_figures_count_by_template_and_not_by_path(outside: Outside, polly: Path) -> None:
@@ -532,13 +543,3 @@ def test_errors_of_ours_have_the_status_that_retries_go_by() -> None:
     assert [(type(error), errors.status_of(error)) for error, _ in expected] == [(type(error), status) for error, status in expected]
     assert errors.body(Refused("x", category="y"))["error"]["code"] == "content_policy_violation"
     assert "x" not in errors.body(ZeroDivisionError("xyz"))["error"]["message"].split()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """The journal's handlers are the process's own: put them back."""
-    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in logs.LOGGERS}
-    yield
-    for name, (handlers, level) in before.items():
-        logging.getLogger(name).handlers[:] = handlers
-        logging.getLogger(name).setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,18 +40,25 @@ def list_models() -> list[Known]:
             if folder.name in found or folder.suffix in (".tmp", ".old"):
                 continue
             try:
-                artifact = open_artifact(folder)
-            except ArtifactError:  # a damaged one does not hide the others; `load` says what is wrong with it
+                state = manifest.stat()
+                found[folder.name] = _known(folder, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+            except (ArtifactError, OSError):  # a damaged one does not hide the others; `load` says what is wrong with it
                 continue
-            found[folder.name] = Known(
-                name=folder.name,
-                family=artifact.family,
-                licence=artifact.licence,
-                source=artifact.sha256,
-                bytes=sum(entry["bytes"] for entry in artifact.files.values()),
-                folder=folder,
-            )
     return list(found.values())
+
+
+@functools.lru_cache(maxsize=1024)
+def _known(folder: Path, state: tuple[int, ...]) -> Known:
+    """What a manifest says; a server asks every other second, and it is read again only when its `state` is another."""
+    artifact = open_artifact(folder)
+    return Known(
+        name=folder.name,
+        family=artifact.family,
+        licence=artifact.licence,
+        source=artifact.sha256,
+        bytes=sum(entry["bytes"] for entry in artifact.files.values()),
+        folder=folder,
+    )
 
 
 def find(model: str | Path) -> Path:

@@ -102,12 +102,19 @@ class Loaded:
         return self._kept(chunks) if keep else chunks
 
     def answer(
-        self, request: Request, *, given: Mapping[str, Given | Sequence[Given]] = NOTHING, mark: str = "none", watermark: str | None = None
+        self,
+        request: Request,
+        *,
+        given: Mapping[str, Given | Sequence[Given]] = NOTHING,
+        mark: str = "none",
+        watermark: str | None = None,
+        created: str = "",
     ) -> Iterator[Chunk | Content]:
-        """`stream` for a request that is put together already, of several turns perhaps; `given` joins the last turn of the user."""
+        """`stream` for a request that is put together already, of several turns perhaps; `given` joins the last turn of the user, `created`
+        is the time in the labels (by default now)."""
         from miaobi.engine.generate import run
 
-        return run(self.model, with_given(self.family, request, given), marking=self._marking(mark, watermark))
+        return run(self.model, with_given(self.family, request, given), created=created, marking=self._marking(mark, watermark))
 
     def _kept(self, chunks: Iterator[Chunk | Content]) -> Iterator[Chunk | Content]:
         """The same chunks, every content put into the library before it is given out."""

@@ -178,6 +178,7 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     strings += [text for each in said for text in (each["by"], each["at"])]
     strings += [choice[key] for choice in row["chosen_over"] for key in ("rejected", "by", "at")]
     strings += [parent[key] for parent in row["parents"] for key in ("role", "sha256")]
+    strings += [media[key] for media in _media(row) for key in ("mime", "name")]
     if not all(isinstance(text, str) and "\0" not in text for text in strings):
         raise ValueError("a value is no text")
     if not all(type(each["value"]) is int and 1 <= each["value"] <= 5 for each in row["ratings"]):

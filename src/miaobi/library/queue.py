@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from miaobi.core.errors import MiaobiError, UsageError
-from miaobi.core.language import tr
+from miaobi.core.language import speaking, tr
 from miaobi.library.database import Database
 from miaobi.library.store import now
 from miaobi.library.tables import JobItemRow, JobRow
@@ -222,7 +222,8 @@ class Queue:
             row.attempts = 0
         elif row.attempts >= MOST_ATTEMPTS:
             row.state = State.FAILED
-            row.error = tr("its worker died {count} times", count=row.attempts)
+            with speaking(str(row.spec.get("language", ""))):  # of who waits for it, not of who looks for work
+                row.error = tr("its worker died {count} times", count=row.attempts)
         else:
             return False
         row.worker, row.wanted = "", ""

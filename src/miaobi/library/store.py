@@ -29,6 +29,7 @@ from miaobi.library.tables import (
     CommentRow,
     ContentRow,
     EditRow,
+    JobRow,
     ParentRow,
     PartRow,
     RatingRow,
@@ -392,6 +393,7 @@ class Library:
             needed = set(session.scalars(sa.select(PartRow.sha256).where(PartRow.text.is_(None)).distinct()))
             needed |= set(session.scalars(sa.select(UploadRow.sha256).where(sa.or_(UploadRow.expires == "", UploadRow.expires > now()))))
             needed |= set(session.scalars(sa.select(ResponseFileRow.sha256).distinct()))
+            needed |= _of_jobs(session)
         return len(numbers), *self.files.sweep(needed)
 
 
@@ -457,6 +459,15 @@ def _tag(row: ContentRow, names: Sequence[str]) -> None:
     for name in dict.fromkeys(name.strip() for name in names):
         if name not in known:
             row.tags.append(TagRow(name=name))
+
+
+def _of_jobs(session: Session) -> set[str]:
+    """The files that jobs were given: a film's picture, a batch's requests. They stay until the job is forgotten: it may be tried again."""
+    found: set[str] = set()
+    for spec in session.scalars(sa.select(JobRow.spec)):
+        given = spec.get("given")
+        found.update(map(str, given.values() if isinstance(given, Mapping) else ()), {str(spec.get("sha256", ""))})
+    return found
 
 
 def _parents(session: Session, row: ContentRow) -> tuple[str, ...]:

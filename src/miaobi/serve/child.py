@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from miaobi.core.errors import MiaobiError
-from miaobi.core.language import tr
+from miaobi.core.language import set_language, tr
 from miaobi.library.queue import BEAT_SECONDS, Job, NotOurs, Queue, State
 from miaobi.library.store import Library
 from miaobi.serve.kinds import Stopped, Task, perform
@@ -54,6 +54,7 @@ def main(library_at: str, id: str, worker: str) -> int:
     library = Library.open(library_at)
     queue = Queue(library.database)
     job = queue.get(id)
+    set_language(job.spec.get("language") or None)
     heart, stop = _Heart(queue, job, worker), threading.Event()
 
     def asked(number: int, frame: object) -> None:

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from miaobi.core.errors import MiaobiError, UsageError, unknown
-from miaobi.core.language import tr
+from miaobi.core.language import language, tr
 from miaobi.core.schema import Schema, validate
 from miaobi.core.types import Content
 
@@ -61,6 +61,8 @@ class Spec(Schema):
     """How many cores to use."""
     owner: str = ""
     """Who put it in line, where several do."""
+    language: Literal["", "en", "zh"] = ""
+    """In which language it tells how far it is and what went wrong; empty: that of the machine that does it."""
 
 
 class TrainSpec(Spec):
@@ -317,7 +319,7 @@ def kinds() -> Mapping[str, Kind]:
 
 
 def checked(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec with its defaults filled in.
+    """The spec with its defaults filled in. Unless it says otherwise, the job speaks as whoever puts it in line is spoken to now.
 
     Raises:
         UsageError: an unknown kind, or a wrong value.
@@ -325,7 +327,7 @@ def checked(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     known = kinds()
     if kind not in known:
         raise unknown("kind of job", kind, known)
-    found = validate(known[kind].spec, spec, tr("job '{name}'", name=kind))
+    found = validate(known[kind].spec, {"language": language(), **spec}, tr("job '{name}'", name=kind))
     known[kind].check(found)
     return found.model_dump(mode="json")
 

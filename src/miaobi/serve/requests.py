@@ -2,7 +2,8 @@
 
 A line is `{"custom_id": "a7", "method": "POST", "url": "/v1/chat/completions", "body": {…}}`. The job brings the routes up in its own
 process, without the house around them, and calls them as the server would; so a batch can ask whatever a client can. Every answer is a
-piece of the job and is never asked for again. At the end answers and errors become two files of the owner.
+piece of the job and is never asked for again. Ids, seeds that nobody gave and the times in labels follow from the job (`http.chance`), so a
+batch that was killed ten times gives the same bytes as one that was not. At the end answers and errors become two files of the owner.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from miaobi.library.queue import Job
     from miaobi.library.store import Library
+    from miaobi.serve.http.chance import Fixed
 
 MOST_LINES = 50_000  # OpenAI's
 LONGEST_LINE = 4 << 20  # bytes
@@ -109,6 +111,8 @@ def _line(number: int, text: str, endpoint: str) -> Line:
         raise DataError("{where}: the url is '{url}', the batch is for '{endpoint}'", where=where, url=line.url, endpoint=endpoint)
     if line.body.get("stream"):
         raise DataError("{where}: a batch does not stream", where=where)
+    if line.body.get("background"):
+        raise DataError("{where}: a batch is in the background as it is", where=where)
     return line
 
 
@@ -163,9 +167,12 @@ class _Asking:
         raise Stopped
 
     async def _ask(self, app: FastAPI) -> None:
+        from miaobi.serve.http.chance import Fixed
+
         for place in self.left:
-            line = self.wanted[place]
-            status, body = await call(app, line.url, line.body, caller=self.spec.owner)
+            line, job = self.wanted[place], self.task.job
+            fixed = Fixed(name=f"{job.id}/{place}", created=job.created[:19] + "Z")
+            status, body = await call(app, line.url, line.body, caller=self.spec.owner, fixed=fixed)
             answer = {"custom_id": line.custom_id, "status": status, "body": body}
             await asyncio.to_thread(self.task.record, place, answer)
             self.answers[place] = answer
@@ -194,8 +201,9 @@ def routes(endpoint: str, pool: Any, library: Library) -> FastAPI:
     return app
 
 
-async def call(app: FastAPI, path: str, body: Mapping[str, Any], *, caller: str = "") -> tuple[int, Any]:
-    """The status and the JSON that a route answers a POST with."""
+async def call(app: FastAPI, path: str, body: Mapping[str, Any], *, caller: str = "", fixed: Fixed | None = None) -> tuple[int, Any]:
+    """The status and the JSON that a route answers a POST with; what it draws is `fixed`, or chance."""
+    from miaobi.serve.http.chance import FIXED
     from miaobi.serve.http.keys import CALLER, Caller
 
     sent, status, chunks = False, 500, []
@@ -230,11 +238,12 @@ async def call(app: FastAPI, path: str, body: Mapping[str, Any], *, caller: str 
         "client": None,
         "server": ("localhost", 80),
     }
-    token = CALLER.set(Caller(id=caller))
+    who, drawn = CALLER.set(Caller(id=caller)), FIXED.set(fixed)
     try:
         await app(scope, receive, send)
     finally:
-        CALLER.reset(token)
+        CALLER.reset(who)
+        FIXED.reset(drawn)
     return status, json.loads(b"".join(chunks) or b"null")
 
 

@@ -157,8 +157,19 @@ class TensorsOf(Mapping[str, "Tensor"]):
         return len(self._tensors)
 
 
-class _File:
-    """The header of a file: values by key, tensors by name. Read by hand, since the library takes seconds for a vocabulary."""
+def context_of(path: Path) -> int:
+    """The longest text in tokens, 0 where the file says nothing. It stands before the vocabulary, which is not read.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    header = _Header(path)
+    with _explained(path):
+        return next((int(value) for key, value in header.pairs() if key.endswith(".context_length")), 0)
+
+
+class _Header:
+    """The keys of a file one after the other. Read by hand, since the library takes seconds for a vocabulary."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -167,31 +178,14 @@ class _File:
                 raise ValueError("it does not begin with GGUF")
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             self._place = 4
-            version, count, keys = self._number("I"), self._number("Q"), self._number("Q")
+            version, self._num_tensors, self._num_keys = self._number("I"), self._number("Q"), self._number("Q")
             if version not in (2, 3):
                 raise ValueError(f"version {version}")
-            self.values = {self._text(): self._value(self._number("I")) for _ in range(self._within(keys, 13))}
-            found = [self._tensor() for _ in range(self._within(count, 25))]
-            self._data.close()
-        self.architecture = str(self.values.get("general.architecture", ""))
-        align = int(self.values.get("general.alignment", 32))
-        start, end = -(-self._place // align) * align, path.stat().st_size
-        with _explained(path):
-            self.tensors = {tensor.name: replace(tensor, offset=tensor.offset + start) for tensor in found}
-            for tensor in self.tensors.values():
-                if not 0 < tensor.offset + tensor.num_bytes <= end:
-                    raise ValueError(f"the tensor {tensor.name} ends behind the file")
 
-    def value(self, key: str, default: Any = None) -> Any:
-        """What stands under the key."""
-        return self.values.get(key, default)
-
-    def shape(self, key: str, default: Any = None) -> Any:
-        """What stands under the key of the architecture."""
-        found = self.values.get(f"{self.architecture}.{key}", default)
-        if found is None:
-            raise ValueError(f"the key {self.architecture}.{key} is missing")
-        return found
+    def pairs(self) -> Iterator[tuple[str, Any]]:
+        """Keys and values."""
+        for _ in range(self._within(self._num_keys, 13)):
+            yield self._text(), self._value(self._number("I"))
 
     def _number(self, kind: str) -> Any:
         (value,) = struct.unpack_from("<" + kind, self._data, self._place)
@@ -223,6 +217,36 @@ class _File:
         values = struct.unpack_from(f"<{self._within(count, struct.calcsize(letter))}{letter}", self._data, self._place)
         self._place += struct.calcsize(f"<{count}{letter}")
         return list(values)
+
+
+class _File(_Header):
+    """The whole header: values by key, tensors by name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with _explained(path):
+            self.values = dict(self.pairs())
+            found = [self._tensor() for _ in range(self._within(self._num_tensors, 25))]
+        self._data.close()
+        self.architecture = str(self.values.get("general.architecture", ""))
+        align = int(self.values.get("general.alignment", 32))
+        start, end = -(-self._place // align) * align, path.stat().st_size
+        with _explained(path):
+            self.tensors = {tensor.name: replace(tensor, offset=tensor.offset + start) for tensor in found}
+            for tensor in self.tensors.values():
+                if not 0 < tensor.offset + tensor.num_bytes <= end:
+                    raise ValueError(f"the tensor {tensor.name} ends behind the file")
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """What stands under the key."""
+        return self.values.get(key, default)
+
+    def shape(self, key: str, default: Any = None) -> Any:
+        """What stands under the key of the architecture."""
+        found = self.values.get(f"{self.architecture}.{key}", default)
+        if found is None:
+            raise ValueError(f"the key {self.architecture}.{key} is missing")
+        return found
 
     def _tensor(self) -> _Tensor:
         name, dimensions = self._text(), self._number("I")

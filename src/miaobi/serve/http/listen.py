@@ -80,8 +80,7 @@ def run(app: FastAPI, settings: Settings, *, on_ready: Callable[[str], None] = l
     Raises:
         MiaobiError: see `check` and `bind`; or the certificate cannot be read.
     """
-    with bind(settings) as listener:
-        logs.start(settings.log)
+    with bind(settings) as listener, logs.writing(settings.log):
         server = prepare(app, settings, listener, on_ready=on_ready)
         with contextlib.suppress(SystemExit):  # so uvicorn tells that it could not start
             server.run(sockets=[listener])

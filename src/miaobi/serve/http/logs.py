@@ -5,15 +5,19 @@ The journal is the outermost of the house: it counts for the figures, and turns 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import queue
 import re
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from starlette.datastructures import Headers, MutableHeaders
 
@@ -31,6 +35,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 LOGGERS = ("miaobi.serve", "uvicorn.error")
 GONE_STATUS = 499  # as nginx counts clients that left
 LONGEST_PROMPT = 10_000
+MOST_LINES = 10_000  # that are not written yet
+LAST_SECONDS = 1.0  # for the last lines, when the server has ended
 GONE = "miaobi.gone"  # in the scope: the client left
 SEEN = "miaobi.seen"  # in the scope: where the caller and the body are noted for the journal
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -148,12 +154,47 @@ def _line(record: logging.LogRecord) -> dict[str, Any]:
     return values | ({"id": id} if id else {}) | getattr(record, "fields", {})
 
 
-def start(how: str) -> None:
-    """Write the journal to stderr: `json`, `text`, or `off` (then only what went wrong)."""
-    target = logging.StreamHandler(sys.stderr)
+@contextlib.contextmanager
+def writing(how: str) -> Iterator[None]:
+    """Write the journal to stderr for the length of the block: `json`, `text`, or `off` (then only what went wrong).
+
+    A thread writes: a terminal that somebody stopped, or a pipe that nobody reads, would hold up every request otherwise.
+    """
+    lines: queue.Queue[str | None] = queue.Queue(MOST_LINES)
+    writer = threading.Thread(target=_write, args=(lines, sys.stderr), daemon=True)
+    target = _Beside(lines)
     target.setFormatter(_Words() if how == "text" else _Lines())
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [target]
-        logger.propagate = False
-        logger.setLevel(logging.ERROR if how == "off" else logging.INFO if name == LOGGERS[0] else logging.WARNING)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.handlers[:], logger.propagate = [target], False
+        logger.setLevel(logging.ERROR if how == "off" else logging.INFO if logger is loggers[0] else logging.WARNING)
+    writer.start()
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate, level) in zip(loggers, before):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        with contextlib.suppress(queue.Full):
+            lines.put(None, timeout=LAST_SECONDS)
+        writer.join(LAST_SECONDS)
+
+
+class _Beside(logging.Handler):
+    """Hands on a record as a line; one that finds no room is lost."""
+
+    def __init__(self, lines: queue.Queue[str | None]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Make the line here, where the request's id is known."""
+        with contextlib.suppress(queue.Full):
+            self.lines.put_nowait(self.format(record))
+
+
+def _write(lines: queue.Queue[str | None], target: TextIO) -> None:
+    while (line := lines.get()) is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(line, file=target, flush=True)

@@ -62,7 +62,7 @@ def chosen(state: State, name: str | None, modality: Modality, *, takes: str = "
         if usual is None:
             raise Denied("no model here makes {what}", status=404, code="model_not_found", param="model", what=str(modality))
         return usual
-    found = next((one for one in state.pool.models() if one.name == name), None)
+    found = state.pool.model(name)
     if found is None:
         raise Denied("the model '{name}' is not served here", status=404, code="model_not_found", param="model", name=name[:200])
     if found not in able:

@@ -36,7 +36,7 @@ async def fetch(url: str, settings: Settings, *, param: str = "url") -> bytes:
         Denied: 400 for a server that was not allowed, a private address, a redirect, too many bytes, or what is no `data:` URL.
     """
     if url[:5].lower() == "data:":
-        return _data(url, param)
+        return _data(url, param) if len(url) < STRETCH else await asyncio.to_thread(_data, url, param)
     return await asyncio.to_thread(_remote, url, settings.media_hosts, param)
 
 

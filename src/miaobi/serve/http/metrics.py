@@ -47,11 +47,13 @@ class Figures:
         self.failures = Counter(
             "miaobi_generation_failures", "Generations that failed, by error", ("model", "error"), registry=self.registry
         )
+        self.memory = Gauge("miaobi_memory_bytes", "Resident memory of the server and its workers", registry=self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(_OfPool(pool))
 
-    def render(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+    def render(self, memory: int) -> bytes:
+        """Everything, as Prometheus reads it; `memory` are the bytes of `memory_bytes`, which is slow."""
+        self.memory.set(memory)
         return generate_latest(self.registry)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -61,7 +63,7 @@ class Figures:
 
     def watch(self, model: str) -> Watch:
         """A watch over one generation."""
-        return Watch(self, model if any(served.name == model for served in self._pool.models()) else OTHER)
+        return Watch(self, model if self._pool.model(model) else OTHER)
 
 
 class Watch:
@@ -98,10 +100,9 @@ class _OfPool(Collector):
         self._pool = pool
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One gauge for each number of `Pool.status()`, and what all processes take."""
+        """One gauge for each number of `Pool.status()`."""
         for name, value in _numbers(self._pool.status()):
             yield GaugeMetricFamily(f"miaobi_pool_{name}", f"{name.replace('_', ' ')} of the pool", value=value)
-        yield GaugeMetricFamily("miaobi_memory_bytes", "Resident memory of the server and its workers", value=memory_bytes())
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing is asked of the pool at registration."""

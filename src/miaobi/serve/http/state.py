@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from miaobi.core.types import Content
 from miaobi.serve.hands import Hands
+from miaobi.serve.http.chance import settled
 from miaobi.serve.http.keys import CALLER, Keys
 from miaobi.serve.http.limits import Limits
 from miaobi.serve.http.metrics import Figures
@@ -62,7 +63,7 @@ class State:
         """What `Pool.stream` gives, measured. Closing it stops the generation."""
         watch, failed = self.figures.watch(ask.model), None
         try:
-            async with aclosing(self.pool.stream(ask)) as chunks:
+            async with aclosing(self.pool.stream(settled(ask))) as chunks:
                 async for chunk in chunks:
                     watch.see(chunk)
                     yield chunk

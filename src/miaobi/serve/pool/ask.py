@@ -15,7 +15,7 @@ class Ask:
     """A request to a model by its name.
 
     `given` are pictures, masks, sounds … by the family's names, which join the last turn of the user; without a `seed` one is drawn. `mark`
-    and `watermark` are those of `Loaded.generate`.
+    and `watermark` are those of `Loaded.generate`, `created` is the time in the labels (by default now).
     """
 
     model: str
@@ -25,6 +25,7 @@ class Ask:
     given: Mapping[str, bytes | Sequence[bytes]] = field(default_factory=lambda: NOTHING)
     mark: str = "none"
     watermark: str | None = None
+    created: str = ""
 
     @classmethod
     def of(cls, model: str, prompt: str | Part = "", /, *, seed: int | None = None, **options: Any) -> Ask:

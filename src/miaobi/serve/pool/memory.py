@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import open_artifact
+from miaobi.core.artifact import GGUF, open_artifact
 from miaobi.core.errors import MiaobiError
 from miaobi.core.families import family
 
@@ -45,15 +45,22 @@ def fits_a_core(folder: Path, device: str = "cpu") -> bool:
 
 def _growth(name: str) -> int:
     """How many times more memory a file takes than it has bytes: blocks of four bits become numbers of four bytes."""
-    return 6 if name.endswith(".gguf") else 1
+    return 6 if name.endswith(GGUF) else 1
 
 
 def context_of(folder: Path) -> int:
-    """The longest text of the model in tokens, as its configuration says; 0 where it says nothing."""
+    """The longest text of the model in tokens, as its configuration or its GGUF file says; 0 where nothing does."""
+    single = folder if folder.suffix == GGUF else next(iter(sorted(folder.glob(f"*{GGUF}"))), None)
     try:
+        if single is not None:
+            from miaobi.models.common.gguf_file import context_of as context_of_file
+
+            return max(0, context_of_file(single))
         config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        found = next((config[name] for name in _CONTEXTS if isinstance(config.get(name), int)), 0)
-    except (OSError, ValueError, AttributeError):
+        inner = config.get("text_config")  # of a model that sees: what it writes has a configuration of its own
+        kinds = [config, *([inner] if isinstance(inner, dict) else [])]
+        found = next((kind[name] for kind in kinds for name in _CONTEXTS if isinstance(kind.get(name), int)), 0)
+    except (OSError, ValueError, AttributeError, MiaobiError):
         return 0
     return max(0, int(found))
 

@@ -14,11 +14,11 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from miaobi.core.errors import MiaobiError, unknown
-from miaobi.core.families import family
+from miaobi.core.families import Family, family
 from miaobi.core.language import language, speaking
 from miaobi.core.shelf import Known, list_models
 from miaobi.core.types import Card, Chunk, Content, Request
@@ -60,7 +60,7 @@ class Pool:
         self.counts = Counts()
         self._processes: dict[str, Process] = {}
         self._starting: dict[str, asyncio.Task[Process]] = {}
-        self._estimates: dict[str, tuple[int, int]] = {}  # by the hash of the model's files
+        self._facts: dict[str, _Facts] = {}  # by the hash of the model's files
         self._listed: tuple[float, dict[str, Known]] = (-LISTED_SECONDS, {})
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -109,13 +109,13 @@ class Pool:
             WorkerLost: the process died.
             MiaobiError: whatever the model says is wrong.
         """
-        known = await asyncio.to_thread(self._known, ask.model)
-        seed = secrets.randbits(31) if ask.seed is None else ask.seed
-        ask = dataclasses.replace(ask, options=dict(ask.options), seed=seed)
-        await asyncio.to_thread(_check, known, ask)
-        async with contextlib.aclosing(self._running(ask.model, "ask", ask, language())) as news:
-            async for chunk in news:
-                yield chunk
+        with self._admitted() as place:  # before anything is looked at: who is refused should cost next to nothing
+            seed = secrets.randbits(31) if ask.seed is None else ask.seed
+            ask = dataclasses.replace(ask, options=dict(ask.options), seed=seed)
+            await asyncio.to_thread(lambda: _check(self._known(ask.model), ask))
+            async with contextlib.aclosing(self._running(place, ask.model, "ask", ask, language())) as news:
+                async for chunk in news:
+                    yield chunk
 
     async def collect(self, ask: Ask) -> list[Content]:
         """All contents of a request, in their order; the errors are those of `stream`."""
@@ -129,16 +129,15 @@ class Pool:
         Raises:
             UsageError: an unknown model, or one that cannot do this.
         """
-        await asyncio.to_thread(self._known, model)
-        async with contextlib.aclosing(self._running(model, "call", method, arguments, language())) as news:
-            results = [result async for result in news]
+        with self._admitted() as place:
+            await asyncio.to_thread(self._known, model)
+            async with contextlib.aclosing(self._running(place, model, "call", method, arguments, language())) as news:
+                results = [result async for result in news]
         return results[-1]
 
-    async def _running(self, model: str, kind: str, *values: Any) -> AsyncGenerator[Any]:
+    async def _running(self, place: _Place, model: str, kind: str, *values: Any) -> AsyncGenerator[Any]:
         """Hand the request over and give its news; one that had not begun when its process died goes to the next process."""
-        self._admit()
         self.counts.asked += 1
-        waits = _Waits(self)
         began = time.monotonic()
         process: Process | None = None
         running: Running | None = None
@@ -147,9 +146,9 @@ class Pool:
                 process = await self._process(model)
                 running = process.begin(kind, *values)
                 while True:
-                    what, value = await running.news.get()
+                    what, value = await running.news.hear()
                     if what == "began":
-                        waits.over()
+                        place.leave()
                     elif what in ("end", "lost"):
                         break
                     else:
@@ -166,16 +165,22 @@ class Pool:
                 self._seconds += 0.1 * (time.monotonic() - began - self._seconds)
                 return
         finally:
-            waits.over()
             if process is not None and running is not None and running.id in process.running:
                 self.counts.cancelled += 1
                 process.cancel(running)
 
-    def _admit(self) -> None:
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[_Place]:
+        """A place among those that wait, kept until the request is taken up, or for the length of the block."""
         if self._waiting >= max(1, self.settings.queue):
             self.counts.refused += 1
             at_work = sum(running.began for process in self._processes.values() for running in process.running.values())
             raise Overloaded(min(LONGEST_WAIT, self._seconds * self._waiting / max(1, at_work)))
+        place = _Place(self)
+        try:
+            yield place
+        finally:
+            place.leave()
 
     # ---------------------------------------------------------------- models
 
@@ -183,19 +188,23 @@ class Pool:
         """Every model that can be asked."""
         return [self._served(known) for known in self._shelf().values()]
 
+    def model(self, name: str) -> Served | None:
+        """The model of that name; None where none can be asked."""
+        known = self._shelf().get(name)
+        return None if known is None else self._served(known)
+
     def _served(self, known: Known) -> Served:
-        kind, process = family(known.family), self._processes.get(known.name)
-        estimate, context = self._estimate(known)
-        loaded = process is not None and process.loaded
+        facts, process = self._facts_of(known), self._processes.get(known.name)
+        kind, loaded = facts.family, process is not None and process.loaded
         return Served(
             name=known.name,
             family=known.family,
             outputs=kind.outputs,
             verbs=kind.verbs,
             loaded=loaded,
-            bytes=process.bytes if process is not None and loaded else estimate,
-            context=context,
-            created=int(known.folder.stat().st_mtime),
+            bytes=process.bytes if process is not None and loaded else facts.estimate,
+            context=facts.context,
+            created=facts.created,
             inputs=kind.inputs,
             licence=known.licence,
         )
@@ -205,7 +214,7 @@ class Pool:
         when, found = self._listed
         if time.monotonic() - when > LISTED_SECONDS:
             served = self.settings.models
-            found = {known.name: known for known in list_models() if not served or known.name in served}
+            found = {known.name: known for known in list_models() if (not served or known.name in served) and self._is_whole(known)}
             self._listed = (time.monotonic(), found)
         return found
 
@@ -216,11 +225,23 @@ class Pool:
             raise unknown("model", str(model)[:200], shelf)
         return shelf[model]
 
-    def _estimate(self, known: Known) -> tuple[int, int]:
-        """What it takes in memory, and its context."""
-        if known.source not in self._estimates:
-            self._estimates[known.source] = memory.estimate_bytes(known.folder, self.settings.device), memory.context_of(known.folder)
-        return self._estimates[known.source]
+    def _is_whole(self, known: Known) -> bool:
+        """Whether it is all there: one that is being removed is not, and one of a family that was uninstalled."""
+        try:
+            return bool(self._facts_of(known))
+        except (MiaobiError, OSError):
+            return False
+
+    def _facts_of(self, known: Known) -> _Facts:
+        """What its files say, read once."""
+        if known.source not in self._facts:
+            self._facts[known.source] = _Facts(
+                family=family(known.family),
+                estimate=memory.estimate_bytes(known.folder, self.settings.device),
+                context=memory.context_of(known.folder),
+                created=int(known.folder.stat().st_mtime),
+            )
+        return self._facts[known.source]
 
     # ---------------------------------------------------------------- processes
 
@@ -240,7 +261,7 @@ class Pool:
 
     async def _start(self, model: str) -> Process:
         known = self._known(model)
-        estimate, _ = self._estimate(known)
+        estimate = self._facts_of(known).estimate
         await self._make_room(model, estimate)
         process = Process(known, estimate, on_change=self._change, on_death=self._replace)
         self._processes[model] = process
@@ -335,17 +356,28 @@ class Pool:
         }
 
 
-class _Waits:
+class _Place:
     """One request's place among those that wait, given up once."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool, self._over = pool, False
+        self._pool, self._left = pool, False
         pool._waiting += 1
 
-    def over(self) -> None:
-        if not self._over:
-            self._over = True
+    def leave(self) -> None:
+        """Begin, or go."""
+        if not self._left:
+            self._left = True
             self._pool._waiting -= 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the files of a model say: its family, what it takes in memory, its longest text, when it was written."""
+
+    family: Family
+    estimate: int
+    context: int
+    created: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,26 +9,63 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from miaobi.core.shelf import Known
+from miaobi.core.types import Piece
 from miaobi.serve.pool import wire
 from miaobi.serve.pool.ask import WorkerLost
 
 GRACE_SECONDS = 1.5  # after which a generation that nobody wants and that will not stop takes its process along
 
 
+class News:
+    """What happens to a request, for one task to hear.
+
+    A text that is written more quickly than it is heard is heard in longer pieces: a client that takes its time costs little, and a busy
+    server says less often more.
+    """
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[str, Any]] = deque()
+        self._some = asyncio.Event()
+
+    def tell(self, what: str, value: Any) -> None:
+        """Something happened."""
+        last = self._told[-1][1] if self._told else None
+        if isinstance(value, Piece) and isinstance(last, Piece) and (joined := _joined(last, value)) is not None:
+            self._told[-1] = (what, joined)
+        else:
+            self._told.append((what, value))
+        self._some.set()
+
+    async def hear(self) -> tuple[str, Any]:
+        """What happened next."""
+        while not self._told:
+            self._some.clear()
+            await self._some.wait()
+        return self._told.popleft()
+
+
+def _joined(first: Piece, second: Piece) -> Piece | None:
+    """Two stretches of one text as one; None for what is not that."""
+    if first.index != second.index or not isinstance(first.part, str) or not isinstance(second.part, str):
+        return None
+    return Piece(part=first.part + second.part, index=first.index, logprobs=first.logprobs + second.logprobs)
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """A request or call in a process.
 
-    `news` gets ("began", None), ("chunk" or "result", value) …, then ("end", error or None), or ("lost", whether it had begun).
+    `news` are ("began", None), ("chunk" or "result", value) …, then ("end", error or None), or ("lost", whether it had begun).
     """
 
     id: int
-    news: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    news: News = field(default_factory=News)
     began: bool = False
     cancelled: bool = False
 
@@ -85,7 +122,7 @@ class Process:
         """Hand over a request (`ask`) or a call."""
         running = Running(next(self._numbers))
         if self.ended:  # between the moment when it was chosen and now
-            running.news.put_nowait(("lost", False))
+            running.news.tell("lost", False)
             return running
         self.running[running.id] = running
         self.used = time.monotonic()
@@ -159,7 +196,7 @@ class Process:
         if running is None:
             return
         running.began |= kind == "began"
-        running.news.put_nowait((kind, values[0] if values else None))
+        running.news.tell(kind, values[0] if values else None)
         if kind == "end":
             del self.running[id]
             self.used = time.monotonic()
@@ -170,7 +207,7 @@ class Process:
         """The process is no more."""
         self.ended, self.loaded = True, False
         for running in self.running.values():
-            running.news.put_nowait(("lost", running.began))
+            running.news.tell("lost", running.began)
         self.running.clear()
         if not self._ready.done():
             self._ready.set_exception(WorkerLost(self.model))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from miaobi.engine.load import Loaded
     from miaobi.engine.sampling.table import Table
 
-CALLS = frozenset({"score", "embed_texts", "classify"})  # what `Pool.call` may ask of a model
+CALLS = frozenset({"score", "embed_texts", "embed_pictures", "classify"})  # what `Pool.call` may ask of a model
 MOST_THREADS = 256  # requests under way, most of which wait for room in the batch
 MOST_BATCHES, LEAST_BATCH = 4, 256 << 20  # side by side, and the bytes of texts that each holds at least
 TIDY_SECONDS = 10.0  # between two times that freed memory is given back
@@ -155,7 +155,7 @@ class Worker:
         assert ask.seed is not None, "the pool draws the seed"
         request = Request(turns=ask.turns, options=dict(ask.options), seed=ask.seed)
         with speaking(language):
-            chunks = self._loaded.answer(request, given=ask.given, mark=ask.mark, watermark=ask.watermark)
+            chunks = self._loaded.answer(request, given=ask.given, mark=ask.mark, watermark=ask.watermark, created=ask.created)
             with contextlib.closing(chunks):  # type: ignore[type-var]
                 for chunk in chunks:
                     if id not in self._wanted:

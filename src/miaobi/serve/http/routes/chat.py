@@ -12,6 +12,7 @@ from pydantic import Field
 
 from miaobi.engine.sampling.options import MAX_TOKENS
 from miaobi.serve.http import sse
+from miaobi.serve.http.chance import new_id, now
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.sse import Event
 from miaobi.serve.http.state import Here, State
@@ -19,7 +20,7 @@ from miaobi.serve.http.wire import options
 from miaobi.serve.http.wire.fields import Choice, Counted, LogProbs, ResponseFormat, Tool
 from miaobi.serve.http.wire.messages import Message, plain, read
 from miaobi.serve.http.wire.tools import Call, Toolbox, described
-from miaobi.serve.http.wire.written import News, Written, chat_logprobs, collect, keep, new_id, now
+from miaobi.serve.http.wire.written import News, Written, chat_logprobs, collect, keep
 from miaobi.serve.pool import Ask
 
 router = APIRouter(tags=["text"])

@@ -12,12 +12,13 @@ from pydantic import Field
 
 from miaobi.core.types import TokenLogprob, Turn
 from miaobi.serve.http import sse
+from miaobi.serve.http.chance import new_id, now
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.sse import Event
 from miaobi.serve.http.state import Here, State
 from miaobi.serve.http.wire import options
 from miaobi.serve.http.wire.fields import Counted
-from miaobi.serve.http.wire.written import Written, collect, new_id, now
+from miaobi.serve.http.wire.written import Written, collect
 from miaobi.serve.pool import Ask
 
 router = APIRouter(tags=["text"])

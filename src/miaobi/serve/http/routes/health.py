@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
+from miaobi.serve.http.metrics import memory_bytes
 from miaobi.serve.http.state import Here
 
 router = APIRouter(tags=["health"])
@@ -27,4 +30,5 @@ async def metrics(state: Here) -> Response:
     """Figures of requests, models and memory in the format of Prometheus."""
     from prometheus_client import CONTENT_TYPE_LATEST
 
-    return Response(state.figures.render(), media_type=CONTENT_TYPE_LATEST)
+    taken = await asyncio.to_thread(memory_bytes)  # it looks at every process of the machine
+    return Response(state.figures.render(taken), media_type=CONTENT_TYPE_LATEST)

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import re
 import secrets
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import Field
 
 from miaobi.core.types import Content, Media, Modality, Progress
 from miaobi.serve.http import forms, making, sse
+from miaobi.serve.http.chance import now
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.state import Here, State
 from miaobi.serve.pool import Ask, Served
@@ -169,7 +169,8 @@ async def _answer(state: State, ask: Ask, body: Picture, kind: str, *, stream: b
         return Response(content=_json(await _whole(state, contents, body)), media_type="application/json")
     if body.n > 1:
         raise Denied("a stream holds one picture; n is {n}", status=400, param="n", n=body.n)
-    if partial and any(one.name == ask.model and making.knows(one, "previews") for one in state.pool.models()):
+    served = state.pool.model(ask.model)
+    if partial and served is not None and making.knows(served, "previews"):
         ask = dataclasses.replace(ask, options={**ask.options, "previews": True})
     events = _events(state, ask, body, kind, partial)
     return await sse.stream(events, state, id=secrets.token_hex(16), done=False)
@@ -180,7 +181,7 @@ async def _whole(state: State, contents: Sequence[Content], body: Picture) -> di
     kept = await making.keep(state, contents, wanted=body.keep)
     rows = [{**await asyncio.to_thread(_picture, content, body), **making.told(content, id)} for content, id in zip(contents, kept)]
     labels = {"aigc": rows[0]["aigc"]} if rows else {}
-    return {"created": int(time.time()), "output_format": body.output_format, "data": rows, **labels}
+    return {"created": now(), "output_format": body.output_format, "data": rows, **labels}
 
 
 def _picture(content: Content, body: Picture) -> dict[str, str]:
@@ -190,7 +191,7 @@ def _picture(content: Content, body: Picture) -> dict[str, str]:
 
 async def _events(state: State, ask: Ask, body: Picture, kind: str, partial: int) -> AsyncGenerator[sse.Event]:
     """Pictures on the way, then the picture."""
-    common = {"created_at": int(time.time()), "output_format": body.output_format, "size": body.size, "background": body.background}
+    common = {"created_at": now(), "output_format": body.output_format, "size": body.size, "background": body.background}
     shown = 0
     async with aclosing(state.stream(ask)) as chunks:
         async for chunk in chunks:

@@ -25,9 +25,9 @@ async def list_models(state: Here) -> dict[str, Any]:
 @router.get("/v1/models/{model}")
 async def retrieve_model(model: str, state: Here) -> dict[str, Any]:
     """One model."""
-    for served in state.pool.models():
-        if served.name == model:
-            return entry(served)
+    served = state.pool.model(model)
+    if served is not None:
+        return entry(served)
     for found in embeddings.entries(state):
         if found["id"] == model:
             return found

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from miaobi.serve.http.chance import new_id
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.wire.fields import Body
-from miaobi.serve.http.wire.written import new_id
 from miaobi.trust import safety
 
 router = APIRouter(tags=["text"])

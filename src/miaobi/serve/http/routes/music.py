@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import time
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -15,6 +14,7 @@ from pydantic import Field
 from miaobi.core.types import Content, Modality
 from miaobi.serve.http import making, media_url
 from miaobi.serve.http.attachments import respond
+from miaobi.serve.http.chance import now
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.state import Here
 from miaobi.trust.media import SUFFIXES
@@ -52,7 +52,7 @@ async def compose(body: Music, state: Here) -> Response:
         headers = making.headers(making.first_label(contents), kept[0])
         return respond(file.data, file.mime, name=f"music.{body.output_format}", headers=headers)
     rows = [{**await asyncio.to_thread(_tune, content, body), **making.told(content, id)} for content, id in zip(contents, kept)]
-    values = {"created": int(time.time()), "output_format": body.output_format, "data": rows, "aigc": rows[0]["aigc"]}
+    values = {"created": now(), "output_format": body.output_format, "data": rows, "aigc": rows[0]["aigc"]}
     return Response(json.dumps(values, ensure_ascii=False), media_type="application/json")
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from miaobi.core.types import Turn
 from miaobi.serve.http import errors, sse
+from miaobi.serve.http.chance import new_id, now
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.routes.chat import constraints
 from miaobi.serve.http.sse import Event
@@ -24,7 +25,7 @@ from miaobi.serve.http.wire import items, options
 from miaobi.serve.http.wire.items import ResponseBody
 from miaobi.serve.http.wire.kept import Kept, Record, broken_off
 from miaobi.serve.http.wire.messages import called_text, plain
-from miaobi.serve.http.wire.written import News, Written, keep, new_id, now
+from miaobi.serve.http.wire.written import News, Written, keep
 from miaobi.serve.pool import Ask
 
 router = APIRouter(tags=["text"])

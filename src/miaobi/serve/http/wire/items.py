@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from miaobi.core.language import tr
 from miaobi.core.types import TokenLogprob, Turn
 from miaobi.engine.sampling.options import MAX_TOKENS, MOST_ALTERNATIVES
+from miaobi.serve.http.chance import new_id
 from miaobi.serve.http.errors import Denied
 from miaobi.serve.http.media_url import fetch
 from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.wire.fields import Body, Choice, Chosen, ChosenName, Drawn, Function, Name
 from miaobi.serve.http.wire.messages import MOST_MEDIA, Given, called_text
 from miaobi.serve.http.wire.tools import Toolbox
-from miaobi.serve.http.wire.written import new_id
 
 Status = Literal["in_progress", "completed", "incomplete"]
 LOGPROBS = "message.output_text.logprobs"

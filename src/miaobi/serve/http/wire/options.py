@@ -45,9 +45,9 @@ def served(state: State, name: str) -> Served:
     Raises:
         Denied: no such model.
     """
-    for one in state.pool.models():
-        if one.name == name:
-            return one
+    found = state.pool.model(name)
+    if found is not None:
+        return found
     raise Denied("the model '{name}' is not served here", status=404, code="model_not_found", param="model", name=name[:200])
 
 

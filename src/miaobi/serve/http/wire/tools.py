@@ -7,11 +7,11 @@ Open models write a call as JSON, most of them between `<tool_call>` marks (Herm
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from miaobi.serve.http.chance import new_id
 from miaobi.serve.http.errors import Denied
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Call:
 
     name: str
     arguments: str
-    id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}")
+    id: str = field(default_factory=lambda: new_id("call_"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -126,13 +124,3 @@ async def keep(state: State, contents: Sequence[Content]) -> None:
             state.library.keep(content, origin="server")
 
     await asyncio.to_thread(work)
-
-
-def new_id(prefix: str) -> str:
-    """An id that nobody guesses."""
-    return f"{prefix}{secrets.token_hex(12)}"
-
-
-def now() -> int:
-    """Seconds since 1970."""
-    return int(time.time())
