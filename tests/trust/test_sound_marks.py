@@ -94,6 +94,15 @@ def test_another_payload_is_told_apart_and_a_short_or_silent_sound_carries_none(
     assert sound_watermark.embed(noise(1), 4000, PAYLOAD).shape == (RATE, 1), "too low a rate is left alone"
 
 
+@pytest.mark.parametrize("rate", [RATE, 22_050])
+def test_where_stretches_are_cut_makes_no_difference(rate: int) -> None:
+    marked = sound_watermark.embed(tune(12, rate), rate, PAYLOAD)
+    whole = sound_watermark.detect(marked, rate)
+    assert whole.carries(PAYLOAD)
+    for size in (311, 5000, 70_001):
+        assert sound_watermark.detect_in((marked[start : start + size], rate) for start in range(0, len(marked), size)) == whole
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_the_rhythm_is_short_long_short_short(rate: int, channels: int) -> None:

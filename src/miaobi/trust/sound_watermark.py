@@ -13,7 +13,7 @@ Another speed or pitch is not.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ _FRAME_SECONDS = 0.045  # of the transforms, half overlapping
 _SUB = 4  # places within a cell that are tried
 _CLIP_DB = 3.0  # a larger step between two cells counts no more than this
 _CALM_DB = 1.5  # the spread of the bands' steps at which a moment counts half
+_AT_ONCE = 1 << 18  # samples of all transforms that are computed in one call: what a processor's cache holds
 _QUIET = 1e-9  # mean energy below which a cell has nothing to carry a mark
 _KEY = 0x6D69616F736E64
 
@@ -90,20 +91,50 @@ def detect_in(blocks: Iterable[tuple[Samples, int]]) -> Detection:
 def _energies(blocks: Iterable[tuple[Samples, int]]) -> tuple[Values, tuple[int, int], int]:
     """The energy of every band in steps of a quarter of a cell (S, BANDS), channels added up; the sound's shape (T, C) and rate."""
     found: list[Values] = []
-    held, begin, rate = np.zeros((0, 1), np.float32), 0, 0  # what the steps to come need of the stretches so far, from sample `begin` on
-    for samples, rate in blocks:
+    held, begin, steps, rate = np.zeros((0, 1), np.float32), 0, 0, 0  # what the steps to come need so far, from sample `begin` on
+    for samples, rate in _gathered(blocks):
         if rate < LEAST_RATE:
             break
         held = np.concatenate([held, samples]) if len(held) else samples
-        fft, _ = _sizes(rate)
-        band, inside = _bands(fft, rate)
-        shape, step = _window(fft), CELL_SECONDS / _SUB * rate
-        while (start := round(len(found) * step) - begin) + fft <= len(held):
-            power = (np.abs(np.fft.rfft(held[start : start + fft] * shape, axis=0)) ** 2).sum(axis=1)
-            found.append(np.bincount(band[inside], power[inside], BANDS) / fft)
-        gone = min(start, len(held))
+        fft, step = _sizes(rate)[0], CELL_SECONDS / _SUB * rate
+        most = max(steps, int((begin + len(held) - fft) / step) + 2)
+        starts = np.rint(np.arange(steps, most) * step).astype(np.int64) - begin
+        starts = starts[starts + fft <= len(held)]
+        count = max(1, _AT_ONCE // fft)
+        found += [_spectra(held, starts[first : first + count], rate) for first in range(0, len(starts), count)]
+        steps += len(starts)
+        gone = min(round(steps * step) - begin, len(held))
         held, begin = held[gone:], begin + gone
-    return np.array(found).reshape(-1, BANDS), (begin + len(held), held.shape[1]), rate
+    return np.concatenate([np.zeros((0, BANDS)), *found]), (begin + len(held), held.shape[1]), rate
+
+
+def _gathered(blocks: Iterable[tuple[Samples, int]]) -> Iterator[tuple[Samples, int]]:
+    """The same sound in longer stretches: the packets of compressed ones are short, and every call costs something."""
+    held: list[Samples] = []
+    before = length = 0
+    for samples, rate in blocks:
+        if held and (rate != before or length >= _AT_ONCE):
+            yield np.concatenate(held), before
+            held, length = [], 0
+        held.append(samples)
+        before, length = rate, length + len(samples)
+    if held:
+        yield np.concatenate(held), before
+
+
+def _spectra(samples: Samples, starts: NDArray[np.int64], rate: int) -> Values:
+    """The energies (S, BANDS) of transforms that begin at these samples of (T, C)."""
+    fft, _ = _sizes(rate)
+    band, inside = _bands(fft, rate)
+    low, high = np.flatnonzero(inside)[[0, -1]] + [0, 1]
+    edges = np.flatnonzero(np.diff(band[low:high], prepend=-1))  # where a band begins; those above half the rate are empty
+    energies = np.zeros((len(starts), BANDS))
+    for channel in samples.T:
+        frames = np.ascontiguousarray(channel)[starts[:, None] + np.arange(fft)]  # (S, fft)
+        spectrum = np.fft.rfft(frames * _window(fft))[:, low:high]
+        power = spectrum.real**2 + spectrum.imag**2
+        energies[:, band[low:high][edges]] += np.add.reduceat(power, edges, axis=1) / fft
+    return energies
 
 
 def _differences(energies: Values) -> Values:
@@ -150,8 +181,8 @@ def _sizes(rate: int) -> tuple[int, int]:
 
 @functools.cache
 def _window(fft: int) -> Values:
-    """The shape of a transform (fft, 1)."""
-    return np.hanning(fft + 1)[:-1, None]
+    """The shape of a transform (fft,)."""
+    return np.hanning(fft + 1)[:-1]
 
 
 @functools.cache
