@@ -35,7 +35,7 @@ def test_music_steps_back_before_speech_and_comes_again_after_it() -> None:
     speech = np.zeros((10 * mixing.RATE, 2), np.float32)
     times = np.arange(3 * mixing.RATE) / mixing.RATE
     speech[4 * mixing.RATE : 7 * mixing.RATE] = (0.3 * np.sin(2 * np.pi * 220 * times)).astype(np.float32)[:, None]
-    gain = 20 * np.log10(mixing.ducking(speech, 12.0))
+    gain = 20 * np.log10(mixing.Ducking([speech]).gain(12.0, 0, len(speech)))
     at = {second: float(gain[round(second * mixing.RATE)]) for second in (1, 3.4, 4.05, 5.5, 6.95, 8.2, 9.5)}
     assert at[1] == pytest.approx(0, abs=0.01)
     assert at[3.4] == pytest.approx(0, abs=0.01)
@@ -51,7 +51,7 @@ def test_pauses_between_words_do_not_pump() -> None:
     speech = np.zeros((6 * mixing.RATE, 2), np.float32)
     for start in (1.0, 1.7, 2.4):
         speech[round(start * mixing.RATE) : round((start + 0.4) * mixing.RATE)] = 0.3
-    gain = mixing.ducking(speech, 10.0)
+    gain = mixing.Ducking([speech]).gain(10.0, 0, len(speech))
     during = gain[round(1.1 * mixing.RATE) : round(2.7 * mixing.RATE)]
     assert 20 * np.log10(during.max()) == pytest.approx(-10, abs=0.1)
 
@@ -64,8 +64,9 @@ def test_the_whole_has_the_loudness_that_is_asked_for(write: Write, desk: Desk) 
     made = plan(script, materials)
     music = script.timeline.music
     assert music is not None
-    sound = mixing.mix(made, [], music=(music, materials.sounds["music",]), lufs=script.timeline.loudness)
-    assert sound is not None
+    heard = mixing.mix(made, [], music=(music, materials.sounds["music",]), lufs=script.timeline.loudness, room=script.folder)
+    assert heard is not None
+    sound = heard.whole()
     assert sound.seconds == pytest.approx(8)
     assert loudness.integrated(sound) == pytest.approx(-18, abs=0.2)
     assert loudness.true_peak(sound) <= -0.9
@@ -80,8 +81,9 @@ def test_short_music_goes_round_without_a_gap_and_fades_out(write: Write, desk: 
     materials = gather(script, desk, Parts(script.folder))
     music = script.timeline.music
     assert music is not None
-    sound = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20)
-    assert sound is not None
+    heard = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20, room=script.folder)
+    assert heard is not None
+    sound = heard.whole()
     inner = sound.between(1.0, 7.5).samples[:, 0]
     levels = [level(inner[start : start + 4800]) for start in range(0, len(inner) - 4800, 4800)]
     assert max(levels) - min(levels) < 6.5  # two tones in step add up to 3 dB, against each other they may cancel a little
@@ -93,11 +95,12 @@ def test_music_that_does_not_repeat_ends(write: Write, desk: Desk) -> None:
     materials = gather(script, desk, Parts(script.folder))
     music = script.timeline.music
     assert music is not None
-    sound = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20)
-    assert sound is not None
+    heard = mixing.mix(plan(script, materials), [], music=(music, materials.sounds["music",]), lufs=-20, room=script.folder)
+    assert heard is not None
+    sound = heard.whole()
     assert not sound.between(2.5, 6).samples.any()
 
 
 def test_a_film_without_sound_has_none(write: Write, desk: Desk) -> None:
     script = write("scenes:\n- card: a\n")
-    assert mixing.mix(plan(script, gather(script, desk, Parts(script.folder))), [], music=None, lufs=-16) is None
+    assert mixing.mix(plan(script, gather(script, desk, Parts(script.folder))), [], music=None, lufs=-16, room=script.folder) is None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from miaobi.apps.common.materials import gather, reduced
+from miaobi.apps.common.materials import gather, picture_of, reduced
 from miaobi.apps.common.parts import Parts
 from miaobi.apps.common.plan import Plan, plan
 from miaobi.apps.common.script import Script
@@ -87,7 +87,7 @@ def test_files_are_named_by_their_hashes_and_makers_kept(write: Write, desk: Des
     found = gather(script, desk, Parts(script.folder))
     assert set(found.used) == {"moon.png"}
     assert len(found.used["moon.png"]) == 64
-    assert np.array_equal(found.pictures["scenes", 0, "picture"][16, 16], (250, 220, 90, 255))
+    assert np.array_equal(picture_of(found.pictures["scenes", 0, "picture"], (96, 64))[16, 16], (250, 220, 90, 255))
 
 
 def test_photographs_are_made_as_small_as_the_film_needs_them() -> None:

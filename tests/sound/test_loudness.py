@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from miaobi.data import loudness
-from miaobi.data.sounds import Sound, frames, silence
+from miaobi.data.sounds import Samples, Sound, frames, silence
 
 
 def meter(sound: Sound) -> tuple[float, float]:
@@ -100,3 +102,18 @@ def test_silence_stays_silent_and_a_short_sound_is_measured() -> None:
     click = Sound(np.r_[np.ones(20), np.zeros(60)] * 0.5, 8000)
     assert -30 < loudness.integrated(click) < 0
     assert loudness.true_peak(loudness.normalise(click, -3.0)) <= -1.0 + 0.01
+
+
+@pytest.mark.parametrize("target", [-30.0, -12.0])
+def test_stretches_give_the_very_samples_of_the_whole(programme: Sound, target: float) -> None:
+    cuts = [0, 1, 700, 701, 40_000, 90_000, 90_001, len(programme.samples)]
+
+    def play() -> Iterator[Samples]:
+        yield from (programme.samples[first:last] for first, last in itertools.pairwise(cuts))
+
+    found = np.concatenate(list(loudness.balanced(play, programme.rate, target)()))
+    np.testing.assert_array_equal(found, loudness.normalise(programme, target).samples)
+    peak = loudness.Peak()
+    measured = loudness.measured(peak.watch(play()), programme.rate)
+    assert measured.integrated() == loudness.integrated(programme)
+    assert peak.decibels() == loudness.true_peak(programme)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ RATES = {  # what a codec accepts; any other rate is resampled to the next highe
     "libopus": (8000, 12000, 16000, 24000, 48000),
     "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
 }
+FRAME = 4096  # samples handed to an encoder at a time
 LAYOUTS = {1: "mono", 2: "stereo"}
 
 
@@ -108,6 +110,15 @@ class Sound:
         return Sound(self.samples[max(0, round(start * self.rate)) : max(0, round(end * self.rate))], self.rate)
 
 
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of a sound with a title, from `start` to before `end`, in seconds."""
+
+    title: str
+    start: float
+    end: float
+
+
 def silence(seconds: float, rate: int, channels: int = 1) -> Sound:
     """Nothing to hear."""
     return Sound(np.zeros((round(seconds * rate), channels), np.float32), rate)
@@ -123,6 +134,20 @@ def mime_of(data: Data) -> str:
     return found or ("audio/mpeg" if bare else "")
 
 
+def check(data: Data) -> str:
+    """The MIME type of what can be decoded.
+
+    Raises:
+        DataError: empty, or no sound of a known format.
+    """
+    if not len(data):
+        raise DataError("the sound is empty")
+    mime = mime_of(data)
+    if not mime:
+        raise DataError("this is no sound that can be read, or its header is damaged; known formats: {formats}", formats=", ".join(MIMES))
+    return mime
+
+
 def decode(data: Data, *, limits: Limits = DEFAULT_LIMITS) -> Sound:
     """The sound of WAV, FLAC, MP3, OGG (Vorbis, Opus), M4A, MP4 or WebM bytes, whatever the file was called.
 
@@ -134,11 +159,7 @@ def decode(data: Data, *, limits: Limits = DEFAULT_LIMITS) -> Sound:
     """
     if isinstance(data, bytes) and len(data) > limits.num_bytes:
         raise DataError("the sound has {bytes:,} bytes; at most {most:,} are read", bytes=len(data), most=limits.num_bytes)
-    if not len(data):
-        raise DataError("the sound is empty")
-    mime = mime_of(data)
-    if not mime:
-        raise DataError("this is no sound that can be read, or its header is damaged; known formats: {formats}", formats=", ".join(MIMES))
+    mime = check(data)
     if mime == "audio/wav" and len(data) > 4 * limits.num_samples:
         raise DataError("the sound has more than {most:,} samples", most=limits.num_samples)
     samples, rate = wav.decode(data) if mime == "audio/wav" else streams.samples(data, most=limits.num_samples)
@@ -158,17 +179,18 @@ def encode(sound: Sound, mime: str = "audio/wav", *, bits: int = 16, bitrate: in
         DataError: a sound without samples, or with more channels than two in a lossy format.
         MissingExtra: not WAV, and PyAV is not installed.
     """
-    if mime not in _CODECS and mime != "audio/wav":
+    if mime not in CODECS and mime != "audio/wav":
         raise unknown("sound format", mime, set(MIMES.values()))
     if not sound.samples.size:
         raise DataError("the sound is empty")
     if mime == "audio/wav":
         return wav.encode(sound.samples, sound.rate, bits=bits)
-    format, codec, usual = _CODECS[mime]
-    return _compressed(_fitted(sound, codec), format, codec, bits=bits, bitrate=bitrate or usual * sound.channels)
+    buffer, fitted = io.BytesIO(), sound.resampled(rate_for(CODECS[mime][1], sound.rate))
+    pack(buffer, [fitted.samples], mime, rate=fitted.rate, channels=fitted.channels, bits=bits, bitrate=bitrate)
+    return buffer.getvalue()
 
 
-_CODECS = {  # mime: container, codec, bits a second for one channel
+CODECS = {  # mime: container, codec, bits a second for one channel
     "audio/flac": ("flac", "flac", 0),
     "audio/mpeg": ("mp3", "libmp3lame", 96_000),
     "audio/ogg": ("ogg", "libopus", 64_000),
@@ -176,32 +198,69 @@ _CODECS = {  # mime: container, codec, bits a second for one channel
 }
 
 
-def _fitted(sound: Sound, codec: str) -> Sound:
-    """At a rate, and with channels, that the codec takes."""
-    if sound.channels not in LAYOUTS:
-        raise DataError("a sound of {count} channels is written as .wav only; one or two go into other formats", count=sound.channels)
-    rates = (48000,) if codec == "libopus" else RATES.get(codec, (sound.rate,))
-    return sound.resampled(next((rate for rate in rates if rate >= sound.rate), rates[-1]))
+def rate_for(codec: str, rate: int) -> int:
+    """The rate at which a codec takes a sound of this rate: its own, or the next higher one."""
+    rates = (48000,) if codec == "libopus" else RATES.get(codec, (rate,))
+    return next((each for each in rates if each >= rate), rates[-1])
 
 
-def _compressed(sound: Sound, format: str, codec: str, *, bits: int, bitrate: int) -> bytes:
-    """One stream in one container."""
+def pack(
+    file: BinaryIO,
+    stretches: Iterable[Samples],
+    mime: str,
+    *,
+    rate: int,
+    channels: int,
+    bits: int = 16,
+    bitrate: int = 0,
+    chapters: Sequence[Chapter] = (),
+) -> None:
+    """A compressed sound into an empty file, stretch by stretch: one stream in one container. The codec must take the rate.
+
+    Raises:
+        DataError: more channels than two.
+        MiaobiError: the encoder refuses it.
+        MissingExtra: PyAV is not installed.
+    """
+    if channels not in LAYOUTS:
+        raise DataError("a sound of {count} channels is written as .wav only; one or two go into other formats", count=channels)
     try:
         import av
     except ImportError:
         raise MissingExtra(tr("reading and writing compressed sounds and films"), "sound", "av") from None
-    buffer, options = io.BytesIO(), {"fflags": "+bitexact"}
+    (format, codec, usual), options, time = CODECS[mime], {"fflags": "+bitexact"}, 0
     if format == "ipod":
-        options["movie_timescale"] = str(sound.rate)  # its length is told in these units, and milliseconds would lose samples
+        options["movie_timescale"] = str(rate)  # its length is told in these units, and milliseconds would lose samples
     try:
-        with av.open(buffer, "w", format=format, container_options=options) as container:
-            stream = add_sound(container, codec, sound, bits=bits, bitrate=bitrate)
-            for frame in frames(sound, stream.format.name):
-                container.mux(stream.encode(frame))
+        with av.open(file, "w", format=format, container_options=options) as container:
+            stream = add_sound(container, codec, silence(0, rate, channels), bits=bits, bitrate=bitrate or usual * channels)
+            _name_chapters(container, stream, format, chapters)
+            for samples in stretches:
+                for frame in frames(Sound(samples, rate), stream.format.name, first=time):
+                    container.mux(stream.encode(frame))
+                time += len(samples)
             container.mux(stream.encode(None))
     except av.error.FFmpegError as error:
         raise MiaobiError("the sound could not be written as {format} ({problem})", format=format, problem=streams.words(error)) from None
-    return buffer.getvalue()
+
+
+def _name_chapters(container: Any, stream: Any, format: str, chapters: Sequence[Chapter]) -> None:
+    """In a container that is not begun yet. libav writes none into Vorbis comments, but reads those that are there."""
+    if format in ("flac", "ogg"):
+        told = (stream if format == "ogg" else container).metadata
+        for number, chapter in enumerate(chapters, 1):
+            minutes, seconds = divmod(chapter.start, 60)
+            told[f"CHAPTER{number:03}"] = f"{int(minutes) // 60:02}:{int(minutes) % 60:02}:{seconds:06.3f}"
+            told[f"CHAPTER{number:03}NAME"] = chapter.title
+    elif chapters:
+        spans = [(round(chapter.start * 1000), round(chapter.end * 1000), chapter.title) for chapter in chapters]
+        base = Fraction(1, 1000)
+        container.set_chapters(
+            [
+                {"id": number, "start": start, "end": max(start, end), "time_base": base, "metadata": {"title": title}}
+                for number, (start, end, title) in enumerate(spans)
+            ]
+        )
 
 
 def add_sound(container: av.container.OutputContainer, codec: str, sound: Sound, *, bits: int = 16, bitrate: int = 0) -> av.AudioStream:
@@ -223,14 +282,14 @@ def add_sound(container: av.container.OutputContainer, codec: str, sound: Sound,
     return stream
 
 
-def frames(sound: Sound, format: str, *, size: int = 4096) -> Iterator[av.AudioFrame]:
-    """The sound as frames of PyAV in a sample format (`s16`, `s32`, `flt`, `fltp`), with their times."""
+def frames(sound: Sound, format: str, *, size: int = FRAME, first: int = 0) -> Iterator[av.AudioFrame]:
+    """The sound as frames of PyAV in a sample format (`s16`, `s32`, `flt`, `fltp`), with their times from sample `first` on."""
     import av
 
     for start in range(0, len(sound.samples), size):
         values = _as_format(sound.samples[start : start + size], format)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=format, layout=LAYOUTS[sound.channels])
-        frame.sample_rate, frame.pts = sound.rate, start
+        frame.sample_rate, frame.pts = sound.rate, first + start
         yield frame
 
 

@@ -27,6 +27,7 @@ from miaobi.core.artifact import explain_os_errors, sync_folder
 from miaobi.core.errors import DataError, MiaobiError, MissingExtra, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.data.pictures import over
+from miaobi.data.recordings import Recording, even
 
 if TYPE_CHECKING:
     from miaobi.data.sounds import Sound
@@ -108,7 +109,7 @@ class Writer:
         self._kind, self._av = CONTAINERS[named], _av()
         self._codec = self._encoder(self._kind.pictures)
         self._quality = quality
-        self._sounds: list[Sound] = []
+        self._sounds: list[Recording] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
@@ -161,9 +162,12 @@ class Writer:
             if self.num_frames - self._begin >= PIECE * self._group:
                 self._close_piece()
 
-    def add_sound(self, sound: Sound) -> None:
-        """Sound that follows what was added before; mono or stereo, at any rate. It is cut where the pictures end."""
-        self._sounds.append(sound.resampled(RATE) if sound.rate != RATE else sound)
+    def add_sound(self, sound: Sound | Recording) -> None:
+        """Sound that follows what was added before; mono or stereo, at any rate. It is cut where the pictures end.
+
+        A recording is played when the film is put together, and not held.
+        """
+        self._sounds.append(sound if isinstance(sound, Recording) else Recording.of_sound(sound))
 
     @property
     def _shown(self) -> Path:
@@ -307,7 +311,7 @@ class Writer:
         if not self._sounds:
             return iter(())
         name = self._encoder(self._kind.sounds)
-        channels = max(min(sound.samples.shape[1], 2) for sound in self._sounds)
+        channels = max(min(sound.channels, 2) for sound in self._sounds)
         stream = target.add_stream(name, rate=RATE)
         stream.bit_rate = 96_000 * channels
         stream.layout = "stereo" if channels == 2 else "mono"
@@ -317,10 +321,11 @@ class Writer:
         left = round(self.num_frames / self.rate * RATE)
         time = 0
         for sound in self._sounds:
-            samples = _with_channels(sound.samples, channels)[:left]  # (T, C)
-            left -= len(samples)
-            for start in range(0, len(samples), BLOCK):
-                block = np.ascontiguousarray(samples[start : start + BLOCK].T, dtype=np.float32)
+            for samples in even(sound.at(RATE), BLOCK):
+                block = np.ascontiguousarray(_with_channels(samples[:left], channels).T, dtype=np.float32)  # (C, T)
+                left -= block.shape[1]
+                if not block.size:
+                    break
                 frame = self._av.AudioFrame.from_ndarray(block, format="fltp", layout=stream.layout.name)
                 frame.sample_rate, frame.pts, frame.time_base = RATE, time, Fraction(1, RATE)
                 time += block.shape[1]

@@ -68,11 +68,11 @@ def encode(samples: NDArray[Any], rate: int, *, bits: int = 16) -> bytes:
     """A WAV file of samples (T, C): whole numbers of 16 or 24 bits, or floats of 32. Equal samples give equal bytes."""
     assert samples.ndim == 2
     assert bits in (16, 24, 32)
-    body = _packed(samples, bits)
+    body = packed(samples, bits)
     channels, width = samples.shape[1], bits // 8 * samples.shape[1]
     head = struct.pack("<HHIIHH", _FLOAT if bits == 32 else _PCM, channels, rate, rate * width, width, bits)
-    chunks = [_chunk(b"fmt ", head), *([_chunk(b"fact", struct.pack("<I", len(samples)))] if bits == 32 else []), _chunk(b"data", body)]
-    return _file(chunks)
+    fact = [chunk_of(b"fact", struct.pack("<I", len(samples)))] if bits == 32 else []
+    return _file([chunk_of(b"fmt ", head), *fact, chunk_of(b"data", body)])
 
 
 def bodies(data: Data, name: bytes) -> list[bytes]:
@@ -88,19 +88,19 @@ def with_chunks(data: Data, bodies: Mapping[bytes, bytes]) -> list[bytes | Span]
         if chunk.name not in gone:
             size = chunk.end - chunk.start
             pieces += [chunk.name + struct.pack("<I", min(size, _MOST)), Span(chunk.start, chunk.end), b"\0" * (size % 2)]
-    pieces += [_chunk(name, body) for name, body in bodies.items()]
+    pieces += [chunk_of(name, body) for name, body in bodies.items()]
     return [_head(sum(_length(piece) for piece in pieces)), *pieces]
 
 
-def header(num_samples: int, channels: int, rate: int) -> bytes:
-    """What stands before so many samples of 16 bits.
+def header(num_samples: int, channels: int, rate: int, *, more: int = 0) -> bytes:
+    """What stands before so many samples of 16 bits, behind which so many bytes of chunks follow.
 
     Raises:
         DataError: more than a WAV file holds.
     """
     size = 2 * channels * num_samples
-    fmt = _chunk(b"fmt ", struct.pack("<HHIIHH", _PCM, channels, rate, rate * 2 * channels, 2 * channels, 16))
-    return _head(len(fmt) + 8 + size + size % 2) + fmt + b"data" + struct.pack("<I", size)
+    fmt = chunk_of(b"fmt ", struct.pack("<HHIIHH", _PCM, channels, rate, rate * 2 * channels, 2 * channels, 16))
+    return _head(len(fmt) + 8 + size + more) + fmt + b"data" + struct.pack("<I", size)
 
 
 def _file(chunks: list[bytes]) -> bytes:
@@ -118,7 +118,8 @@ def _length(piece: bytes | Span) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.end - piece.start
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
+def chunk_of(name: bytes, body: bytes) -> bytes:
+    """A chunk as it lies in a file: chunks begin at even places."""
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
@@ -198,7 +199,7 @@ def _numbers(body: memoryview, bits: int, coding: int) -> Samples:
     return (whole / np.float32(2 ** (bits - 1))).astype(np.float32)
 
 
-def _packed(samples: NDArray[Any], bits: int) -> bytes:
+def packed(samples: NDArray[Any], bits: int = 16) -> bytes:
     """Floats as little-endian samples, clipped at full scale."""
     clipped = np.clip(np.asarray(samples, np.float64), -1, 1)
     if bits == 32:

@@ -1,8 +1,9 @@
 """From a timeline to a labelled film: everything gathered, planned, mixed and drawn; the same timeline gives the same bytes.
 
-The frames go to the encoder one by one, so a film of any length needs the memory of its pictures and its sound only. The film takes its
-final name when it is whole and its label has been read back. Until then what models made and every eight seconds of frames are kept beside
-it (see `apps.common.parts`): after an interruption the same command goes on from there, and gives the bytes of an unbroken run.
+The frames go to the encoder one by one and the sound two seconds at a time, so a film of any length needs the memory of the scenes that
+are seen at once. The film takes its final name when it is whole and its label has been read back. Until then what models made and every
+eight seconds of frames are kept beside it (see `apps.common.parts`): after an interruption the same command goes on from there, and gives
+the bytes of an unbroken run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from miaobi.apps.common import cues
 from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
-from miaobi.apps.common.materials import Gathering, Materials, gather
+from miaobi.apps.common.materials import Gathering, Materials, gather, picture_of
 from miaobi.apps.common.mixing import mix
 from miaobi.apps.common.painters import APPEAR, Painter, Stage, painter, words
 from miaobi.apps.common.parts import Parts
@@ -30,9 +31,9 @@ from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import DataError, unknown
 from miaobi.core.types import NOTHING, Content, Label, Media, Modality, Request
-from miaobi.data import sounds, videos
+from miaobi.data import videos
 from miaobi.data.pictures import Pixels, colour, rgba
-from miaobi.data.sounds import Sound
+from miaobi.data.recordings import Recording
 from miaobi.data.subtitles import Cue
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
@@ -154,12 +155,13 @@ def frames(script: Script, materials: Materials, planned: Plan, stage: Stage, *,
 
 def _painter(script: Script, materials: Materials, planned: Plan, index: int, stage: Stage, number: int) -> Painter:
     scene, clip = script.timeline.scenes[index], materials.clips.get(("scenes", index, "clip"))
+    picture = materials.pictures.get(("scenes", index, "picture"))
     return painter(
         scene,
         stage,
         planned.spans[index].frames,
         background=script.timeline.background,
-        picture=materials.pictures.get(("scenes", index, "picture")),
+        picture=None if picture is None else picture_of(picture, stage.size),
         clip=clip,
         repeat=clip is not None and repeats(scene, clip),
         first=number - planned.spans[index].start,
@@ -256,16 +258,15 @@ def _tell_missing_letters(script: Script, planned: Plan, fonts: Fonts, desk: Des
         )
 
 
-def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk, parts: Parts) -> Sound | None:
+def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk, parts: Parts) -> Recording | None:
     """Everything that is heard, mixed."""
-    noises: list[tuple[Noise, Sound]] = []
+    noises: list[tuple[Noise, Recording]] = []
     for noise in planned.noises:
         if noise.effect is None:
             clip = materials.clips[noise.place]
-            data = clip.source if isinstance(clip.source, bytes) else Stored.at(clip.source)
             begin = script.timeline.scenes[int(noise.place[1])].begin
             try:
-                noises.append((noise, sounds.decode(data).between(begin, begin + noise.seconds)))
+                noises.append((noise, Recording.of(Stored.at(clip.path)).between(begin, begin + noise.seconds)))
             except DataError as error:
                 raise script.at(noise.place, error) from None
         elif noise.place in materials.sounds:
@@ -274,13 +275,14 @@ def _sound(script: Script, materials: Materials, planned: Plan, desk: Desk, part
             noises.append((noise, Gathering(script, desk, parts, materials).effect(noise.place, noise.effect, noise.seconds)))
     music = script.timeline.music
     desk.tick("mixing", 0, 1)
-    mixed = mix(planned, noises, music=(music, materials.sounds["music",]) if music else None, lufs=script.timeline.loudness)
+    played = (music, materials.sounds["music",]) if music else None
+    mixed = mix(planned, noises, music=played, lufs=script.timeline.loudness, room=parts.folder)
     desk.tick("mixing", 1, 1)
     return mixed
 
 
 def _write(
-    script: Script, materials: Materials, planned: Plan, stage: Stage, sound: Sound | None, path: Path, desk: Desk, folder: Path
+    script: Script, materials: Materials, planned: Plan, stage: Stage, sound: Recording | None, path: Path, desk: Desk, folder: Path
 ) -> None:
     """The film without its label; `folder` keeps its frames until it is whole."""
     timeline = script.timeline

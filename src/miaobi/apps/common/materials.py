@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from miaobi.apps.common.parts import Parts
+from miaobi.apps.common.parts import Kept, Parts
 from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Thing
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import file_sha256
 from miaobi.core.errors import MiaobiError, MissingExtra, UsageError
-from miaobi.core.types import Content, Label, Media, Modality
-from miaobi.data import pictures, sounds, videos
+from miaobi.core.types import Label, Modality
+from miaobi.data import pictures, videos
 from miaobi.data.pictures import Pixels
-from miaobi.data.sounds import Sound
+from miaobi.data.recordings import Recording
 from miaobi.trust.stored import Stored
 
 MIDI = (".mid", ".midi")
@@ -35,15 +35,23 @@ ROUND = 60.0  # seconds; an effect that lasts longer goes round
 class ClipFile:
     """A film to take frames from, and what its header says."""
 
-    source: bytes | Path
+    path: Path
     about: videos.About
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a thing lies; a score is still to be played."""
+
+    path: Path
+    score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
     """What somebody says; `notes` are those of its label, with the times of sentences and words where a model tells them."""
 
-    sound: Sound
+    sound: Recording
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,10 +61,10 @@ class Materials:
     made.
     """
 
-    pictures: dict[Place, Pixels] = field(default_factory=dict)
+    pictures: dict[Place, Path] = field(default_factory=dict)
     clips: dict[Place, ClipFile] = field(default_factory=dict)
     speech: dict[Place, Speech] = field(default_factory=dict)
-    sounds: dict[Place, Sound] = field(default_factory=dict)
+    sounds: dict[Place, Recording] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     made: list[Label] = field(default_factory=list)
 
@@ -76,61 +84,61 @@ class Gathering:
         if isinstance(thing, Narration):
             self.found.speech[place] = self._speech(place, thing)
         elif kind == "picture":
-            source = self._source(place, thing)
+            path = self._source(place, thing).path
             with self._told(place):
-                pixels = pictures.decode(source.data if isinstance(source, Media) else source.read_bytes())
-                self.found.pictures[place] = reduced(pixels, self.script.timeline.size)
+                picture_of(path, self.script.timeline.size)  # to see now, and not in the middle of the film, whether it can be
+            self.found.pictures[place] = path
         elif kind == "clip":
-            source = self._source(place, thing)
+            path = self._source(place, thing).path
             with self._told(place):
-                file = source.data if isinstance(source, Media) else source
-                self.found.clips[place] = ClipFile(file, videos.probe(file))
+                self.found.clips[place] = ClipFile(path, videos.probe(path))
         else:
             self.found.sounds[place] = self._sound(place, self._source(place, thing))
 
-    def effect(self, place: Place, effect: Effect, seconds: float) -> Sound:
+    def effect(self, place: Place, effect: Effect, seconds: float) -> Recording:
         """An effect of this length, made by a model."""
         loop = {"loop": True} if seconds > ROUND else {}
         options = {"seconds": round(min(seconds, ROUND), 3), **loop, **effect.options}
-        return self._sound(place, self._medium(place, self._content(place, effect, effect.prompt or effect.effect, options)))
+        return self._sound(place, self._medium(place, self._made(place, effect, effect.prompt or effect.effect, options)))
 
-    def _source(self, place: Place, thing: Thing) -> Media | Path:
-        """The file, or the medium that a model makes."""
+    def _source(self, place: Place, thing: Thing) -> Source:
+        """The file, or what a model makes."""
         if not thing.file:
-            return self._medium(place, self._content(place, thing, thing.prompt, thing.options))
+            return self._medium(place, self._made(place, thing, thing.prompt, thing.options))
         path = self.script.path(thing.file, place)
         self.found.used[thing.file] = file_sha256(path)
-        return path
+        return Source(path, path.suffix.lower() in MIDI)
 
-    def _content(self, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any]) -> Content:
+    def _made(self, place: Place, thing: Thing, prompt: str, options: Mapping[str, Any]) -> Kept:
         with self._told(place):
-            return self.parts.content(self.desk.load(thing.model or thing.usual_model()), prompt, seed=thing.seed, options=options)
+            return self.parts.made(self.desk.load(thing.model or thing.usual_model()), prompt, seed=thing.seed, options=options)
 
-    def _medium(self, place: Place, content: Content) -> Media:
+    def _medium(self, place: Place, kept: Kept) -> Source:
         """The first part that is no text."""
-        media = next((part for part in content.parts if isinstance(part, Media)), None)
-        if media is None:
-            raise self.script.at(place, UsageError("the model {model} made text, which cannot be used here", model=content.label.model))
-        self.found.made.append(content.label)
-        return media
+        medium = kept.medium()
+        if medium is None:
+            raise self.script.at(
+                place, UsageError("the model {model} made text, which cannot be used here", model=kept.content.label.model)
+            )
+        self.found.made.append(kept.content.label)
+        return Source(medium[1], medium[0].modality is Modality.MUSIC)
 
-    def _sound(self, place: Place, source: Media | Path) -> Sound:
+    def _sound(self, place: Place, source: Source) -> Recording:
         """A sound; a score is played by the instruments that come along."""
-        score = source.modality is Modality.MUSIC if isinstance(source, Media) else source.suffix.lower() in MIDI
         with self._told(place):
-            if not score:
-                return sounds.decode(source.data if isinstance(source, Media) else Stored.at(source))
+            if not source.score:
+                return Recording.of(Stored.at(source.path))
             from miaobi.engine import synth
 
-            return synth.render(source.data if isinstance(source, Media) else source.read_bytes())
+            return Recording.of_sound(synth.render(source.path.read_bytes()))
 
     def _speech(self, place: Place, voice: Narration) -> Speech:
         """A recording, or the words read by a model."""
         if voice.file:
             return Speech(self._sound(place, self._source(place, voice)))
         options = {**({"voice": voice.voice} if voice.voice else {}), "speed": voice.speed, **voice.options}
-        content = self._content(place, voice, voice.text, options)
-        return Speech(self._sound(place, self._medium(place, content)), content.label.notes)
+        kept = self._made(place, voice, voice.text, options)
+        return Speech(self._sound(place, self._medium(place, kept)), kept.content.label.notes)
 
     @contextlib.contextmanager
     def _told(self, place: Place) -> Iterator[None]:
@@ -157,6 +165,15 @@ def gather(script: Script, desk: Desk, parts: Parts) -> Materials:
         gathering.take(place, thing)
     desk.tick("gathering", len(wanted), len(wanted))
     return gathering.found
+
+
+def picture_of(path: Path, frame: tuple[int, int]) -> Pixels:
+    """A picture as a film of that size needs it; decoded when its scene begins, since those of a long film do not fit together.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return reduced(pictures.decode(path.read_bytes()), frame)
 
 
 def reduced(pixels: Pixels, frame: tuple[int, int]) -> Pixels:

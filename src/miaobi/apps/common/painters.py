@@ -83,11 +83,13 @@ class Moving:
             for pixels in self._from(first):
                 count += 1
                 laid = camera.lay_out(pixels, canvas, filling=self.scene.fit, scale=self.scene.scale, background=self.background)
-                if len(self.kept) <= KEPT:
+                if self.repeat and len(self.kept) <= KEPT:
                     self.kept.append(laid)
                 yield laid
             if not self.repeat or not count:
                 return
+            if count > KEPT:
+                self.kept.clear()
             while count <= KEPT:
                 yield from self.kept
 
@@ -97,7 +99,7 @@ class Moving:
         near_end = round((self.clip.about.seconds - SHORT) * self._rate) - zero
         for jump in sorted({0, max(0, min(first, near_end))}, reverse=True):  # from the start after all where a header promised too much
             number, shown = jump, None
-            for _, shown in videos.frames_of(self.clip.source, start=(zero + jump) / self._rate, fps=self._rate):
+            for _, shown in videos.frames_of(self.clip.path, start=(zero + jump) / self._rate, fps=self._rate):
                 if number >= first:
                     yield shown
                 number += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,11 +20,26 @@ import miaobi
 from miaobi.core.apps import Desk, LoadedModel
 from miaobi.core.artifact import explain_os_errors, new_folder, write_text
 from miaobi.core.errors import ArtifactError, Busy, DataError
+from miaobi.core.lock import taken
 from miaobi.core.types import Content, Media, Modality, Part, canonical_json
 from miaobi.engine import generate
 from miaobi.trust import label
 
 KEY, LABEL = "key", "label.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a model made, the folder that keeps it, and whether it is new there."""
+
+    content: Content
+    folder: Path
+    new: bool = True
+
+    def medium(self) -> tuple[Media, Path] | None:
+        """The first part that is no text, and its file."""
+        parts = enumerate(self.content.parts)
+        return next(((part, self.folder / str(number)) for number, part in parts if isinstance(part, Media)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,8 @@ class Parts:
         with explain_os_errors(out):
             parts.folder.mkdir(parents=True, exist_ok=True)
         with (parts.folder / "lock").open("a") as file:
-            _hold(file.fileno(), out)
+            if taken(file):
+                raise Busy("another process is making {path}. Wait for it or stop it", path=out)
             try:
                 yield parts
             except BaseException:
@@ -57,17 +72,17 @@ class Parts:
                 raise
             shutil.rmtree(parts.folder, ignore_errors=True)
 
-    def content(self, model: LoadedModel, prompt: str, *, seed: int, options: Mapping[str, Any]) -> Content:
+    def made(self, model: LoadedModel, prompt: str, *, seed: int, options: Mapping[str, Any]) -> Kept:
         """What the model makes of the request; as it was made before, when it was."""
         card = model.card
         key = key_of([card.name, card.source, card.runtime, prompt, seed, dict(options)])
         folder = self.folder / "made" / key
         with contextlib.suppress(OSError, ValueError, KeyError, ArtifactError, DataError):
-            return _read(folder)
+            return Kept(_read(folder), folder, new=False)
         content = model.generate(prompt, seed=seed, **options)[0]
         with new_folder(folder, replace=True) as made:
             _write(content, made)
-        return content
+        return Kept(content, folder)
 
     def keyed(self, name: str, decides: object) -> Path:
         """The folder of that name, which is emptied first when what decides over it has changed."""
@@ -102,14 +117,3 @@ def _read(folder: Path) -> Content:
         data = (folder / str(number)).read_bytes()
         parts.append(Media(modality=Modality(kind[0]), mime=kind[1], name=kind[2], data=data) if kind else data.decode())
     return generate.restored(tuple(parts), label.from_dict(values["label"]))
-
-
-def _hold(descriptor: int, out: Path) -> None:
-    if os.name != "posix":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Busy("another process is making {path}. Wait for it or stop it", path=out) from None

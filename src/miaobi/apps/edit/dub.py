@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from miaobi.apps.common import cues, mixing
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, sound_of, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, recording_of, write_film
 from miaobi.apps.edit.remux import with_sound
 from miaobi.apps.edit.schema import Dub
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.types import Label, Media
-from miaobi.data import loudness, sounds
-from miaobi.data.sounds import Sound
+from miaobi.data.recordings import Recording
 from miaobi.data.subtitles import Cue
 
 EARS = "ears"  # the model that listens where there is no transcript
@@ -41,7 +38,7 @@ class Line:
     cue: Cue
     start: float
     speed: float
-    sound: Sound
+    sound: Recording
 
     @property
     def end(self) -> float:
@@ -70,8 +67,11 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         )
     lines, made = _read(given, seconds, inputs, desk)
     made = [heard, *made] if heard else made
-    sound = _mixed(lines, sound_of(path), seconds, inputs.original)
-    write_film(out, lambda bare: with_sound(path, sound, bare), Job(app="dub", source=path, inputs=inputs, made=made))
+
+    def write(bare: Path) -> None:
+        with_sound(path, _mixed(lines, recording_of(path), seconds, inputs.original, bare.parent), bare)
+
+    write_film(out, write, Job(app="dub", source=path, inputs=inputs, made=made))
     subtitles = [out.with_suffix(".srt")] if heard else []
     for file in subtitles:
         cues.write(file, given, label=heard)
@@ -106,7 +106,7 @@ def _read(given: Sequence[Cue], seconds: float, inputs: Dub, desk: Desk) -> tupl
     return lines, made
 
 
-def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Label, Sound, float]:
+def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Label, Recording, float]:
     """One cue at the voice's own pace, or as much faster as it needs and may."""
     label, sound = _said(text, 1.0, inputs, desk)
     speed = min(inputs.fastest, sound.seconds / max(room, 0.2))
@@ -115,23 +115,17 @@ def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Label, Sou
     return *_said(text, round(speed, 2), inputs, desk), round(speed, 2)
 
 
-def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Label, Sound]:
+def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Label, Recording]:
     options: dict[str, Any] = {"speed": speed} | ({"voice": inputs.voice} if inputs.voice else {})
     content = desk.load(inputs.model).generate(text, seed=inputs.seed, **options)[0]
     media = next((part for part in content.parts if isinstance(part, Media)), None)
     if media is None:
         raise UsageError("the model {model} made text, which cannot be used here", model=inputs.model)
-    return content.label, sounds.decode(media.data)
+    return content.label, Recording.of(media.data)
 
 
-def _mixed(lines: Sequence[Line], own: Sound | None, seconds: float, original: float) -> Sound:
+def _mixed(lines: Sequence[Line], own: Recording | None, seconds: float, original: float, room: Path) -> Recording:
     """The new voice over the film's own sound, which steps back where somebody speaks."""
-    length = round(seconds * mixing.RATE)
-    speech = np.zeros((length, 2), np.float32)
-    for line in lines:
-        mixing.add(speech, mixing.levelled(line.sound, mixing.VOICE), line.start)
-    if own is not None and original > SILENT:
-        behind = np.zeros((length, 2), np.float32)
-        mixing.add(behind, mixing.levelled(own, mixing.CLIP), 0.0)
-        speech = speech + behind * mixing.ducking(speech, -original)[:, None]
-    return loudness.normalise(Sound(speech, mixing.RATE), LOUDNESS)
+    voices = [mixing.spoken(line.sound, line.start, mixing.VOICE) for line in lines]
+    behind = [mixing.Part(0, mixing.levelled(own, mixing.CLIP), -original)] if own is not None and original > SILENT else []
+    return mixing.mixed(voices, behind, round(seconds * mixing.RATE), lufs=LOUDNESS, room=room)

@@ -22,6 +22,7 @@ from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
 from miaobi.core.types import Label, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, rgba
+from miaobi.data.recordings import Recording
 from miaobi.data.sounds import Sound
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
@@ -92,6 +93,14 @@ def sound_of(path: Path) -> Sound | None:
         if is_film(path) and not videos.probe(path).has_sound:
             return None
         return sounds.decode(Stored.at(path))
+
+
+def recording_of(path: Path) -> Recording | None:
+    """`sound_of`, of which nothing is held."""
+    with told(path):
+        if is_film(path) and not videos.probe(path).has_sound:
+            return None
+        return Recording.of(Stored.at(path))
 
 
 @contextlib.contextmanager
@@ -237,7 +246,9 @@ def ticking(frames: Iterator[Pixels], desk: Desk, total: int) -> Iterator[Pixels
         desk.tick("rendering", number, max(total, number))
 
 
-def film_of(path: Path, frames: Iterator[Pixels], *, info: videos.About, sound: Sound | None, quality: int | None = None) -> None:
+def film_of(
+    path: Path, frames: Iterator[Pixels], *, info: videos.About, sound: Sound | Recording | None, quality: int | None = None
+) -> None:
     """Frames and sound as a film of the source's size and rate."""
     with videos.Writer(path, size=(info.width, info.height), fps=info.fps, quality=quality, odd="pad") as writer:
         for frame in frames:

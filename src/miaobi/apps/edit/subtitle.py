@@ -14,7 +14,7 @@ from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
 from miaobi.apps.common.painters import Stage, words
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import Job, about, check_film, existing, film_of, is_film, length_of, sound_of, ticking, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, film_of, is_film, length_of, recording_of, ticking, write_film
 from miaobi.apps.edit.schema import Subtitle
 from miaobi.core.apps import Desk
 from miaobi.core.errors import UsageError
@@ -54,7 +54,7 @@ def _burn(path: Path, shown: Sequence[Cue], inputs: Subtitle, out: Path, desk: D
     total = info.num_frames or round(length_of(path, info) * info.fps)
 
     def write(bare: Path) -> None:
-        film_of(bare, ticking(_lettered(path, shown, stage, inputs.size), desk, total), info=info, sound=sound_of(path))
+        film_of(bare, ticking(_lettered(path, shown, stage, inputs.size), desk, total), info=info, sound=recording_of(path))
 
     write_film(out, write, Job(app="subtitle", source=path, inputs=inputs))
 
