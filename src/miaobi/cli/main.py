@@ -29,6 +29,7 @@ VERBS = {
     "tune": "look for good settings of a recipe, ending bad attempts early",
     "evaluate": "measure a model on held-out data",
     "compare": "set several models side by side",
+    "narrate": "read a text of any length aloud, with chapters and subtitles",
     "transcribe": "write down what a sound says, with times",
     "show": "show what a file, model, dataset, run or recipe is",
     "verify": "check a label, or the files of a model",

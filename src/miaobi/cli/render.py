@@ -13,6 +13,8 @@ from miaobi.core.language import tr
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output
 
+RESUME: tuple[str, ...] = ()  # the same command goes on
+
 
 def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The timeline, where to, and whether a quick look will do."""

@@ -35,6 +35,10 @@ class UsageError(MiaobiError):
     exit_code = 2
 
 
+class Unreadable(UsageError):
+    """A text holds nothing that a model can say; what stands before and after it may be good."""
+
+
 class DataError(MiaobiError):
     """Input data cannot be read or leaves nothing to work with."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from miaobi.core.schema import Schema
 
 
-AGAIN = "miaobi.apps.edit.again:again"
+AGAIN = "miaobi.apps.common.redone:again"
 
 
 def _schema(name: str) -> type[Schema]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator as Random
 from numpy.typing import NDArray
 
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import Unreadable, UsageError
 from miaobi.core.types import Chunk, Done, Media, Modality, Piece, Progress, Request, Usage
 from miaobi.data.sounds import Sound, encode
 from miaobi.models.tacotron import alignment
@@ -78,7 +78,7 @@ def _read(model: Reader, prompt: str) -> list[list[int]]:
         raise UsageError("the text has {count:,} characters; at most {most:,} are spoken at once", count=len(prompt), most=MOST_CHARACTERS)
     found = sentences(prompt)
     if not found:
-        raise UsageError("there is nothing to say: the prompt has no words")
+        raise Unreadable("there is nothing to say: the prompt has no words")
     return [model.alphabet.read(sentence, model.config.text) for sentence in found]
 
 

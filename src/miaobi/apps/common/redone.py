@@ -1,4 +1,4 @@
-"""An edited film or sound made again from its label and the file that was edited."""
+"""What an app made of a file (an edited film, a text read aloud), made again from its label and that file."""
 
 from __future__ import annotations
 
