@@ -108,6 +108,7 @@ def pull(
     file: str = "",
     offline: bool = False,
     replace: bool = False,
+    graph: bool = True,
     on_bytes: OnBytes | None = None,
 ) -> Artifact:
     """A model of someone else's into the home folder, where `load` finds it by name; see `engine.pull`.
@@ -121,7 +122,7 @@ def pull(
     """
     from miaobi.engine.pull import pull as fetch
 
-    return fetch(source, name=name, file=file, offline=offline, replace=replace, on_bytes=on_bytes)
+    return fetch(source, name=name, file=file, offline=offline, replace=replace, graph=graph, on_bytes=on_bytes)
 
 
 def write(content: Content, path: str | Path) -> None:

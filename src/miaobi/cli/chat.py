@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
-from miaobi.cli.recipes import machine_arguments, seed_argument
+from miaobi.cli.recipes import machine_arguments, runtime_argument, seed_argument
 from miaobi.core.errors import MiaobiError, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.types import Content, Done, Piece, Request, Turn
@@ -247,6 +247,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--system", default="", metavar="TEXT", help=tr("what the model is told before everything else"))
     parser.add_argument("--load", default="", metavar="FILE", help=tr("go on with a conversation that was saved"))
     seed_argument(parser, tr("the same seed and words give the same answers"))
+    runtime_argument(parser)
     machine_arguments(parser)
     target = next((word for word in words if not word.startswith("-")), "")
     if target:
@@ -264,7 +265,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "{model} goes on with single prompts and does not converse; ask it with: miaobi generate {model}", model=arguments.model
         )
     options = {name: value for name, value in given_options(arguments, kind.schemas()[1], arguments.model).items() if name != "n"}
-    loaded = api.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    loaded = api.load(arguments.model, runtime=arguments.runtime, device=arguments.device, threads=arguments.threads)
     talk = Talk(loaded, output, options, seed=arguments.seed, system=arguments.system)
     if arguments.load:
         talk.load(arguments.load)

@@ -16,7 +16,7 @@ from miaobi.cli.draw import Order, draw
 from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
-from miaobi.cli.recipes import given_arguments, machine_arguments, seed_argument
+from miaobi.cli.recipes import given_arguments, machine_arguments, runtime_argument, seed_argument
 from miaobi.cli.targets import Files, Texts, picture_name
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
@@ -59,7 +59,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
         help=tr("the labelled file to write; its ending says what it becomes, such as .md, .png, .mp3 or .mp4; a folder ends with /"),
     )
     keep_arguments(parser)
-    parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
+    runtime_argument(parser)
     machine_arguments(parser)
     if not target:
         parser.epilog = tr("Every model has options of its own: miaobi generate MODEL --help")

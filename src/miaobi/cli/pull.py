@@ -26,6 +26,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--file", default="", metavar="PATTERN", help=tr("which GGUF file, where there are several"))
     parser.add_argument("--offline", action="store_true", help=tr("take only what was fetched before"))
     parser.add_argument("--replace", action="store_true", help=tr("put it in the place of a model of that name"))
+    parser.add_argument("--no-graph", action="store_true", help=tr("only the weights: do not write the graph that answers faster"))
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -39,8 +40,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             file=arguments.file,
             offline=arguments.offline,
             replace=arguments.replace,
+            graph=not arguments.no_graph,
             on_bytes=lambda file, done, total: tick(f"{file} (MB)", done >> 20, (total >> 20) or None),
         )
+    runtime = api.show(found.folder)["runtime"]
     size = sum(entry["bytes"] for entry in found.files.values())
     value = {
         "name": found.name,
@@ -49,6 +52,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "source": found.base,
         "sha256": found.sha256,
         "bytes": size,
+        "runtime": runtime,
         "folder": str(found.folder),
     }
     licence = found.licence or tr("unknown: look at its page before you use what it makes")
@@ -61,6 +65,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             folder=found.folder,
         ),
         tr("licence: {licence}", licence=licence),
+        *([tr("computed by {runtime}: {reason}", runtime=runtime["computes"], reason=runtime["why"])] if runtime["computes"] else []),
         tr("use it: miaobi chat {name}", name=found.name),
     ]
     output.result(value, "\n".join(lines))

@@ -42,6 +42,11 @@ def given_arguments(parser: Parser, names: Iterable[str], texts: Mapping[str, st
         parser.add_argument(flag, metavar="FILE", type=Path, action="append", help=tr(texts.get(name, "a picture that the model takes")))
 
 
+def runtime_argument(parser: Parser) -> None:
+    """`--runtime`."""
+    parser.add_argument("--runtime", choices=("auto", "onnx", "torch"), default="auto", help=tr("what computes (default: auto)"))
+
+
 def machine_arguments(parser: Parser) -> None:
     """`--device` and `--threads`."""
     from miaobi.cli.parser import whole_number

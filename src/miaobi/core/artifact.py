@@ -32,6 +32,7 @@ PLAIN = {  # folders that nobody sealed, by the file that tells them, and the fa
     "config.json": "hf_transformers",  # when it names a model_type: other families have a config.json too
 }
 GGUF = ".gguf"  # llama.cpp's format: the whole model in one file
+WEIGHTS = (".safetensors", GGUF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,12 @@ class Artifact:
     licence: str = ""
     base: str = ""
     data: tuple[str, ...] = ()
+
+    @property
+    def weights_sha256(self) -> str:
+        """Over the hashes of the weights alone, which stay what they are when a graph joins them; "" where there are none."""
+        weights = {name: entry["sha256"] for name, entry in self.files.items() if name.endswith(WEIGHTS)}
+        return hashlib.sha256(canonical_json(weights)).hexdigest() if weights else ""
 
     def verify(self) -> None:
         """Read every file and compare its hash.

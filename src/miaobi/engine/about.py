@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import Artifact, is_model, open_artifact
-from miaobi.core.errors import UsageError
-from miaobi.core.families import family
+from miaobi.core.errors import MissingExtra, UsageError
+from miaobi.core.families import Family, family
+from miaobi.core.language import tr
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find
+from miaobi.engine.load import choose, pulled
 
 if TYPE_CHECKING:
     from miaobi.trust.media import MarkedMedia
@@ -85,13 +88,15 @@ def _medium(marked: MarkedMedia) -> str:
 
 
 def _model(artifact: Artifact) -> dict[str, Any]:
+    kind = family(artifact.family)
     card, evaluation = artifact.folder / "README.md", artifact.folder / "eval.json"
     figures = json.loads(evaluation.read_text(encoding="utf-8"))["figures"] if evaluation.is_file() else {}
     return {
         "kind": "model",
         "name": artifact.name,
         "family": artifact.family,
-        "summary": family(artifact.family).summary,
+        "summary": kind.summary,
+        "runtime": _runtime(artifact, kind),
         "licence": artifact.licence,
         "base": artifact.base,
         "data": list(artifact.data),
@@ -101,6 +106,19 @@ def _model(artifact: Artifact) -> dict[str, Any]:
         "files": {name: entry["bytes"] for name, entry in artifact.files.items()},
         "figures": {name: figure["value"] for name, figure in figures.items()},
     }
+
+
+def _runtime(artifact: Artifact, kind: Family) -> dict[str, Any]:
+    """What computes it on a CPU and why; what rounding its graph cost; which package that would need is not here."""
+    choice = choose(artifact, kind)
+    found = {"computes": choice.computes, "why": choice.why}
+    bits = pulled(artifact.folder).get("graph", {}).get("bits")
+    if choice.computes == "onnx" and bits is not None:
+        found["rounding"] = tr("{bits:+.4f} bits a token, in texts of its own", bits=bits)
+    lacking = next((package for package in kind.packages if find_spec(package) is None), "")
+    if lacking and not choice.light:
+        found["missing"] = str(MissingExtra(tr("family '{name}'", name=kind.name), kind.extra, lacking))
+    return found
 
 
 def _run(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """An adapter on disk: PEFT's folder layout, so that `peft` loads what was learned here, and a file that says to which base it belongs.
 
-`adapter_config.json` and `adapter_model.safetensors` are PEFT's; `base.json` holds the name and the hash of the model that was adapted, so
-that an adapter is never put onto another one. Where several of our matrices are one of theirs (GPT-2's query, key and value), the additions
-are stacked: the downs over each other, the ups along the diagonal. That is the same sum, of a rank as many times higher.
+`adapter_config.json` and `adapter_model.safetensors` are PEFT's; `base.json` holds the name and the hashes of the model that was adapted,
+so that an adapter is never put onto another one. Where several of our matrices are one of theirs (GPT-2's query, key and value), the
+additions are stacked: the downs over each other, the ups along the diagonal. That is the same sum, of a rank as many times higher.
 """
 
 from __future__ import annotations
@@ -37,23 +37,26 @@ def save(learner: Adaptable, folder: Path, *, base: Artifact, dropout: float = 0
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)
     write_text(folder / ADAPTER, json.dumps(_config(stored, names, base, dropout), indent=2) + "\n")
-    write_text(folder / BASE, json.dumps({"name": base.name, "sha256": base.sha256}, indent=2) + "\n")
+    named = {"name": base.name, "sha256": base.sha256, "weights_sha256": base.weights_sha256}
+    write_text(folder / BASE, json.dumps(named, indent=2) + "\n")
 
 
 def base_of(artifact: Artifact) -> Artifact:
-    """The model that an adapter was made for: the one of that hash, wherever it is now.
+    """The model that an adapter was made for: the one of that hash or with these weights, wherever it is now.
 
     Raises:
         ArtifactError: it is not here, or what has its name is another model.
     """
     values = read_json(artifact.folder / BASE)
-    name, sha256 = str(values.get("name", "")), str(values.get("sha256", ""))
-    for known in list_models():
-        if known.source == sha256:
-            return open_artifact(known.folder, verify=True)
-    place = Path(artifact.base)
-    if artifact.base and place.is_dir() and (found := open_artifact(find(place), verify=True)).sha256 == sha256:
-        return found
+    name, sha256, weights = (str(values.get(key, "")) for key in ("name", "sha256", "weights_sha256"))
+    places = [known.folder for known in list_models()]
+    if artifact.base and Path(artifact.base).is_dir():
+        places.append(find(Path(artifact.base)))
+    for place in places:
+        found = open_artifact(place)
+        if found.sha256 == sha256 or (weights and found.weights_sha256 == weights):
+            found.verify()
+            return found
     if any(known.name == name for known in list_models()):
         raise ArtifactError(
             "the adapter {folder} was made for another '{name}' than the one that is here (its hash is {wanted})",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from miaobi.core.artifact import ADAPTER, Artifact, open_artifact
 from miaobi.core.errors import ArtifactError, UsageError, unknown
 from miaobi.core.families import Family, family
+from miaobi.core.language import tr
 from miaobi.core.shelf import find
 from miaobi.core.types import NOTHING, Card, Chunk, Content, Modality, Part, Request
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from miaobi.trust.marking import Marking
 
 DEVICES = ("cpu", "cuda", "mps")
+RUNTIMES = ("auto", "onnx", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,8 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
     """A model by name (`poet`), artifact folder or run folder, its files checked against their hashes.
 
     Args:
-        runtime: `onnx` computes the exported graph without torch; `torch` the weights; `auto` takes the graph on a CPU when it is there.
+        runtime: `onnx` computes the exported graph without torch; `torch` the weights; `auto` takes the graph on a CPU when it is there,
+            unless the environment's `MIAOBI_RUNTIME` says `torch`.
         device: `cpu`, `cuda` or `cuda:N`.
         threads: cores to use; the library decides when absent.
 
@@ -191,21 +196,97 @@ def load(model: str | Path, *, runtime: str = "auto", device: str = "cpu", threa
         ArtifactError: the files are missing, damaged or of a newer format.
         MissingExtra: the family needs a package that is not installed.
     """
-    if runtime not in ("auto", "onnx", "torch"):
-        raise unknown("runtime", runtime, ["auto", "onnx", "torch"])
     artifact = open_artifact(find(model), verify=True)
     kind = family(artifact.family)
-    graph = any(name.startswith("onnx/") for name in artifact.files)
-    if runtime == "onnx" and not (graph and kind.runtime):
-        raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
+    choice = choose(artifact, kind, runtime=runtime, device=device)
     check_device(device)
-    if ADAPTER in artifact.files and "base.json" in artifact.files:  # which names the base by its hash; another's adapter names a place
+    if choice.merges:
         return _adapted(artifact, kind, device, threads)
-    light = kind.runtime_class() if runtime != "torch" and (graph or kind.graphless) and device == "cpu" else None
+    light = kind.runtime_class() if choice.light else None
     loaded: Model = _made(light or kind.model_class(), artifact, device, threads)
-    computes = ("numpy" if kind.graphless else "onnx") if light else "torch" if "torch" in kind.packages else loaded.card.runtime
-    loaded.card = dataclasses.replace(loaded.card, name=artifact.name, source=artifact.sha256, licence=artifact.licence, runtime=computes)
+    loaded.card = dataclasses.replace(
+        loaded.card,
+        name=artifact.name,
+        source=artifact.sha256,
+        licence=artifact.licence,
+        runtime=choice.computes or loaded.card.runtime,
+    )
     return Loaded(loaded, kind, artifact)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What computes a model, and why: "" where the family says so itself."""
+
+    computes: str = ""
+    why: str = ""
+    light: bool = False  # the family's runtime, without torch
+    merges: bool = False  # an adapter is put onto the weights of its base
+
+
+def choose(artifact: Artifact, kind: Family, *, runtime: str = "auto", device: str = "cpu") -> Choice:
+    """What will compute the model.
+
+    Raises:
+        UsageError: an unknown runtime.
+        ArtifactError: `runtime` is `onnx`, and there is no graph.
+    """
+    if runtime == "auto":
+        runtime = _preferred(artifact)
+    if runtime not in RUNTIMES:
+        raise unknown("runtime", runtime, RUNTIMES)
+    graph = _graph(artifact, kind)
+    if runtime == "onnx" and not graph:
+        raise ArtifactError("{folder} holds no ONNX graph. Write one with: miaobi export {folder}", folder=artifact.folder)
+    # Whose base.json names the base by its hash; another's adapter only names a place.
+    adapter = ADAPTER in artifact.files and "base.json" in artifact.files
+    weights = Choice(computes="torch" if "torch" in kind.packages else "", merges=adapter)
+    if not kind.runtime:
+        return dataclasses.replace(weights, why=tr("its family has no other runtime") if weights.computes else "")
+    if runtime == "torch" or device != "cpu":
+        return dataclasses.replace(weights, why=tr("it was asked for") if runtime == "torch" else tr("graphs run on a CPU"))
+    if kind.graphless and not adapter:
+        return Choice(computes="numpy", why=tr("its family computes the weights as they are"), light=True)
+    if graph:
+        return Choice(computes="onnx", why=tr("its graph is there: {file}", file=graph), light=True)
+    return dataclasses.replace(weights, why=_without(artifact, adapter))
+
+
+def _preferred(artifact: Artifact) -> str:
+    """What the environment prefers, where the model can: one without its weights has only its graph."""
+    wanted = os.environ.get("MIAOBI_RUNTIME") or "auto"
+    if wanted not in RUNTIMES:
+        raise unknown("runtime", wanted, RUNTIMES)
+    return wanted if wanted == "torch" and artifact.weights_sha256 else "auto"
+
+
+def _graph(artifact: Artifact, kind: Family) -> str:
+    """The graph that the family's runtime takes; "" where there is none."""
+    graphs = [name for name in artifact.files if name.startswith("onnx/") and name.endswith(".onnx")]
+    if not graphs or not kind.runtime:
+        return ""
+    if len(graphs) > 1 and hasattr(light := kind.runtime_class(), "file"):
+        return str(light.file(artifact.folder))  # type: ignore[union-attr]
+    return ", ".join(graphs)
+
+
+def _without(artifact: Artifact, adapter: bool) -> str:
+    """Why a model that could have a graph has none."""
+    if adapter:
+        return tr("an adapter is put onto the weights of its base; miaobi export {name} writes a graph of both", name=artifact.name)
+    reason = pulled(artifact.folder).get("graph", {}).get("without")
+    if reason:
+        return tr("there is no graph: {reason}", reason=reason)
+    return tr("there is no graph; miaobi export {name} writes one", name=artifact.name)
+
+
+def pulled(folder: Path) -> dict[str, Any]:
+    """What `pull` wrote down of a model; nothing of one that was not pulled."""
+    try:
+        values = json.loads((folder / "pulled.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _adapted(artifact: Artifact, kind: Family, device: str, threads: int | None) -> Loaded:

@@ -1,7 +1,8 @@
 """A model of someone else's into the home folder, from a hub, a package, a folder or an endpoint: its files hashed, its licence kept.
 
 What is copied is data: weights in safetensors or GGUF, tokenizers, configurations, cards. Code and pickles stay where they are. A pulled
-model is sealed as a trained one is, so `verify` finds a changed byte, and its label names it by hash.
+model gets the graph that it will answer with (`engine.graphs`). Then it is sealed as a trained one is: `verify` finds a changed byte, and
+its label names it by hash.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from typing import Any
 
 from miaobi.core.artifact import GGUF, MANIFEST, Artifact, explain_os_errors, is_model, new_folder, open_artifact, seal, write_text
 from miaobi.core.errors import ArtifactError, DataError, UsageError
+from miaobi.core.families import family
 from miaobi.core.home import home
+from miaobi.core.language import tr
 from miaobi.data.readers import packages
-from miaobi.engine import hubs
+from miaobi.engine import graphs, hubs
 
 SCHEMES = ("hf", "modelscope", "pypi", "npm")
 PULLED = "pulled.json"  # where a model came from
+GRAPH = "graph"  # in it: what its graph cost, or why it has none
 ENDPOINT = "remote.json"  # what the family `remote` reads
 _HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _DEEPEST = 4
@@ -51,6 +55,7 @@ def pull(
     file: str = "",
     offline: bool = False,
     replace: bool = False,
+    graph: bool = True,
     on_bytes: hubs.OnBytes | None = None,
 ) -> Artifact:
     """Fetch a model and put it into the home folder, where `load` finds it by name.
@@ -62,6 +67,8 @@ def pull(
         file: which GGUF file, where there are several: a name or a pattern such as `*Q4_K_M.gguf`.
         offline: take only what was fetched before.
         replace: put it in the place of a model of that name.
+        graph: write the graph that answers faster than torch, where torch is here to compare the two.
+        on_bytes: told of each file, fetched or written, how many bytes of how many are here.
 
     Raises:
         UsageError: a source that is none, or a name that cannot be.
@@ -80,24 +87,32 @@ def pull(
                 _copy(path, folder / path.relative_to(found.folder))
         for number, notice in enumerate(found.notices):
             _copy(notice, folder / (notice.name if not number else f"{notice.stem}-{number}{notice.suffix}"))
-        described = _about(found, folder)
-        write_text(folder / PULLED, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
         (folder / MANIFEST).unlink(missing_ok=True)
         if not is_model(folder):
             raise DataError(
                 "{source} holds no model that is loaded here: wanted are safetensors with a config.json, a GGUF file or a diffusers folder",
                 source=source,
             )
-        kept = _sealed_before(found.folder)
-        seal(
-            folder,
-            family=kept.family if kept else open_artifact(folder).family,
-            name=target.name,
-            licence=described["licence"],
-            base=described["source"],
-            describe=("README.md", "eval.json", PULLED),
-        )
+        _finish(found, folder, target.name, graph=graph, on_bytes=on_bytes)
     return open_artifact(target)
+
+
+def _finish(found: Found, folder: Path, name: str, *, graph: bool, on_bytes: hubs.OnBytes | None) -> None:
+    """Write the graph and where the model came from, and seal it."""
+    kept = _sealed_before(found.folder)
+    kind = family(kept.family if kept else open_artifact(folder).family)
+    described = _about(found, folder)
+    unwanted = {"without": tr("it was pulled without one; miaobi export {name} writes it", name=name)}
+    told = graphs.write(kind, folder, on_bytes=on_bytes) if graph else unwanted
+    write_text(folder / PULLED, json.dumps(described | {GRAPH: told}, ensure_ascii=False, indent=2) + "\n")
+    seal(
+        folder,
+        family=kind.name,
+        name=name,
+        licence=described["licence"],
+        base=described["source"],
+        describe=("README.md", "eval.json", PULLED),
+    )
 
 
 def _found(source: str, *, file: str, offline: bool, on_bytes: hubs.OnBytes | None) -> Found:

@@ -6,6 +6,7 @@ So an export never holds a model twice, and ONNX Runtime maps what lies beside t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -25,12 +26,14 @@ PAGE = 4096  # where an array in the file may begin, so that it can be mapped
 class GraphFile:
     """`path` and, where the weights are many, `<path>_data`. Nothing of either is there before `write` has been called."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_bytes: Callable[[int], None] | None = None) -> None:
+        """`on_bytes` is told after each array how many bytes all of them have."""
         self.path, self.data = path, path.with_name(path.name + "_data")
         self._temporary = path.with_name(f".{self.data.name}.{os.getpid()}.tmp")
         self._file: IO[bytes] | None = None
         self._inline: list[Any] = []  # TensorProto of those that are still in memory
         self._inline_bytes = 0
+        self._on_bytes, self._bytes = on_bytes, 0
 
     def __enter__(self) -> Self:
         with explain_os_errors(self.path):
@@ -47,6 +50,9 @@ class GraphFile:
         from onnx import numpy_helper
 
         made = numpy_helper.from_array(np.asarray(array, order="C"), name)
+        self._bytes += array.nbytes
+        if self._on_bytes is not None:
+            self._on_bytes(self._bytes)
         if array.nbytes < LEAST_BYTES:
             return made
         self._inline.append(made)
@@ -55,13 +61,21 @@ class GraphFile:
             self._spill()
         return made
 
-    def again(self, tensor: Any, name: str) -> Any | None:
-        """The same numbers under another name, without a second copy; None of a tensor that lies in the graph."""
+    def rows(self, tensor: Any, name: str, start: int, stop: int) -> Any | None:
+        """Rows of an array that lies in the file, under a name of their own and without a second copy; None of one that does not."""
         if not tensor.external_data:
             return None
-        made = type(tensor)()
-        made.CopyFrom(tensor)
-        made.name = name
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        row_bytes = int(place["length"]) // tensor.dims[0]
+        made = type(tensor)(
+            name=name, data_type=tensor.data_type, dims=[stop - start, *tensor.dims[1:]], data_location=tensor.data_location
+        )
+        for key, value in (
+            ("location", place["location"]),
+            ("offset", int(place["offset"]) + start * row_bytes),
+            ("length", (stop - start) * row_bytes),
+        ):
+            made.external_data.add(key=key, value=str(value))
         return made
 
     def write(self, model: Any) -> None:

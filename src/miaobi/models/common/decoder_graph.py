@@ -8,6 +8,9 @@ Eight bits: weights are rounded in blocks along the input dimension, one scale a
 block inside MatMulNBits (as in ZeroQuant, Yao et al., 2022). So a row's result does not depend on the other rows. A
 tied embedding is stored once and read by both the lookup and the head.
 
+ONNX Runtime packs each matrix into memory of its own and lets go of the file's pages after it. So a large head is one product a slice of
+the vocabulary: while it is packed, one slice is there twice, and not the largest matrix of the model.
+
 Four bits: the matrices of the blocks only, with a zero point beside each scale (`decoder_rounding`); embedding and head keep eight, for an
 error there reaches every logit.
 
@@ -20,7 +23,8 @@ Outputs: logits (B, L, V), present.{layer}.{key,value}. These are the names that
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,12 +34,13 @@ from miaobi.core.errors import MissingExtra
 from miaobi.models.common.decoder_file import GraphFile
 from miaobi.models.common.decoder_layers import GPT2, KEPT_LOGITS, Llama
 from miaobi.models.common.decoder_rounding import packed, round_to_four_bits
-from miaobi.models.common.decoder_weights import Array, StoredTensors
+from miaobi.models.common.decoder_weights import Array, StoredTensors, Tensors
 
 if TYPE_CHECKING:
     from miaobi.models.common.transformer_config import TransformerConfig
 
 Precision = Literal["fp32", "int8", "int4"]
+OnBytes = Callable[[str, int], None]
 FILES: dict[str, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx", "int4": "onnx/model_q4.onnx"}
 BITS: dict[Precision, int] = {"fp32": 0, "int8": 8, "int4": 4}
 GROUP = 32  # weights that share a scale in four bits
@@ -44,12 +49,25 @@ OPSET, MICROSOFT = 21, "com.microsoft"
 # than one, so a row's numbers would depend on how many rows there are; with these they do not, to the last bit.
 BLOCKS = (64, 32)
 ZERO_POINT = 128  # the byte that means 0
+SLICE = 2_000_000  # weights of the head in one product
+ALIGNED_ROWS = 64  # a slice begins at a multiple, and so where vector instructions like to read
 
 
-def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), group: int | None = None, prefix: bool = False) -> None:
-    """Write `onnx/model.onnx` (fp32), `onnx/model_int8.onnx` and the like beside the `model.safetensors` and `config.json` of `folder`.
+def write(
+    folder: Path,
+    *,
+    precisions: Sequence[Precision] = ("fp32", "int8"),
+    tensors: Tensors | None = None,
+    group: int | None = None,
+    prefix: bool = False,
+    on_bytes: OnBytes | None = None,
+) -> None:
+    """Write `onnx/model.onnx` (fp32), `onnx/model_int8.onnx` and the like beside the `config.json` of `folder`.
 
-    `group` weights share a scale; by default what divides the matrices in eight bits, and 32 in four.
+    Args:
+        tensors: the weights by Hugging Face's names; by default those of `model.safetensors` in the folder.
+        group: how many weights share a scale; by default what divides the matrices in eight bits, and 32 in four.
+        on_bytes: told the file's name and how many bytes of weights it has so far.
 
     Raises:
         ArtifactError: weights or configuration are missing, damaged or of a kind that the graph does not compute.
@@ -60,15 +78,16 @@ def write(folder: Path, *, precisions: Sequence[Precision] = ("fp32", "int8"), g
     from miaobi.models.common.hub_format import config_from_hub, read_config
 
     config = config_from_hub(read_config(folder))
-    tensors = StoredTensors(folder)
+    tensors = StoredTensors(folder) if tensors is None else tensors
     for precision in precisions:
-        with GraphFile(folder / FILES[precision]) as file:
+        told = partial(on_bytes, FILES[precision]) if on_bytes else None
+        with GraphFile(folder / FILES[precision], on_bytes=told) as file:
             file.write(build(config, tensors, file, precision=precision, group=group, prefix=prefix))
 
 
 def build(
     config: TransformerConfig,
-    tensors: StoredTensors,
+    tensors: Tensors,
     file: GraphFile,
     *,
     precision: Precision,
@@ -84,7 +103,7 @@ def build(
 class Graph:
     """Nodes and initialisers as they are added. Every method returns the name of the value that it adds."""
 
-    def __init__(self, tensors: StoredTensors, file: GraphFile, *, bits: int, group: int | None = None, prefix: bool = False) -> None:
+    def __init__(self, tensors: Tensors, file: GraphFile, *, bits: int, group: int | None = None, prefix: bool = False) -> None:
         self.tensors, self.file, self.bits, self.group, self.prefix = tensors, file, bits, group, prefix
         self.nodes: list[Any] = []
         self.initialisers: dict[str, Any] = {}
@@ -103,17 +122,34 @@ class Graph:
         return self.op(kind, *inputs, outputs=outputs, domain=MICROSOFT, **attributes)
 
     def constant(self, name: str, array: Array) -> str:
-        """Add an initialiser once.
+        """Add an initialiser once. What lies in the file is named again where it is used again: see `rows`."""
+        if name in self.initialisers:
+            return self.rows(name, array, 0, len(array)) if array.ndim else name
+        self.initialisers[name] = self.file.tensor(name, array)
+        return name
 
-        What lies in the file is named again where it is used again, without a second copy: ONNX Runtime lets go of what the head has
-        packed, and keeps mapped what the lookup reads.
+    def rows(self, name: str, array: Array, start: int, stop: int) -> str:
+        """Some rows of an array as an initialiser of their own.
+
+        Where the whole array lies in the file already, these are the same bytes: ONNX Runtime lets go of what the head has packed, and
+        keeps mapped what the lookup reads.
         """
-        if name not in self.initialisers:
-            self.initialisers[name] = self.file.tensor(name, array)
+        part, whole = f"{name}.{start}", self.initialisers.get(name)
+        found = self.file.tensor(part, array[start:stop]) if whole is None else self.file.rows(whole, part, start, stop)
+        if found is None:
+            assert (start, stop) == (0, len(array)), "what lies in the graph is not cut"
             return name
-        again = self.file.again(self.initialisers[name], f"{name}.again")
-        self.initialisers |= {} if again is None else {again.name: again}
-        return name if again is None else str(again.name)
+        self.initialisers[part] = found
+        return part
+
+    def slices(self, name: str, array: Array) -> Iterator[tuple[int, int]]:
+        """Where the slices of an array (V, ...) begin and end; one that a lookup reads and that lies in the graph is not cut."""
+        whole = self.initialisers.get(name)
+        rows = len(array)
+        if whole is None or whole.external_data:
+            rows = max(1, SLICE // (array.size // len(array) * ALIGNED_ROWS)) * ALIGNED_ROWS
+        for start in range(0, len(array), rows):
+            yield start, min(start + rows, len(array))
 
     def kept_logits(self) -> str:
         """The input `num_logits_to_keep`, whose initialiser is what it is where nobody gives it."""
@@ -134,15 +170,15 @@ class Graph:
     def linear(self, x: str, name: str, matrix: Array, *, bias: Array | None = None) -> str:
         """x (B, T, in) times `matrix` (out, in), plus bias."""
         if self.bits:
-            return self.rounded(x, name, matrix, bias=bias, bits=self.bits)
+            return self.rounded(x, name, matrix, bias=bias)
         y = self.op("MatMul", x, self.constant(f"{name}.transposed", matrix.T))
         return y if bias is None else self.op("Add", y, self.constant(f"{name}.bias", bias))
 
-    def rounded(self, x: str, name: str, matrix: Array, *, bits: int, bias: Array | None = None) -> str:
+    def rounded(self, x: str, name: str, matrix: Array, *, bias: Array | None = None) -> str:
         """`linear` with a matrix of four or eight bits."""
         out, inner = matrix.shape
         offset = [] if bias is None else [self.constant(f"{name}.bias", bias)]
-        if bits == 4:
+        if self.bits == 4:
             block = self.group or GROUP
             values, scales, zeros = round_to_four_bits(matrix, group=block)
             stored = packed(values, zeros)
@@ -151,7 +187,7 @@ class Graph:
         else:
             block = self.block_of(inner)
             inputs = [*self.quantise(name, matrix), *(["", ""] if offset else []), *offset]
-        return self.fused("MatMulNBits", x, *inputs, N=out, K=inner, bits=bits, block_size=block, accuracy_level=4)
+        return self.fused("MatMulNBits", x, *inputs, N=out, K=inner, bits=self.bits, block_size=block, accuracy_level=4)
 
     def block_of(self, inner: int) -> int:
         """How many of a row's `inner` weights share a scale in eight bits."""
@@ -177,12 +213,28 @@ class Graph:
         return self.op("Slice", rows, self.integers(0), self.integers(width), self.integers(2))
 
     def head(self, x: str, name: str, matrix: Array) -> str:
-        """Logits (B, L, V) of x (B, L, W). In fp32 the matrix (V, W) stays as the embedding stores it."""
+        """Logits (B, L, V) of x (B, L, W)."""
+        parts = list(self._rounded_head(x, name, matrix) if self.bits else self._exact_head(x, name, matrix))
+        logits = parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=-1)
         if self.bits:
-            return self.rounded(x, name, matrix, bits=8)
-        flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B * L, W)
+            return logits
         shape = self.op("Concat", self.op("Shape", x, end=2), self.integers(len(matrix)), axis=0)
-        return self.op("Reshape", self.op("Gemm", flat, self.constant(name, matrix), transB=1), shape)
+        return self.op("Reshape", logits, shape)
+
+    def _exact_head(self, x: str, name: str, matrix: Array) -> Iterator[str]:
+        """Logits (B * L, slice); the matrix (V, W) stays as the embedding stores it."""
+        flat = self.op("Reshape", x, self.integers(-1, matrix.shape[1]))  # (B * L, W)
+        for start, stop in self.slices(name, matrix):
+            yield self.op("Gemm", flat, self.rows(name, matrix, start, stop), transB=1)
+
+    def _rounded_head(self, x: str, name: str, matrix: Array) -> Iterator[str]:
+        """Logits (B, L, slice) of a matrix of eight bits."""
+        inner = matrix.shape[1]
+        block = self.block_of(inner)
+        values, scales = quantise(matrix, block=block)
+        for start, stop in self.slices(f"{name}.quantised", values):
+            inputs = [self.rows(f"{name}.quantised", values, start, stop), self.rows(f"{name}.scales", scales, start, stop)]
+            yield self.fused("MatMulNBits", x, *inputs, N=stop - start, K=inner, bits=8, block_size=block, accuracy_level=4)
 
     def model(self, config: TransformerConfig, logits: str) -> Any:
         """The finished model."""

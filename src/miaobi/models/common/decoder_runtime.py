@@ -39,7 +39,7 @@ class OnnxStepper:
         Raises:
             ArtifactError: there is no such graph in `folder`, or it is damaged.
         """
-        self._session = _session(_graph_file(folder, precision), threads or min(_cores(), MOST_THREADS))
+        self._session = _session(graph_file(folder, precision), threads or min(_cores(), MOST_THREADS))
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._cache_names = [name.removeprefix("past_key_values.") for name in inputs if name.startswith("past_key_values.")]
         _, self._key_heads, _, self._head_width = inputs["past_key_values.0.key"]
@@ -253,7 +253,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _graph_file(folder: Path, precision: str) -> Path:
+def graph_file(folder: Path, precision: str) -> Path:
+    """The graph of that precision in `folder`; of `auto`, the fastest that is there.
+
+    Raises:
+        ArtifactError: there is none.
+    """
     wanted = list(FILES) if precision == "auto" else [precision]
     for name in wanted:
         if (folder / FILES[name]).is_file():

@@ -6,6 +6,7 @@ No torch. bfloat16 is not a numpy type; `ml_dtypes`, which `onnx` brings, adds i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ Array = npt.NDArray[Any]
 PREFIX = "transformer."  # GPT-2 checkpoints exist with and without it
 
 
-class StoredTensors(Mapping[str, Array]):
+class Tensors(Mapping[str, Array]):
+    """The tensors of a decoder in fp32, by Hugging Face's names without `transformer.`."""
+
+    def optional(self, name: str) -> Array | None:
+        """The tensor, or None where there is none (a bias, mostly)."""
+        if name not in self:
+            return None
+        return self[name]
+
+
+class StoredTensors(Tensors):
     """The tensors of a folder by name, read and converted to fp32 at each access: never two copies of a model in memory."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,9 +47,10 @@ class StoredTensors(Mapping[str, Array]):
         tensor: Array = np.asarray(opened.get_tensor(stored), dtype=np.float32)
         return tensor
 
-    def optional(self, name: str) -> Array | None:
-        """The tensor, or None where there is none (a bias, mostly)."""
-        return self[name] if name in self._files else None
+    @property
+    def numel(self) -> int:
+        """How many numbers are stored."""
+        return sum(math.prod(opened.get_slice(stored).get_shape()) for opened, stored in self._files.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self._files

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,10 +22,14 @@ from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.protocols import Batch, HubNames, Loss
 from miaobi.engine.sampling.stepper import Stepper
+from miaobi.models.common.decoder_weights import PREFIX, Array, Tensors
 from miaobi.models.common.hub_format import config_from_hub, config_to_hub, hub_modules, read_config, weights_from_hub, weights_to_hub
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.common.transformer_config import TransformerConfig
 from miaobi.models.common.weights import WEIGHTS, reading_weights, save_weights
+
+if TYPE_CHECKING:
+    from miaobi.models.common.decoder_graph import OnBytes
 
 CONFIG = "config.json"
 
@@ -153,10 +158,36 @@ def load_network(folder: Path, *, device: str = "cpu") -> Transformer:
     return network.float().to(device).eval()
 
 
+class NetworkTensors(Tensors):
+    """A network's weights as they are in memory, for graphs of what no file holds so: GGUF's blocks, a base with its adapter."""
+
+    def __init__(self, network: Transformer) -> None:
+        named = weights_to_hub(network.config, network.state_dict())
+        self._tensors = {name.removeprefix(PREFIX): tensor for name, tensor in named.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        return self._tensors[name].float().cpu().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
 def export_graphs(
-    network: Transformer, folder: Path, formats: Sequence[str], prompts: Sequence[Sequence[int]]
+    network: Transformer,
+    folder: Path,
+    formats: Sequence[str],
+    prompts: Sequence[Sequence[int]],
+    *,
+    stored: bool = True,
+    on_bytes: OnBytes | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Write `onnx/` beside the saved weights in `folder` and compare its next-token logits with torch's on `prompts`.
+    """Write `onnx/` into `folder` and compare its next-token logits with torch's on `prompts`.
+
+    `stored` says that the weights lie saved in the folder, which need not be converted then; `on_bytes` is told how much of which file is
+    written.
 
     Returns for each format the largest error of a logit, as a share of the largest logit, and the share of prompts with the same likeliest
     token.
@@ -171,7 +202,8 @@ def export_graphs(
     for name in formats:
         if name not in decoder_graph.FILES:
             raise unknown("format", name, decoder_graph.FILES)
-    decoder_graph.write(folder, precisions=[cast("decoder_graph.Precision", name) for name in formats])
+    chosen = [cast("decoder_graph.Precision", name) for name in formats]
+    decoder_graph.write(folder, precisions=chosen, tensors=None if stored else NetworkTensors(network), on_bytes=on_bytes)
     expected = TorchStepper(network.eval()).start(prompts).float().cpu().numpy()
     errors = {}
     for name in formats:
@@ -179,7 +211,7 @@ def export_graphs(
         error = float(np.abs(found - expected).max() / np.abs(expected).max())
         errors[name] = {"logit_error": error, "same_likeliest": float((found.argmax(-1) == expected.argmax(-1)).mean())}
         if name == "fp32" and error > 1e-3:
-            (folder / decoder_graph.FILES[name]).unlink()
+            shutil.rmtree(folder / "onnx")
             raise ArtifactError(
                 "the exported graph differs from the model by {error:.1%} of the largest logit; it was not kept", error=error
             )

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -23,7 +22,7 @@ from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.engine.sampling.stepper import Stepper
 from miaobi.models.common.chat_template import SETTINGS, TEMPLATE, messages_of
-from miaobi.models.common.language import CausalLoss, export_graphs, save_network, token_bits
+from miaobi.models.common.language import CONFIG, CausalLoss, export_graphs, save_network, token_bits
 from miaobi.models.common.text_codec import TextCodec, said_text
 from miaobi.models.common.transformer import TorchStepper, Transformer
 from miaobi.models.hf_transformers import checkpoint as checkpoints
@@ -37,6 +36,9 @@ from miaobi.models.hf_transformers.rows import SharedStepper, can_share
 from miaobi.models.hf_transformers.schema import Config
 from miaobi.models.hf_transformers.stepper import CausalStepper, Seq2SeqStepper
 from miaobi.models.hf_transformers.write import answer
+
+if TYPE_CHECKING:
+    from miaobi.models.common.decoder_graph import OnBytes
 
 
 class OpenModel(CausalLoss):
@@ -175,8 +177,8 @@ class OpenModel(CausalLoss):
         linear = {name: part for name, part in self.network.named_modules() if isinstance(part, nn.Linear) and part is not head}
         return HubNames(modules={name: name.removeprefix("inner.") for name in linear})
 
-    def export(self, folder: Path, /, *, formats: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-        """Graphs for the runtime, compared with torch on a few prompts.
+    def export(self, folder: Path, /, *, formats: Sequence[str], on_bytes: OnBytes | None = None) -> Mapping[str, Mapping[str, float]]:
+        """Graphs for the runtime, compared with torch on a few prompts; `on_bytes` is told how much of which file is written.
 
         Raises:
             UsageError: an architecture that our Transformer does not compute.
@@ -189,28 +191,22 @@ class OpenModel(CausalLoss):
             )
         size = self.network.config.vocab_size
         prompts = [self.codec.prompt("Hello"), [token % size for token in range(min(24, self.codec.context))]]
-        if self.checkpoint.gguf is None:
-            return export_graphs(self.network, folder, formats, prompts)
-        self._save_words(folder)
-        with TemporaryDirectory(dir=folder, prefix=".export-") as work:  # the graph is written from safetensors, which a GGUF file is not
-            plain = Path(work)
-            save_network(self.network, plain, bos_token_id=self.codec.begin, eos_token_id=self.codec.end)
-            errors = export_graphs(self.network, plain, formats, prompts)
-            (plain / "onnx").rename(folder / "onnx")
-        return errors
+        stored = any((folder / name).is_file() for name in (checkpoints.WEIGHTS, checkpoints.INDEX))
+        if not stored:
+            write_text(folder / CONFIG, json.dumps(dict(self.checkpoint.config), indent=2, ensure_ascii=False) + "\n")
+            self._save_words(folder)
+        return export_graphs(self.network, folder, formats, prompts, stored=stored, on_bytes=on_bytes)
 
     def save(self, folder: Path, /) -> None:
         """The files that `transformers.AutoModelForCausalLM` and `AutoTokenizer` load."""
         if isinstance(self.network, Transformer):
             save_network(self.network, folder, bos_token_id=self.codec.begin, eos_token_id=self.codec.end)
         else:
-            self.network.inner.save_pretrained(folder)
+            self.network.inner.save_pretrained(folder)  # with its config.json
         self._save_words(folder)
 
     def _save_words(self, folder: Path) -> None:
         """Everything but the weights."""
-        if not (folder / "config.json").is_file():
-            write_text(folder / "config.json", json.dumps(dict(self.checkpoint.config), indent=2, ensure_ascii=False) + "\n")
         write_text(folder / TOKENIZER, self.codec.source)
         template = self.codec.chat.template if self.codec.chat else None
         specials = dict(template.specials) if template else {}
