@@ -24,6 +24,7 @@ Numbers = npt.NDArray[np.float64]
 Schedule = Literal["linear", "scaled_linear", "cosine", "flow"]
 Prediction = Literal["noise", "clean", "velocity", "flow"]
 Spacing = Literal["trailing", "leading", "linspace", "karras"]
+Times = Literal["uniform", "logit-normal", "log-normal"]  # how the times of training are distributed
 TABLE = 1000  # timesteps of a table; its entry k belongs to time k / 1000
 BETAS = {"linear": (1e-4, 2e-2), "scaled_linear": (8.5e-4, 1.2e-2)}  # of DDPM, of Stable Diffusion
 
@@ -103,7 +104,7 @@ class Process:
         count: int,
         rng: np.random.Generator,
         *,
-        distribution: Literal["uniform", "logit-normal", "log-normal"] = "uniform",
+        distribution: Times = "uniform",
         mean: float = 0.0,
         spread: float = 1.0,
     ) -> Level:

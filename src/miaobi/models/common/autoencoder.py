@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,11 +47,16 @@ class AutoencoderConfig:
     vector: bool = False  # one latent for the picture instead of one for each cell
     kind: Kind = "kl"
     codes: int = 512  # entries of the codebook (vq)
-    noise: float = 0.05  # added to whitened latents while training (plain)
+    noise: float = 0.05  # at most so much is added to whitened latents while training (plain)
     refine: int = 16  # channels of a last convolution at full size, which smooths the grid that PixelShuffle leaves; 0 is none
     outputs: int = 0  # channels that the decoder gives; as many as `channels` when 0
     reading: Reading = "pixels"  # what the decoder's outputs mean
     classes: int = 0  # labels that encoder and decoder are told
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> AutoencoderConfig:
+        """The shape that `dataclasses.asdict` gave, read from JSON."""
+        return cls(**{**values, "widths": tuple(values["widths"])})
 
     @property
     def cells(self) -> int:
@@ -279,15 +285,20 @@ class Autoencoder(nn.Module):
             latents, indices = self.codebook(mean)
             found = {"latents": mean, "quantised": latents.detach(), "indices": indices}
         if self.training:
-            self.whitening.watch(mean)
+            if next(self.encoder.parameters()).requires_grad:  # else the statistics are those of latents that somebody draws already
+                self.whitening.watch(mean)
             if self.config.kind == "plain":
                 latents = self._noisy(mean)
         return self.decoder(latents, labels), found
 
     def _noisy(self, latents: Tensor) -> Tensor:
-        """Latents with noise in proportion to their own spread: what a diffusion model gets slightly wrong must not show."""
+        """Latents with noise in proportion to their own spread: what a diffusion model gets slightly wrong must not show.
+
+        Each picture gets another share of it, so that the decoder learns to clean and does not forget how to copy.
+        """
         spread = latents.detach().std(dim=(0, 2, 3), keepdim=True)
-        return latents + self.config.noise * spread * torch.randn_like(latents)
+        share = self.config.noise * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+        return latents + share * spread * torch.randn_like(latents)
 
 
 def save(autoencoder: Autoencoder, folder: Path, *, dtype: torch.dtype = torch.float32, **more: Any) -> None:
@@ -305,7 +316,7 @@ def load(folder: Path, *, device: str = "cpu") -> Autoencoder:
     config = read_config(folder)
     try:
         values = config["autoencoder"]
-        network = Autoencoder(AutoencoderConfig(**(values | {"widths": tuple(values["widths"])})))
+        network = Autoencoder(AutoencoderConfig.of(values))
         network.load_state_dict(load_file(folder / WEIGHTS))
     except KeyError:
         raise ArtifactError("{folder} holds no autoencoder of pictures", folder=folder) from None

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.core.errors import DataError
+
 UNITS = 24  # units of a text that are read; captions are short
 FEATURES = 8  # features a unit
 _UNIT = re.compile(r"[a-z]+(?:['’][a-z]+)?|[0-9]+|[㐀-䶿一-鿿豈-﫿]")
@@ -110,6 +112,18 @@ class Vocabulary:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"keys": self.keys, "_rows": {}}
+
+
+def caption_words(captions: Iterable[str], *, size: int, min_count: int) -> NDArray[np.int64]:
+    """The keys of a vocabulary of captions.
+
+    Raises:
+        DataError: there are no captions.
+    """
+    keys = Vocabulary.fit(captions, size=size, min_count=min_count).keys
+    if not len(keys):
+        raise DataError("no record has a caption, which the model is to be steered by. Give the records captions, or leave out text")
+    return keys
 
 
 def encode(weights: Mapping[str, NDArray[Any]], rows: Rows, *, heads: int, layers: int) -> tuple[Floats, Floats]:

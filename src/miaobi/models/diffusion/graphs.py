@@ -6,45 +6,23 @@ from pictures that the model draws on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from miaobi.core.errors import unknown
 from miaobi.engine.sampling.denoise import denoiser, euler
 from miaobi.engine.sampling.noise import Process
-from miaobi.models.common import picture_graph, traced_graph
-from miaobi.models.common.picture_graph import Inputs
+from miaobi.models.common import latent_codec, picture_graph
 from miaobi.models.common.picture_nodes import Precision
 from miaobi.models.diffusion.network import Network
 
-DENOISER, ENCODER, DECODER = "denoiser", "encoder", "decoder"
+DENOISER = "denoiser"
 DRAWN, STEPS = 8, 6  # pictures, and steps of each, that the ranges are taken from
 FORMATS = ("fp32", "fp16", "int8")
-
-
-class _Encoding(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        assert self.network.autoencoder is not None
-        return self.network.autoencoder.encode(pixels)[0]
-
-
-class _Decoding(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, latents: Tensor) -> Tensor:
-        assert self.network.autoencoder is not None
-        return self.network.autoencoder.decode(latents)
 
 
 def write(network: Network, shape: tuple[int, int, int], folder: Path, *, formats: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -65,23 +43,12 @@ def write(network: Network, shape: tuple[int, int, int], folder: Path, *, format
         network.backbone, folder, samples=samples, precisions=[cast("Precision", form) for form in formats], name=DENOISER
     )
     errors = {form: {f"{DENOISER}_error": error} for form, error in found.items()}
-    for module, name, given in _codec(network, samples):  # small, and every picture goes through them: always in full precision
-        found_there = traced_graph.export(module, folder, name, given, formats=["fp32"])["fp32"]
+    if network.autoencoder is not None:
+        latents = torch.from_numpy(samples[-1]["x"][:2])  # the last pictures that were drawn
+        found_there = latent_codec.export(network.autoencoder, folder, latents)
         for form in formats:
             errors[form] |= found_there
     return errors
-
-
-def _codec(network: Network, samples: Sequence[Inputs]) -> Iterator[tuple[nn.Module, str, Mapping[str, Tensor]]]:
-    """Decoder and encoder of a latent model, and what to compare them on: the last pictures that were drawn."""
-    if network.autoencoder is None:
-        return
-    latents = torch.from_numpy(samples[-1]["x"][:2])
-    decoding = _Decoding(network)
-    yield decoding, DECODER, {"latents": latents}
-    with torch.inference_mode():
-        pixels = decoding(latents)
-    yield _Encoding(network), ENCODER, {"pixels": pixels.clone()}
 
 
 @torch.inference_mode()

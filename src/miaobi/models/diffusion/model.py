@@ -18,17 +18,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import DataError, UsageError
+from miaobi.core.errors import DataError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.shelf import find
 from miaobi.core.types import Card, Chunk, Record, Request
-from miaobi.engine.sampling.noise import Level, Process, draw_noise, mix, target, weight
-from miaobi.models.common import autoencoder
-from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
+from miaobi.engine.sampling.noise import Level, Process, mix, target, weight
+from miaobi.models.common import autoencoder, latent_codec
+from miaobi.models.common.autoencoder import AutoencoderConfig
+from miaobi.models.common.denoising import noise_for
 from miaobi.models.common.picture_codec import Floats, class_names
 from miaobi.models.common.text_condition import tie
-from miaobi.models.common.text_units import Vocabulary
+from miaobi.models.common.text_units import caption_words
 from miaobi.models.common.weights import FLOATS, WEIGHTS, reading_weights, save_weights
 from miaobi.models.diffusion import graphs
 from miaobi.models.diffusion.distill import ends, huber, noises, student_config, times
@@ -72,12 +73,15 @@ class Diffusion:
         if chosen.distill:
             return cls._student(chosen)
         latents = autoencoder.load(find(chosen.codec)) if chosen.codec else None
-        words = _words(chosen, records) if "text" in chosen.conditions else None
+        words = None
+        if "text" in chosen.conditions:
+            words = caption_words(texts_of(records), size=chosen.words, min_count=1 if len(records) < 1000 else 3)
         styles = _names(records, "style") if "style" in chosen.conditions else ()
         classes = class_names(records) if "class" in chosen.conditions else ()
         shape = latents.latent_shape if latents else (chosen.channels, chosen.size, chosen.size)
         if latents:
-            _check_codec(chosen, latents)
+            step = chosen.patch if chosen.backbone == "dit" else 2 ** (len(chosen.widths) - 1)
+            latent_codec.check_fit(latents, size=chosen.size, channels=chosen.channels, step=step)
         shapes = asdict(latents.config) if latents else None
         network = Network(chosen, words=words, styles=len(styles), classes=len(classes), latent=latents.config if latents else None)
         network.initialise(torch.Generator().manual_seed(seed))
@@ -104,7 +108,7 @@ class Diffusion:
         network = self.network
         clean = self._clean(batch)
         text = network.read(batch["rows"]) if network.text is not None else None
-        level, noise = self._noise(batch, clean)
+        level, noise = noise_for(batch, clean, self.process, distribution=self.config.times)
         vector, tokens = network.condition(text, batch.get("style"), batch.get("class"), told=batch.get("told"))
         prediction = network(mix(clean, noise, level), self._times(level, clean), vector, tokens, self._low(clean))
         wanted = target(clean, noise, level, self.config.predict)
@@ -149,14 +153,6 @@ class Diffusion:
 
     def _times(self, level: Level, like: Tensor) -> Tensor:
         return torch.as_tensor(level.time, dtype=torch.float32, device=like.device)
-
-    def _noise(self, batch: Batch, clean: Tensor) -> tuple[Level, Tensor]:
-        """Times and noise: drawn while training, the same every time for a record that is evaluated."""
-        if "seeds" not in batch:
-            rng = np.random.default_rng(int(torch.randint(2**62, ())))  # torch's generator was seeded for this micro-batch
-            return self.process.draw(len(clean), rng, distribution=self.config.times), torch.randn_like(clean)
-        generators = [np.random.default_rng(int(seed)) for seed in batch["seeds"].tolist()]
-        return self.process.at(np.array([generator.uniform(0.001, 0.999) for generator in generators])), draw_noise(generators, clean)
 
     def _low(self, clean: Tensor) -> Tensor | None:
         """What an upscaler is shown."""
@@ -252,25 +248,13 @@ class Diffusion:
                 words=tensors["words"].numpy() if "text" in stored.config.conditions else None,
                 styles=len(stored.styles),
                 classes=len(stored.classes),
-                latent=AutoencoderConfig(**{**shape, "widths": tuple(shape["widths"])}) if shape else None,
+                latent=AutoencoderConfig.of(shape) if shape else None,
             )
             network.load_state_dict(tensors)
         model = cls(network.float().to(device).eval(), stored, name=folder.name)
         if (folder / UPSCALER / WEIGHTS).is_file():  # not when it came along as graphs alone
             model.upscaler = cls.load(folder / UPSCALER, device=device)
         return model
-
-
-def _words(config: Config, records: Sequence[Record]) -> Any:
-    """The known features of all captions, sorted.
-
-    Raises:
-        DataError: there are no captions.
-    """
-    words = Vocabulary.fit(texts_of(records), size=config.words, min_count=1 if len(records) < 1000 else 3).keys
-    if not len(words):
-        raise DataError("no record has a caption, which the model is to be steered by. Give the records captions, or leave out text")
-    return words
 
 
 def _names(records: Sequence[Record], field: str) -> tuple[str, ...]:
@@ -283,18 +267,3 @@ def _names(records: Sequence[Record], field: str) -> tuple[str, ...]:
     if not names:
         raise DataError("no record has a {field}, which the model is to be steered by. Give the records one, or leave it out", field=field)
     return tuple(names)
-
-
-def _check_codec(config: Config, latents: Autoencoder) -> None:
-    own = latents.config
-    if (own.size, own.channels) != (config.size, config.channels):
-        raise UsageError(
-            "the codec was trained on {channels} channels of {size} pixels, and the model is to draw {wanted_channels} of {wanted}",
-            channels=own.channels,
-            size=own.size,
-            wanted_channels=config.channels,
-            wanted=config.size,
-        )
-    step = config.patch if config.backbone == "dit" else 2 ** (len(config.widths) - 1)
-    if latents.latent_shape[1] % step:
-        raise UsageError("the codec's latents have {cells} cells a side, no multiple of {step}", cells=latents.latent_shape[1], step=step)

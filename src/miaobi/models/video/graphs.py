@@ -10,32 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from miaobi.models.common import traced_graph
+from miaobi.models.common import latent_codec, traced_graph
 from miaobi.models.video.network import Network
 
-DENOISER, ENCODER, DECODER = "denoiser", "encoder", "decoder"
-
-
-class _Encoding(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        assert self.network.autoencoder is not None
-        return self.network.autoencoder.encode(pixels)[0]
-
-
-class _Decoding(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, latents: Tensor) -> Tensor:
-        assert self.network.autoencoder is not None
-        return self.network.autoencoder.decode(latents)
+DENOISER = "denoiser"
 
 
 def write(network: Network, folder: Path, *, formats: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -47,13 +27,10 @@ def write(network: Network, folder: Path, *, formats: Sequence[str]) -> dict[str
     """
     errors = traced_graph.export(network.denoiser, folder, DENOISER, _samples(network), formats=formats)
     if network.autoencoder is not None:
-        config, generator = network.config, torch.Generator().manual_seed(0)
-        latents = torch.randn((2, *network.shape), generator=generator)
-        pixels = torch.rand((2, config.channels, config.size, config.size), generator=generator) * 2 - 1
-        for module, name, given in ((_Decoding(network), DECODER, {"latents": latents}), (_Encoding(network), ENCODER, {"pixels": pixels})):
-            found = traced_graph.export(module, folder, name, given, formats=["fp32"])["fp32"]
-            for form in formats:
-                errors[form] |= found
+        latents = torch.randn((2, *network.shape), generator=torch.Generator().manual_seed(0))
+        found = latent_codec.export(network.autoencoder, folder, latents)
+        for form in formats:
+            errors[form] |= found
     return errors
 
 

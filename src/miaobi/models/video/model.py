@@ -19,17 +19,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miaobi.core.artifact import write_text
-from miaobi.core.errors import DataError, UsageError
 from miaobi.core.protocols import Batch, Loss
 from miaobi.core.schema import validate
 from miaobi.core.shelf import find
 from miaobi.core.types import Card, Chunk, Record, Request
-from miaobi.engine.sampling.noise import Level, Process, draw_noise, mix, target
-from miaobi.models.common import autoencoder
-from miaobi.models.common.autoencoder import Autoencoder, AutoencoderConfig
+from miaobi.engine.sampling.noise import Process, mix, target
+from miaobi.models.common import autoencoder, latent_codec
+from miaobi.models.common.autoencoder import AutoencoderConfig
+from miaobi.models.common.denoising import noise_for
 from miaobi.models.common.picture_codec import Floats
 from miaobi.models.common.text_condition import tie
-from miaobi.models.common.text_units import Vocabulary
+from miaobi.models.common.text_units import Vocabulary, caption_words
 from miaobi.models.common.weights import FLOATS, WEIGHTS, reading_weights, save_weights
 from miaobi.models.video import graphs
 from miaobi.models.video.animate import animate
@@ -65,8 +65,8 @@ class Video:
         chosen = validate(Config, config, "model.config")
         latents = autoencoder.load(find(chosen.codec)) if chosen.codec else None
         if latents:
-            _check_codec(chosen, latents)
-        words = _words(chosen, records) if chosen.conditions else None
+            latent_codec.check_fit(latents, size=chosen.size, channels=chosen.channels, step=chosen.patch)
+        words = caption_words(texts_of(records), size=chosen.words, min_count=1) if chosen.conditions else None
         network = Network(chosen, words=words, latent=latents.config if latents else None)
         network.initialise(torch.Generator().manual_seed(seed))
         if latents and network.autoencoder is not None:
@@ -80,7 +80,7 @@ class Video:
         """Squared errors of the prediction, averaged over a clip's numbers and summed over clips."""
         network = self.network
         first, clean = self._clean(batch)
-        level, noise = self._noise(batch, clean)
+        level, noise = noise_for(batch, clean, self.process, distribution=self.config.times)
         vector = network.read(batch["rows"], batch["told"]) if network.text is not None else self._untold(clean)
         times = torch.as_tensor(level.time, dtype=torch.float32, device=clean.device)
         prediction = network.denoiser(mix(clean, noise, level), times, vector, first, batch["given"])
@@ -114,14 +114,6 @@ class Video:
         return torch.where(mirrored[:, None, None, None], first.flip(-1), first), torch.where(
             mirrored[:, None, None, None, None], turned, clean
         )
-
-    def _noise(self, batch: Batch, clean: Tensor) -> tuple[Level, Tensor]:
-        """Times and noise: drawn while training, the same every time for a record that is evaluated."""
-        if "seeds" not in batch:
-            rng = np.random.default_rng(int(torch.randint(2**62, ())))  # torch's generator was seeded for this micro-batch
-            return self.process.draw(len(clean), rng, distribution=self.config.times), torch.randn_like(clean)
-        generators = [np.random.default_rng(int(seed)) for seed in batch["seeds"].tolist()]
-        return self.process.at(np.array([generator.uniform(0.001, 0.999) for generator in generators])), draw_noise(generators, clean)
 
     def _untold(self, like: Tensor) -> Tensor:
         return like.new_zeros(len(like), self.config.width)
@@ -203,38 +195,7 @@ class Video:
             network = Network(
                 stored.config,
                 words=tensors["words"].numpy() if stored.config.conditions else None,
-                latent=AutoencoderConfig(**{**shape, "widths": tuple(shape["widths"])}) if shape else None,
+                latent=AutoencoderConfig.of(shape) if shape else None,
             )
             network.load_state_dict(tensors)
         return cls(network.float().to(device).eval(), stored, name=folder.name)
-
-
-def _words(config: Config, records: Sequence[Record]) -> Any:
-    """The known features of all captions, sorted.
-
-    Raises:
-        DataError: there are no captions.
-    """
-    words = Vocabulary.fit(texts_of(records), size=config.words, min_count=1).keys
-    if not len(words):
-        raise DataError("no record has a caption, which the model is to be steered by. Give the records captions, or leave out text")
-    return words
-
-
-def _check_codec(config: Config, codec: Autoencoder) -> None:
-    """Refuse a codec of other pictures.
-
-    Raises:
-        UsageError: it is one, or its latents do not fit the patches.
-    """
-    own, cells = codec.config, codec.latent_shape[1]
-    if (own.size, own.channels) != (config.size, config.channels):
-        raise UsageError(
-            "the codec was trained on {channels} channels of {size} pixels, and the model is to draw {wanted_channels} of {wanted}",
-            channels=own.channels,
-            size=own.size,
-            wanted_channels=config.channels,
-            wanted=config.size,
-        )
-    if cells % config.patch:
-        raise UsageError("the codec's latents have {cells} cells a side, no multiple of {step}", cells=cells, step=config.patch)
