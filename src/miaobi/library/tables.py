@@ -51,8 +51,9 @@ class ContentRow(Base):
     comments: Mapped[list[CommentRow]] = relationship(order_by="CommentRow.number", cascade="all, delete-orphan", passive_deletes=True)
 
 
-def _content() -> Mapped[int]:
-    return mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), index=True)
+def _content(*, key: bool = False) -> Mapped[int]:
+    """The content that a row belongs to and goes with; part of the row's key, or searched for by an index of its own."""
+    return mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=key, index=None if key else True)
 
 
 class PartRow(Base):
@@ -60,7 +61,7 @@ class PartRow(Base):
 
     __tablename__ = "parts"
 
-    content: Mapped[int] = mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[int] = _content(key=True)
     position: Mapped[int] = mapped_column(Integer, primary_key=True)
     text: Mapped[str | None] = mapped_column(Text)
     modality: Mapped[str] = mapped_column(String(16))
@@ -75,7 +76,7 @@ class ParentRow(Base):
 
     __tablename__ = "parents"
 
-    content: Mapped[int] = mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[int] = _content(key=True)
     position: Mapped[int] = mapped_column(Integer, primary_key=True)
     role: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64), index=True)
@@ -86,7 +87,7 @@ class TagRow(Base):
 
     __tablename__ = "tags"
 
-    content: Mapped[int] = mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[int] = _content(key=True)
     name: Mapped[str] = mapped_column(String(100), primary_key=True, index=True)
 
 
@@ -143,7 +144,7 @@ class VectorRow(Base):
 
     __tablename__ = "vectors"
 
-    content: Mapped[int] = mapped_column(Number, ForeignKey("contents.number", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[int] = _content(key=True)
     space: Mapped[str] = mapped_column(String(200), primary_key=True)
     values: Mapped[bytes] = mapped_column(LargeBinary)  # float16, unit length
 

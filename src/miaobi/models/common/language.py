@@ -144,6 +144,11 @@ def save_network(network: Transformer, folder: Path, *, dtype: torch.dtype = tor
     write_text(folder / CONFIG, json.dumps(hub, indent=2, ensure_ascii=False) + "\n")
 
 
+def stored_format(config: Mapping[str, Any]) -> torch.dtype:
+    """The number format that `save_network` wrote into `config.json`."""
+    return torch.float16 if config.get("dtype") == "float16" else torch.float32
+
+
 def load_network(folder: Path, *, device: str = "cpu") -> Transformer:
     """The Transformer that `save_network` or `transformers` saved, in fp32.
 

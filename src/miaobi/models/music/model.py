@@ -14,8 +14,18 @@ from miaobi.core.protocols import Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.hub_format import read_config
-from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, save_network, shape, token_bits
+from miaobi.models.common.language import (
+    CausalLoss,
+    export_graphs,
+    load_network,
+    new_network,
+    save_network,
+    shape,
+    stored_format,
+    token_bits,
+)
 from miaobi.models.common.transformer import TorchStepper, Transformer
+from miaobi.models.common.weights import FLOATS
 from miaobi.models.music.codec import BEGIN, END, PAD, MusicCodec, num_header
 from miaobi.models.music.family import FAMILY
 from miaobi.models.music.schema import Config
@@ -54,8 +64,7 @@ class Music(CausalLoss):
         chosen = validate(Config, config, "model.config")
         codec = MusicCodec(context=chosen.context, fold=chosen.fold)
         network = new_network(shape(chosen.model_dump(), vocab_size=codec.vocab_size), seed)
-        stored = torch.float16 if chosen.stored == "fp16" else torch.float32
-        return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=stored, training=records)
+        return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=FLOATS[chosen.stored], training=records)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Scores as MIDI; see `write.write_music`."""
@@ -101,6 +110,5 @@ class Music(CausalLoss):
     def load(cls, folder: Path, /, *, device: str = "cpu") -> Self:
         """The model that `save` wrote."""
         config = read_config(folder)
-        stored = torch.float16 if config.get("dtype") == "float16" else torch.float32
         codec = MusicCodec(context=int(config["max_position_embeddings"]))
-        return cls(load_network(folder, device=device), codec, name=folder.name, stored=stored, known=open_spans(folder))
+        return cls(load_network(folder, device=device), codec, name=folder.name, stored=stored_format(config), known=open_spans(folder))

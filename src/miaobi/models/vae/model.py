@@ -30,6 +30,7 @@ from miaobi.models.common.language import export_graphs, load_network, new_netwo
 from miaobi.models.common.picture_codec import Floats, PictureCodec, Pixels, class_names
 from miaobi.models.common.record_request import request_of
 from miaobi.models.common.transformer import TorchStepper, Transformer
+from miaobi.models.common.weights import FLOATS
 from miaobi.models.vae.draw import abstains, draw, reconstruct
 from miaobi.models.vae.family import FAMILY
 from miaobi.models.vae.likelihood import READINGS, distance, divergence, nats, num_outputs
@@ -84,6 +85,25 @@ class VAE:
         if chosen.kind == "vq":
             prior = new_network(_prior_shape(chosen, autoencoder.config.cells**2, len(classes)), seed)
         return cls(Network(autoencoder, prior), chosen, classes=classes)
+
+    @classmethod
+    def begin_from(cls, base: Path, config: Mapping[str, Any], records: Sequence[Record], /, *, seed: int = 0) -> Self:
+        """The autoencoder in `base` with other losses; what the configuration leaves out stays as it is there.
+
+        Raises:
+            UsageError: the configuration asks for another shape than that of the base.
+        """
+        old, classes = read(base)
+        chosen = validate(Config, {**old.model_dump(), **config}, "model.config")
+        model = cls.create(chosen.model_dump(), records, seed=seed)
+        known = files.load(base).state_dict()
+        wanted = {name: tensor.shape for name, tensor in model.network.autoencoder.state_dict().items()}
+        if model.classes != classes or wanted != {name: tensor.shape for name, tensor in known.items()}:
+            raise UsageError("the base {base} is another network; leave its shape out of model.config", base=base)
+        model.network.autoencoder.load_state_dict(known)
+        if model.network.prior is not None:
+            model.network.prior.load_state_dict(load_network(base / PRIOR).state_dict())
+        return model
 
     # ------------------------------------------------------------------ learning
 
@@ -238,7 +258,7 @@ class VAE:
 
     def save(self, folder: Path, /) -> None:
         """`model.safetensors` and `config.json` of the autoencoder, which `models.common.autoencoder` reads; `prior/` beside them."""
-        dtype = torch.float16 if self.config.stored == "fp16" else torch.float32
+        dtype = FLOATS[self.config.stored]
         own = {"model_type": "miaobi_vae", "config": self.config.model_dump(mode="json"), "classes": list(self.classes)}
         files.save(self.network.autoencoder, folder, dtype=dtype, **own)
         if self.network.prior is not None:

@@ -12,8 +12,18 @@ from miaobi.core.protocols import Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.models.common.hub_format import read_config
-from miaobi.models.common.language import CausalLoss, export_graphs, load_network, new_network, save_network, shape, token_bits
+from miaobi.models.common.language import (
+    CausalLoss,
+    export_graphs,
+    load_network,
+    new_network,
+    save_network,
+    shape,
+    stored_format,
+    token_bits,
+)
 from miaobi.models.common.transformer import TorchStepper, Transformer
+from miaobi.models.common.weights import FLOATS
 from miaobi.models.verse.codec import CLAUSE_END, FORMS, Header, VerseCodec, header_of
 from miaobi.models.verse.family import FAMILY
 from miaobi.models.verse.reward import rewards
@@ -54,8 +64,7 @@ class Verse(CausalLoss):
         else:
             codec = VerseCodec.fit(records, min_count=chosen.min_count, context=chosen.context)
         network = new_network(shape(chosen.model_dump(), vocab_size=len(codec.vocabulary)), seed)
-        stored = torch.float16 if chosen.stored == "fp16" else torch.float32
-        return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=stored, training=records)
+        return cls(network, codec, label_smoothing=chosen.label_smoothing, stored=FLOATS[chosen.stored], training=records)
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """Poems; see `write.write_poems`."""
@@ -121,5 +130,4 @@ class Verse(CausalLoss):
         """The model that `save` wrote."""
         config = read_config(folder)
         codec = VerseCodec.load(folder, context=int(config["max_position_embeddings"]))
-        stored = torch.float16 if config.get("dtype") == "float16" else torch.float32
-        return cls(load_network(folder, device=device), codec, name=folder.name, stored=stored, known=open_clauses(folder))
+        return cls(load_network(folder, device=device), codec, name=folder.name, stored=stored_format(config), known=open_clauses(folder))
