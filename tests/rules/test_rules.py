@@ -182,11 +182,18 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "line", "field", "problem"), BAD, ids=[problem[:24] for *_, problem in BAD])
-def test_what_is_wrong_is_named_with_line_and_field(text: str, line: int, field: str, problem: str) -> None:
+def test_what_is_wrong_is_named_with_its_place_and_field(text: str, line: int, field: str, problem: str) -> None:
     with pytest.raises(DataError) as caught:
         loads(text, "my.yaml")
-    assert str(caught.value).startswith(f"my.yaml, line {line}, {field}: ")
+    assert re.match(rf"my\.yaml, line {line}, column \d+, {re.escape(field)}: ", str(caught.value))
     assert problem in str(caught.value)
+
+
+def test_the_column_is_where_the_value_begins() -> None:
+    with pytest.raises(DataError, match=r"^my\.yaml, line 5, column 25, rules\.a\[2\]\.weight: "):
+        loads("grammar: 1\nrules:\n  a:\n    - x\n    - {text: y, weight: -1}", "my.yaml")
+    with pytest.raises(DataError, match=r"^my\.yaml, line 4, column 7, rules\.b: unknown rule 'c'"):
+        loads("grammar: 1\nrules:\n  a: '{b}'\n  b: ['x {c}']", "my.yaml")
 
 
 def test_a_folder_with_a_grammar_is_a_model(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Option:
     weight: float = 1.0
     about: frozenset[str] = frozenset()
     features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    line: int = 0
+    place: tuple[int, int] = (0, 0)  # line and column in its file
 
     @property
     def slots(self) -> Iterator[Slot]:
@@ -51,7 +51,7 @@ class Rule:
     name: str
     options: tuple[Option, ...]
     once: Once = ""
-    line: int = 0
+    place: tuple[int, int] = (0, 0)  # line and column in its file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A grammar's file (YAML or JSON) read with its line numbers, so that an error names the file, the line and the field.
+"""A grammar's file (YAML or JSON) read with its places, so that an error names the file, the line, the column and the field.
 
     grammar: 1
     language: en
@@ -15,8 +15,9 @@ Values are read as text: `yes`, `on` and `1e3` are words here. Anchors and alias
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,17 +41,18 @@ class _Place:
 
     file: str
     line: int
+    column: int
     field: str
 
     def error(self, problem: object) -> DataError:
-        return DataError("{file}, line {line}, {field}: {problem}", file=self.file, line=self.line, field=self.field, problem=problem)
+        return DataError("{file}, line {line}, column {column}, {field}: {problem}", **asdict(self), problem=problem)
 
 
 def read(path: Path) -> Grammar:
     """The grammar in a file.
 
     Raises:
-        DataError: it cannot be read, or something in it is wrong; the message names the line and the field.
+        DataError: it cannot be read, or something in it is wrong; the message names the place and the field.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -69,12 +71,11 @@ def loads(text: str, file: str = "grammar.yaml") -> Grammar:
         _check_tame(text, file)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _Place(file, line, "YAML").error(error.problem or error) from None
+        raise _place(file, error.problem_mark, "YAML").error(error.problem or error) from None
     except yaml.YAMLError as error:
-        raise _Place(file, 1, "YAML").error(str(error).replace("\n", " ")) from None
+        raise _Place(file, 1, 1, "YAML").error(str(error).replace("\n", " ")) from None
     if root is None:
-        raise _Place(file, 1, "grammar").error(tr("the file is empty"))
+        raise _Place(file, 1, 1, "grammar").error(tr("the file is empty"))
     return _Reader(file).grammar(root)
 
 
@@ -84,9 +85,12 @@ def _check_tame(text: str, file: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
-            raise _Place(file, getattr(event.start_mark, "line", 0) + 1, "YAML").error(
-                tr("aliases and deep nesting are not read in a grammar")
-            )
+            raise _place(file, event.start_mark, "YAML").error(tr("aliases and deep nesting are not read in a grammar"))
+
+
+def _place(file: str, mark: Any, field: str) -> _Place:
+    """Where YAML's mark is; the beginning, where it does not say."""
+    return _Place(file, mark.line + 1, mark.column + 1, field) if mark else _Place(file, 1, 1, field)
 
 
 class _Reader:
@@ -96,7 +100,11 @@ class _Reader:
         self.file = file
 
     def at(self, node: yaml.Node, field: str) -> _Place:
-        return _Place(self.file, node.start_mark.line + 1, field)
+        return _place(self.file, node.start_mark, field)
+
+    def of(self, rule: Rule, thing: Rule | Option) -> _Place:
+        """Where a rule, or an option of it, begins."""
+        return _Place(self.file, *thing.place, f"rules.{rule.name}")
 
     def grammar(self, root: yaml.Node) -> Grammar:
         top = self.mapping(root, "grammar", KEYS)
@@ -140,7 +148,7 @@ class _Reader:
         options = [option for place, each in enumerate(nodes, 1) for option in self.options(each, f"{field}[{place}]")]
         if not options:
             raise self.at(node, field).error(tr("a rule needs an option"))
-        return Rule(name=name, options=tuple(options), once=once, line=node.start_mark.line + 1)
+        return Rule(name=name, options=tuple(options), once=once, place=(node.start_mark.line + 1, node.start_mark.column + 1))
 
     def options(self, node: yaml.Node, field: str) -> Iterator[Option]:
         """One option, or one for every text of `each`."""
@@ -171,7 +179,7 @@ class _Reader:
             weight=self.weight(keys["weight"], f"{field}.weight") if "weight" in keys else 1.0,
             about=frozenset(self.texts(keys["about"], f"{field}.about")) if "about" in keys else frozenset(),
             features=features,
-            line=text.start_mark.line + 1,
+            place=(text.start_mark.line + 1, text.start_mark.column + 1),
         )
 
     def check(self, found: Grammar, top: Mapping[str, yaml.Node]) -> None:
@@ -184,7 +192,7 @@ class _Reader:
             raise self.at(top["unknown"], "unknown").error(unknown("rule", found.unknown, found.rules))
         for rule in found.rules.values():
             for option in rule.options:
-                place = _Place(self.file, option.line, f"rules.{rule.name}")
+                place = self.of(rule, option)
                 for slot in option.slots:
                     if slot.rule not in known or (slot.memory and slot.rule not in found.rules):
                         raise place.error(unknown("rule", slot.rule, known))
@@ -199,7 +207,7 @@ class _Reader:
 
     def check_ends(self, found: Grammar) -> None:
         for rule in found.rules.values():
-            place = _Place(self.file, rule.line, f"rules.{rule.name}")
+            place = self.of(rule, rule)
             if rule.name not in found.heights:
                 raise place.error(tr("the rule can never end: each of its options leads back to it"))
             if found.sizes[rule.name] > LARGEST:
@@ -211,14 +219,14 @@ class _Reader:
         for rule in found.rules.values():
             for option in rule.options:
                 for key in option.features.keys() - demanded:
-                    place = _Place(self.file, option.line, f"rules.{rule.name}")
+                    place = self.of(rule, option)
                     raise place.error(unknown("key", key, [*_OPTION_KEYS, *demanded]))
                 for slot in option.slots:
                     behind = found.rules[found.rule_of(slot)].options
                     for key, value in slot.features.items():
                         meets = [each for each in behind if key in each.variables or value[0] == "@" or value in each.features.get(key, ())]
                         if not [each for each in meets if key in each.variables or key in each.features]:
-                            place = _Place(self.file, option.line, f"rules.{rule.name}")
+                            place = self.of(rule, option)
                             raise place.error(tr("no option of {rule} has {feature}={value}", rule=slot.rule, feature=key, value=value))
 
     def mapping(self, node: yaml.Node, field: str, known: tuple[str, ...] = ()) -> dict[str, yaml.Node]:
