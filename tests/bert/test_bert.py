@@ -198,6 +198,7 @@ def test_classes_are_learned_named_and_measured(filler: Bert, tmp_path: Path) ->
     assert [content.text for content in contents] == ["月", "春"]
     shares = [content.label.notes["probability"] for content in contents]
     assert sum(shares) == pytest.approx(1.0, abs=1e-3)
+    assert collect(model, Request.of(TEXTS[0] * 3))[0].label.notes["unread"] == 3 * 12 - model.codec.room
     with pytest.raises(UsageError, match="2 classes"):
         collect(model, Request.of("月", n=3))
     with pytest.raises(UsageError, match="no likelihoods"):
@@ -221,6 +222,9 @@ def test_tags_are_learned_and_written_by_token(tmp_path: Path) -> None:
     assert found["classification_f1_，"]["value"] == 1.0
     model.save(tmp_path)
     assert collect(Bert.load(tmp_path), Request.of(texts[1]))[0].text == collect(model, Request.of(texts[1]))[0].text
+    long = Record(id="long", parts=(texts[0] * 5,), meta={"marks": tags[0] * 5})
+    assert len(collect(model, Request.of(long.text))[0].text.splitlines()) == 50, "also what lies beyond the context"
+    assert int((model.codec.collate([long])["targets"] != UNCOUNTED).sum()) == 50
     with pytest.raises(DataError, match="10 tags"):
         make([Record(id="x", parts=(texts[0],), meta={"marks": ["O"]})], task="tag", field="marks")
 

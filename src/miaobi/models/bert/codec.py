@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ class MaskCodec:
             windows = [window for record in records for window in self.windows(self.tokens.ids(record.text)) if window]
             rows = [self._with_gaps(window, rng) for window in windows] or [(self.row([]), [])]
         elif self.config.task == "tag":
-            rows = [self._tagged(record) for record in records]
+            rows = [row for record in records for row in self._tagged(record)]
         else:
             rows = [(self.cut(record.text), []) for record in records]
         tokens, real = self.padded([ids for ids, _ in rows])
@@ -133,14 +133,17 @@ class MaskCodec:
         return self.labels.index(label)
 
     def tags(self, record: Record) -> list[str]:
-        """The tag of every token that fits: of its characters' tags the first that is not O."""
+        """The tag of every token: of its characters' tags the first that is not O."""
         given = tags_of(record, self.config.field)
-        spans = self.tokens._tokenizer.encode(record.text, add_special_tokens=False).offsets[: self.room]
+        spans = self.tokens._tokenizer.encode(record.text, add_special_tokens=False).offsets
         return [next((tag for tag in given[start:end] if tag != OUTSIDE), OUTSIDE) for start, end in spans]
 
-    def _tagged(self, record: Record) -> tuple[list[int], list[int]]:
+    def _tagged(self, record: Record) -> Iterator[tuple[list[int], list[int]]]:
+        """A row with its tags for every stretch of the text that fits."""
         numbers = [self.labels.index(tag) if tag in self.labels else UNCOUNTED for tag in self.tags(record)]
-        return self.cut(record.text), [UNCOUNTED, *numbers]
+        for ids, wanted in zip(self.windows(self.tokens.ids(record.text)), self.windows(numbers), strict=True):
+            if ids or not numbers:
+                yield self.row(ids), [UNCOUNTED, *wanted]
 
     def _with_gaps(self, window: Sequence[int], rng: Generator) -> tuple[list[int], list[int]]:
         """A row with gaps and the targets: what stood in them."""

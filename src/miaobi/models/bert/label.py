@@ -15,7 +15,7 @@ from miaobi.models.bert.schema import Options
 
 
 def classify(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[Chunk]:
-    """The `n` likeliest classes, the likeliest first; each one's probability is in the notes of its end.
+    """The `n` likeliest classes, the likeliest first; the notes of its end hold each one's probability, and how many tokens went unread.
 
     Raises:
         UsageError: more classes are asked for than there are.
@@ -24,24 +24,27 @@ def classify(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[C
     if count > len(codec.labels):
         raise UsageError("there are {known} classes; {count} cannot be named", known=len(codec.labels), count=count)
     tokens, real = codec.padded([codec.cut(request.prompt)])
+    unread = len(codec.ids(request.prompt)) - codec.room
     probabilities = softmax(predict(tokens, real, real))[0]  # (C,)
     for index, label in enumerate(np.argsort(-probabilities, kind="stable")[:count]):
         yield Piece(part=codec.labels[label], index=index)
-        notes = {"probability": round(float(probabilities[label]), 4)}
+        notes = {"probability": round(float(probabilities[label]), 4)} | ({"unread": unread} if unread > 0 else {})
         yield Done(usage=Usage(prompt=tokens.shape[1], generated=1), index=index, notes=notes)
 
 
 def tag(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[Chunk]:
-    """A line for each token: the token, a tab, its likeliest tag."""
-    ids = codec.ids(request.prompt)[: codec.room]
-    tokens, real = codec.padded([codec.row(ids)])
-    wanted = real.copy()
-    wanted[:, [0, -1]] = False  # the marks carry no tag
-    labels = [codec.labels[place] for place in predict(tokens, real, wanted).argmax(axis=-1)]
+    """A line for each token: the token, a tab, its likeliest tag. A long text is read stretch by stretch."""
+    ids = codec.tokens.ids(request.prompt)
+    labels: list[str] = []
+    for window in filter(None, codec.windows(ids)):
+        tokens, real = codec.padded([codec.row(window)])
+        wanted = real.copy()
+        wanted[:, [0, -1]] = False  # the marks carry no tag
+        labels += [codec.labels[place] for place in predict(tokens, real, wanted).argmax(axis=-1)]
     for index in range(Options.model_validate(dict(request.options)).n):
         if labels:
             yield Piece(part=lines(codec, ids, labels), index=index)
-        yield Done(usage=Usage(prompt=tokens.shape[1], generated=len(labels)), index=index)
+        yield Done(usage=Usage(prompt=len(ids), generated=len(labels)), index=index)
 
 
 def lines(codec: MaskCodec, ids: list[int], labels: list[str]) -> str:
@@ -53,7 +56,7 @@ def expected(codec: MaskCodec, record: Record) -> str:
     """What should be said of a record."""
     if codec.config.task == "classify":
         return str(record.meta.get(codec.config.field, ""))
-    return lines(codec, codec.ids(record.text)[: codec.room], codec.tags(record))
+    return lines(codec, codec.tokens.ids(record.text), codec.tags(record))
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
