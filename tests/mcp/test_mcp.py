@@ -138,6 +138,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("create", {"brief": "x", "text_model": "/tmp"}, "unknown model"),
     ("create", {"brief": "x", "out": "/tmp/elsewhere"}, "outside"),
     ("train", {"recipe": "none.yaml"}, "no file"),
+    ("train", {"recipe": "learn.yaml", "set": ["data.source=/etc/passwd"]}, "outside"),
+    ("evaluate", {"recipe": "learn.yaml", "set": ["data.source=link/passwd"]}, "outside"),
+    ("adapt", {"recipe": "learn.yaml", "set": ["model.base=~/model"]}, "outside"),
+    ("tune", {"recipe": "learn.yaml", "set": ["data.source={path: ., files: ../*}"], "parameters": ["train.steps=int(1,2)"]}, "outside"),
     ("batch", {"requests": "taken.md", "model": "polly", "out": "o.jsonl"}, "JSON"),
     ("job", {"id": "none"}, "no job"),
     ("jobs", {"state": "happy"}, "unknown state"),
@@ -148,6 +152,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_wrong_calls_are_explained(polly: Path, workplace: Path) -> None:
     (workplace / "taken.md").write_text("mine")
     (workplace / "link").symlink_to("/etc")
+    (workplace / "learn.yaml").write_text("version: 1\nname: learn\ndata: {source: taken.md}\nmodel: {family: ngram}\n")
 
     async def work(agent: Client) -> None:
         for tool, arguments, says in WRONG:

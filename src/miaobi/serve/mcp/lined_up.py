@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -53,10 +55,35 @@ async def tune(bench: Bench, wanted: Tune, tell: Tell) -> Answer:
 
 
 async def _recipe(bench: Bench, wanted: Learn) -> Recipe:
+    """The recipe, whose data and models lie in the folder or have names.
+
+    Raises:
+        UsageError: it names a file outside.
+    """
     from miaobi.core.recipe import Recipe
 
     path = bench.existing(wanted.recipe)
-    return await asyncio.to_thread(lambda: Recipe.load(path, preset=wanted.preset, overrides=wanted.set))
+    recipe = await asyncio.to_thread(lambda: Recipe.load(path, preset=wanted.preset, overrides=wanted.set))
+    for text in _texts(recipe.model_dump(mode="json", exclude={"generate"})):  # whose prompts are words
+        if text.startswith(("/", "~")) or ".." in Path(text).parts or _is_there(bench.folder / text):
+            bench.inside(text.replace("~", "/", 1) if text.startswith("~") else text)
+    return recipe
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # text that can be no path
+        return False
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
 
 
 class Batch(Wait):
