@@ -20,7 +20,7 @@ from miaobi.cli.evaluate import left_out
 from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.recipe import Evaluate, Generate
 from miaobi.core.types import Media, Modality, Record
-from miaobi.data.pictures import encode
+from miaobi.data.pictures import encode, over
 from miaobi.engine import features
 from miaobi.engine.against import against
 from miaobi.engine.ask import in_each_language, requests_for
@@ -31,6 +31,7 @@ from miaobi.engine.gallery import Gallery
 from miaobi.engine.metrics import Evidence, Metric, Pictures, find_metric
 from miaobi.engine.metrics.likeness import perceptual_distance, perceptual_spread
 from miaobi.engine.report import evaluation_page
+from miaobi.engine.worn import wear
 
 Pixels = NDArray[np.uint8]
 COLOURS = {"red": ("红", (220, 40, 40)), "green": ("绿", (40, 180, 60)), "blue": ("蓝", (40, 60, 220)), "yellow": ("黄", (240, 210, 30))}
@@ -460,3 +461,22 @@ def test_labelled_pictures_are_judged_by_what_was_asked(painter: Any, tmp_path: 
     assert [dict(one.meta) for one in pictures_in(tmp_path)] == [
         {"caption": {"zh": ["红圆"]}, "style": "line", "source": str(tmp_path), "licence": ""}
     ] * 2
+
+
+def test_worn_pictures_lose_details_and_nothing_else() -> None:
+    pixels = drawing((200, 30, 30), "line", np.random.default_rng(1))
+    worn = wear(pixels, np.random.default_rng(2))
+    assert worn.shape == pixels.shape
+    assert np.array_equal(worn, wear(pixels, np.random.default_rng(2)))
+    difference = worn[..., :3].astype(float) - over(pixels)
+    assert 5 < np.abs(difference).mean() < 60, "details are lost"
+    assert np.abs(difference.mean((0, 1))).max() < 15, "colours stay"
+
+
+def test_a_classifier_of_styles_learns_from_worn_pictures_too() -> None:
+    gallery = Gallery(HELD_OUT)
+    assert gallery.worn_textures.shape == gallery.textures.shape
+    assert not np.allclose(gallery.worn_textures, gallery.textures)
+    some = gallery.take([3, 5])
+    assert np.array_equal(some.worn_textures, gallery.worn_textures[[3, 5]]), "what was looked at stays looked at"
+    assert np.allclose(Gallery(HELD_OUT[3:6:2]).worn_textures, some.worn_textures, atol=1e-4), "how one is worn depends on it alone"

@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from miaobi.core.home import home
 from miaobi.core.types import Media, Modality, Record
 from miaobi.data.pictures import Pixels, decode, render_svg
 from miaobi.engine import features
+from miaobi.engine.worn import QUALITY, SHRINK, wear
 
 if TYPE_CHECKING:
     from miaobi.engine.metrics.retrieval import ImageText
@@ -37,7 +39,7 @@ class Gallery:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self._looks: NDArray[np.float32] | None = None
+        self._looks: dict[bool, NDArray[np.float32]] = {}  # of worn pictures and of those as they are
         self._embedded: tuple[ImageText, NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
@@ -59,28 +61,39 @@ class Gallery:
         for start in range(0, len(self), CHUNK):
             yield [self.pixels(index) for index in range(start, min(start + CHUNK, len(self)))]
 
-    def look(self, on_progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """See `features.looks`, of all pictures, computed once; those of a large set are kept in the home folder's cache."""
-        if self._looks is None:
-            place = home() / "cache" / "features" / f"{self._digest()}.npy" if len(self) >= KEPT else None
-            self._looks = _kept(place, len(self))
-            if self._looks is None:
-                self._looks = self._look(on_progress)
-                if place is not None:
-                    _keep(place, self._looks)
-        return self._looks
+    def look(self, on_progress: Callable[[int, int], None] | None = None, *, worn: bool = False) -> NDArray[np.float32]:
+        """See `features.looks`, of all pictures, computed once; those of a large set are kept in the home folder's cache.
 
-    def _look(self, on_progress: Callable[[int, int], None] | None) -> NDArray[np.float32]:
+        Args:
+            worn: as lossy compression leaves them, see `engine.worn`.
+        """
+        if worn not in self._looks:
+            place = home() / "cache" / "features" / f"{self._digest(worn)}.npy" if len(self) >= KEPT else None
+            found = _kept(place, len(self))
+            if found is None:
+                found = self._look(on_progress, worn)
+                if place is not None:
+                    _keep(place, found)
+            self._looks[worn] = found
+        return self._looks[worn]
+
+    def _look(self, on_progress: Callable[[int, int], None] | None, worn: bool) -> NDArray[np.float32]:
         found = [np.empty((0, features.WIDTH + features.TEXTURES), np.float32)]
-        for chunk in self.chunks():
+        for chunk in self._worn() if worn else self.chunks():
             found.append(features.looks(chunk))
             if on_progress:
                 on_progress(sum(map(len, found)), len(self))
         return np.concatenate(found)
 
-    def _digest(self) -> str:
+    def _worn(self) -> Iterator[list[Pixels]]:
+        """As `chunks`. How a picture is worn depends on its bytes alone."""
+        for start in range(0, len(self), CHUNK):
+            part = self.records[start : start + CHUNK]
+            yield [wear(_decoded(record), np.random.default_rng(crc32(_media(record).data))) for record in part]
+
+    def _digest(self, worn: bool) -> str:
         """What the features depend on: the pictures' bytes, their order, and how they are looked at."""
-        digest = hashlib.sha256(f"EfficientNet-lite0 {features.SIZE} {DRAWN}".encode())
+        digest = hashlib.sha256(f"EfficientNet-lite0 {features.SIZE} {DRAWN}{f' {SHRINK} {QUALITY}' if worn else ''}".encode())
         for record in self.records:
             digest.update(hashlib.sha256(_media(record).data).digest())
         return digest.hexdigest()
@@ -94,6 +107,11 @@ class Gallery:
     def textures(self) -> NDArray[np.float32]:
         """How the pictures are drawn: (N, 448)."""
         return self.look()[:, features.WIDTH :]
+
+    @property
+    def worn_textures(self) -> NDArray[np.float32]:
+        """The same of pictures that lossy compression has worn."""
+        return self.look(worn=True)[:, features.WIDTH :]
 
     def known(self, key: str) -> list[str]:
         """What the records' meta says under a key (style, class), "" where nothing."""
@@ -122,8 +140,7 @@ class Gallery:
         """A gallery of some of the pictures; what was looked at stays looked at."""
         chosen = Gallery([self.records[place] for place in places])
         where = np.asarray(places, dtype=np.intp)
-        if self._looks is not None:
-            chosen._looks = self._looks[where]
+        chosen._looks = {worn: looks[where] for worn, looks in self._looks.items()}
         if self._embedded is not None:
             chosen._embedded = (self._embedded[0], self._embedded[1][where])
         return chosen

@@ -52,7 +52,7 @@ class Config(Schema):
     commitment: float = Field(0.25, ge=0, le=10)
     """How strongly latents are pulled to their codes."""
     noise: float = Field(0.05, ge=0, le=1)
-    """Noise on plain latents while training, as a share of their spread."""
+    """Noise on plain latents while training, as a share of their spread: as much, or less, for each picture."""
     refine: int = Field(16, ge=0, le=256)
     """Channels of a last convolution at full size, against a grid in the pictures; 0 is none."""
     likelihood: Literal["bernoulli", "gaussian", "logistic", "none"] = "logistic"
