@@ -107,6 +107,10 @@ def shoot(page: Page, url: str, path: str, language: str, kind: str) -> None:
         page.locator("#mb-works input").click()
         page.get_by_role("option").first.click()
         page.wait_for_timeout(4000)
+    if path == "film":
+        page.locator("#mb-from input").click()
+        page.get_by_role("option").first.click()
+        page.wait_for_timeout(1500)
     if path == "models":
         page.locator("#mb-shelf [data-act=read]").first.click()
         page.wait_for_timeout(2500)

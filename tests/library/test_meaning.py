@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Media
+from miaobi.data.pictures import decode
 from miaobi.library.meaning import PictureSpace, TextSpace, search
 from miaobi.library.store import Library, Query
 
@@ -64,3 +65,11 @@ def test_pictures_by_what_is_seen(library: Library, make: Make, red: Media) -> N
     assert [ids[found.kept.id] for found in search(library, space, "blue", limit=1)] == ["blue"]
     with pytest.raises(UsageError, match="only pictures are found"):
         search(library, space, "red", query=Query(modality="text"))
+
+
+def test_pictures_that_look_like_one(library: Library, make: Make, red: Media) -> None:
+    ids = {library.keep(make(red)): "red", library.keep(make(picture((90, 160, 20)))): "moss", library.keep(make("moss")): "words"}
+    space = PictureSpace(Colours(), "0" * 64)
+    looked = space.seen(decode(picture((60, 200, 0)).data))
+    assert [ids[found.kept.id] for found in search(library, space, looked)] == ["moss", "red"]
+    assert search(library, space, looked, query=Query(model="other")) == []

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from miaobi.core.artifact import new_folder, seal
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -47,23 +49,26 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
+def small_models(artifacts: Path) -> None:
+    """`polly` and `daub`; the plugin's folder is in `sys.path` then."""
+    from miaobi_dauber import Dauber
+    from miaobi_parrot import Parrot
+
+    for name, kind, model in (("polly", "parrot", Parrot(LINES)), ("daub", "dauber", Dauber())):
+        with new_folder(artifacts / name) as new:
+            model.save(new)
+            seal(new, family=kind, name=name, licence="CC0-1.0")
+
+
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """`miaobi studio` in an empty folder with the models `polly` (texts) and `daub` (pictures)."""
     root = tmp_path_factory.mktemp("studio")
     home, folder = root / "home", root / "work"
     folder.mkdir()
-    make = f"""
-from pathlib import Path
-from miaobi.core.artifact import new_folder, seal
-from miaobi_parrot import Parrot
-from miaobi_dauber import Dauber
-for name, model in (("polly", Parrot({LINES!r})), ("daub", Dauber())):
-    with new_folder(Path("artifacts") / name) as new:
-        model.save(new)
-        seal(new, family={{"polly": "parrot", "daub": "dauber"}}[name], name=name, licence="CC0-1.0")
-"""
-    subprocess.run([sys.executable, "-c", make], cwd=folder, env=environment(home), check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PLUGIN)
+        small_models(folder / "artifacts")
     command = [sys.executable, "-m", "miaobi.cli.main", "studio", "--port", "0", "--no-browser", "--json", "--log", "off", "--threads", "1"]
     process = subprocess.Popen(
         command, cwd=folder, env=environment(home), stdout=subprocess.PIPE, stderr=(root / "log").open("w"), text=True

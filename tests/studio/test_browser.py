@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pytest
 
+from miaobi.data.videos import Writer
 from miaobi.studio.pages import pages
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, Page
 
     from .conftest import Studio
 
 PATHS = [each.path for each in pages()]
+STRANGE = {"en": ["Déposer", "拖"], "zh": ["Drop", "Click to", "Déposer"]}  # Gradio's own words for another reader
 NOTICE = {"en": "AI-generated", "zh": "AI生成"}
 
 
@@ -142,8 +146,11 @@ def test_a_label_is_read(page: Page, studio: Studio, tmp_path: Path) -> None:
     assert page.locator(".mb-seal").all_inner_texts() == ["intact", "changed"]
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_every_page_opens_without_help_from_elsewhere(window: BrowserContext, studio: Studio, language: str) -> None:
+@pytest.mark.parametrize(("language", "width", "scheme"), [("en", 1280, "light"), ("zh", 375, "dark")])
+def test_every_page_opens_on_a_desk_and_on_a_phone_without_help_from_elsewhere(
+    browser: Browser, studio: Studio, language: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    window = browser.new_context(viewport={"width": width, "height": 740}, has_touch=width < 500, color_scheme=scheme, locale="fr")
     tab = window.new_page()
     asked: list[str] = []
     failed: list[str] = []
@@ -152,25 +159,41 @@ def test_every_page_opens_without_help_from_elsewhere(window: BrowserContext, st
     for path in PATHS:
         tab.goto(studio.page(path, language))
         tab.locator(".mb-title h1").wait_for()
+        tab.wait_for_timeout(300)
         assert tab.locator("nav a[aria-current=page]").count() == 1
         assert NOTICE[language] in tab.locator(".mb-notice").inner_text()
         text = tab.locator("main, body").first.inner_text()
+        foreign = [words for words in STRANGE[language] if words in text]
+        assert not foreign, f"{path or 'create'} says {foreign}"
         assert bool(re.search("[\u4e00-\u9fff]", text.replace("妙笔", "").replace("中", ""))) or language == "en"
+        wide = tab.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width + 1, f"{path or 'create'} is {wide} pixels wide"
+        assert tab.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
     assert not [url for url in asked if not url.startswith((studio.url, "data:", "blob:"))]
     assert not failed
+    window.close()
 
 
-def test_a_phone_sees_everything(browser: Browser, studio: Studio) -> None:
-    phone = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, color_scheme="dark")
-    tab = phone.new_page()
-    for path in PATHS:
-        tab.goto(studio.page(path, "zh"))
-        tab.locator(".mb-title h1").wait_for()
-        tab.wait_for_timeout(300)
-        wide = tab.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 376, f"{path or 'create'} is {wide} pixels wide"
-        assert tab.evaluate("document.body.classList.contains('dark')")
-    phone.close()
+def test_the_page_of_a_work_shows_its_film_and_runs_no_foreign_script(page: Page, studio: Studio) -> None:
+    from miaobi.apps.create.page import TEMPLATE
+
+    folder = studio.folder / "works" / "20261123-large-film"
+    folder.mkdir(parents=True)
+    with Writer(folder / "film.mp4", size=(64, 64), fps=8) as film:
+        for level in range(16):
+            film.add(np.full((64, 64, 3), level * 8, np.uint8))
+    scene = '<ol class="scenes"><li><button type="button" data-start="0.5">x</button></li></ol>'
+    text = TEMPLATE.read_text(encoding="utf-8").replace("{{film}}", '<video controls src="film.mp4"></video>').replace("{{scenes}}", scene)
+    foreign = '<script>document.title = "foreign"</script><img src="x" onerror="document.title = 1">'
+    (folder / "index.html").write_text(text.replace("{{poem}}", foreign), encoding="utf-8")
+    parts = {name: {"stage": name, "files": {file: "ab"}} for name, file in (("film", "film.mp4"), ("page", "index.html"))}
+    (folder / "manifest.json").write_text(json.dumps({"order": {"brief": "large"}, "parts": parts}), encoding="utf-8")
+    page.goto(f"{studio.url}/studio/works/{folder.name}/index.html")
+    page.wait_for_function("document.querySelector('video').readyState > 0")
+    page.locator(".scenes button").click()
+    page.wait_for_function("document.querySelector('video').currentTime > 0.5")
+    assert page.title() != "foreign"
+    assert page.title() != "1"
 
 
 def test_keys_and_colours(page: Page, studio: Studio) -> None:

@@ -7,31 +7,42 @@ import base64
 import dataclasses
 import io
 import json
+import re
+import signal
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from miaobi.core import families
+from miaobi.core.artifact import new_folder, seal
 from miaobi.core.errors import UsageError
-from miaobi.core.language import language, tr
+from miaobi.core.language import language, speaking, tr
 from miaobi.core.types import Media, Modality, Turn
 from miaobi.data.scores import Note, Part, Score
+from miaobi.library.queue import State as JobState
 from miaobi.library.store import Library, Stored
+from miaobi.serve import child
 from miaobi.serve.http.plan import Plan
 from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.state import State
 from miaobi.serve.pool import Ask, Pool
-from miaobi.studio import cards, judging, pairs, runs, timelines, works
+from miaobi.studio import cards, finding, judging, pairs, runs, timelines, works
 from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import spoken
 from miaobi.studio.given import Inputs
 from miaobi.studio.media import router
 from miaobi.studio.roll import picture, times
 from miaobi.studio.room import Making, Room
+
+from .conftest import PLUGIN, small_models
+
+CODE = '<img src=x onerror="alert(1)">'
 
 
 @pytest.fixture
@@ -63,8 +74,47 @@ async def made(room: Room, *asks: Ask) -> list[Making]:
         await room.state.pool.close()
 
 
-def test_what_is_made_is_kept_and_mistakes_are_told(room: Room) -> None:
-    fine, wrong, unknown = asyncio.run(made(room, ask("polly", "春", n=2), ask("polly", "春", lines=1000), ask("nobody", "春")))
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """A room in which something was made: the processes of its pool began once for all tests that look at it."""
+
+    room: Room
+    pair: Making
+    wrong: Making
+    unknown: Making
+    picture: Making
+    code: Making
+
+    @property
+    def client(self) -> TestClient:
+        """Who asks for files."""
+        app = FastAPI()
+        app.include_router(router(self.room))
+        return TestClient(app)
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
+    """Two poems, a picture, a text that looks like code, and two mistakes."""
+    folder = tmp_path_factory.mktemp("gallery")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PLUGIN)
+        for name, value in (("PYTHONPATH", str(PLUGIN)), ("MIAOBI_HOME", str(folder / "home")), ("MIAOBI_LANG", "en")):
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        families.families.cache_clear()
+        small_models(folder / "artifacts")
+        settings = Settings(workers=1, threads=1)
+        library = Library.open()
+        room = Room(State(settings, pool=Pool(settings), library=library, plan=Plan(())))
+        asked = (ask("polly", "诗", n=2), ask("polly", "诗", lines=1000), ask("nobody", "诗"), ask("daub", "red"), ask("polly", CODE))
+        yield Gallery(room, *asyncio.run(made(room, *asked)))
+        library.close()
+    families.families.cache_clear()
+
+
+def test_what_is_made_is_kept_and_mistakes_are_told(gallery: Gallery) -> None:
+    room, fine, wrong, unknown = gallery.room, gallery.pair, gallery.wrong, gallery.unknown
     assert len(fine.kept) == 2
     assert not fine.problem
     assert {room.library.get(id).origin for id in fine.kept} == {"studio"}
@@ -96,12 +146,8 @@ def test_a_generation_outlives_who_looks_on_and_can_be_stopped(room: Room) -> No
     assert 0 < len(second.kept) < 500
 
 
-def test_files_are_sent_by_id_and_nothing_else(room: Room) -> None:
-    [text, picture_] = asyncio.run(made(room, ask("polly", "诗"), ask("daub", "red")))
-    app = FastAPI()
-    app.include_router(router(room))
-    client = TestClient(app)
-    id = picture_.kept[0]
+def test_files_are_sent_by_id_and_nothing_else(gallery: Gallery) -> None:
+    client, text, id = gallery.client, gallery.pair, gallery.picture.kept[0]
     whole = client.get(f"/studio/content/{id}/0")
     assert whole.headers["content-type"] == "image/png"
     assert whole.headers["x-content-type-options"] == "nosniff"
@@ -148,9 +194,10 @@ def test_a_finished_work_has_its_page_in_a_sandbox_and_all_in_one_file(room: Roo
     client = TestClient(app)
     page = client.get(f"/studio/works/{folder.name}/index.html")
     assert page.headers["content-type"].startswith("text/html")
-    policy = page.headers["content-security-policy"]
-    assert "sandbox allow-scripts" in policy
-    assert "allow-same-origin" not in policy
+    rules = dict(rule.strip().split(" ", 1) for rule in page.headers["content-security-policy"].split(";"))
+    assert rules["default-src"] == rules["form-action"] == rules["base-uri"] == rules["frame-ancestors"] == "'none'"
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", rules["script-src"]), "one script, the template's, and no other"
+    assert "allow-forms" not in rules["sandbox"]
     whole = client.get(f"/studio/works/{folder.name}/all.zip")
     assert set(zipfile.ZipFile(io.BytesIO(whole.content)).namelist()) == {"index.html", "film.mp4", "manifest.json"}
     links = works.ways(room, folder.name)
@@ -158,8 +205,8 @@ def test_a_finished_work_has_its_page_in_a_sandbox_and_all_in_one_file(room: Roo
     assert works.ways(room, "nothing") == ""
 
 
-def test_a_judgement_changes_its_card_only(room: Room) -> None:
-    [making] = asyncio.run(made(room, ask("polly", "比", n=2)))
+def test_a_judgement_changes_its_card_only(gallery: Gallery) -> None:
+    room, making = gallery.room, gallery.pair
     one, other = making.kept
     shown = [cards.card(room.library.get(id), better=True) for id in making.kept]
     rated = judging.act(room, shown, {"act": "rate", "id": one, "value": "5"})
@@ -175,9 +222,8 @@ def test_a_judgement_changes_its_card_only(room: Room) -> None:
             judging.act(room, shown, what)
 
 
-def test_what_a_model_wrote_is_never_code(room: Room) -> None:
-    [making] = asyncio.run(made(room, ask("polly", '<img src=x onerror="alert(1)">')))
-    code = cards.card(room.library.get(making.kept[0]))["html"]
+def test_what_a_model_wrote_is_never_code(gallery: Gallery) -> None:
+    code = cards.card(gallery.room.library.get(gallery.code.kept[0]))["html"]
     assert "<img src=x" not in code
     assert "&lt;img src=x" in code
 
@@ -218,9 +264,8 @@ def test_a_mask_is_what_was_painted(room: Room) -> None:
     assert inputs.read([None]) == inputs.read([{"picture": "", "mask": address(painted)}]) == {}
 
 
-def test_a_picture_of_the_library_is_started_from(room: Room) -> None:
-    [making] = asyncio.run(made(room, ask("daub", "red")))
-    id = making.kept[0]
+def test_a_picture_of_the_library_is_started_from(gallery: Gallery) -> None:
+    room, id = gallery.room, gallery.picture.kept[0]
     inputs = Inputs(frozenset({"image", "mask"}), room, {"image": id})
     value = {"picture": f"content/{id}/0", "mask": ""}
     stored = room.library.get(id).parts[0]
@@ -256,6 +301,75 @@ music: {file: a.mp3, volume: -4}
     assert values["music"] == {"file": "a.mp3", "volume": -4}
     with pytest.raises(UsageError):
         timelines.written(text, [["", "x", "", "", "long", "", ""]])
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("version: 1\nsize: square\nscenes:\n- picture: a.png\n  narration: {text: 月出, voice: x}\n- card: {text: 中秋}\n", "中秋"),
+        ("version: 1\nscenes:\n- {picture: a.png, caption: over it}\n- narration: said\n", "over it"),
+        ("scenes:\n- picture: {model: painter, prompt: a moon}\n", "a moon"),
+        ("scenes:\n- picture: a.png\n", ""),
+        ("scenes: 3\n", ""),
+        ("雪夜归人", "雪夜归人"),
+    ],
+)
+def test_a_film_is_called_by_its_first_words(text: str, title: str) -> None:
+    assert timelines.title_of(text) == title
+
+
+def test_a_job_speaks_the_language_of_its_page_and_computes_where_the_server_does(room: Room) -> None:
+    room.hands.close()  # nobody else takes the job
+    with speaking("zh"):
+        id = room.enqueue("app", {"app": "film", "inputs": {"timeline": "none.yaml"}, "out": "film.mp4"}, name="x")
+    assert room.queue.claim("me") is not None
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        child.main("", id, "me")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    job = room.queue.get(id)
+    assert job.state is JobState.FAILED
+    assert (job.spec["device"], job.spec["threads"]) == ("cpu", 1)
+    assert re.search("[\u4e00-\u9fff]", job.error), job.error
+
+
+def test_the_library_is_searched_by_words_and_says_what_it_lacks(gallery: Gallery) -> None:
+    async def looked(**wanted: Any) -> tuple[list[str], int | None]:
+        kept, total = await asyncio.to_thread(finding.found, gallery.room, finding.Wanted(**wanted), 9, asyncio.get_running_loop())
+        return [each.id for each in kept], total
+
+    assert asyncio.run(looked(text="诗")) == (gallery.pair.kept[::-1], 2)
+    assert asyncio.run(looked())[1] == 4
+    for wanted in ({"text": "red", "how": "seen"}, {"picture": f"content/{gallery.picture.kept[0]}/0"}):
+        with pytest.raises(UsageError, match="image-text scorer"):
+            asyncio.run(looked(**wanted))
+
+
+@pytest.mark.slow
+def test_a_picture_finds_its_like(gallery: Gallery) -> None:
+    from miaobi.models.scorer.model import Scorer
+
+    with new_folder(gallery.room.folder / "artifacts" / "looker") as new:
+        Scorer.create(families.family("scorer").tiny, ()).save(new)
+        seal(new, family="scorer", name="looker", licence="CC0-1.0")
+
+    async def story() -> tuple[list[str], list[str]]:
+        await gallery.room.state.pool.start()
+        blue = gallery.room.make(ask("daub", "blue"), prompt="blue")
+        async for _ in blue.watch(every=0.01):
+            pass
+        found = []
+        for id in (blue.kept[0], gallery.picture.kept[0]):
+            wanted = finding.Wanted(picture=f"content/{id}/0")
+            kept, _ = await asyncio.to_thread(finding.found, gallery.room, wanted, 9, asyncio.get_running_loop())
+            found.append(kept[0].id)
+        await gallery.room.close()
+        await gallery.room.state.pool.close()
+        return found, [blue.kept[0], gallery.picture.kept[0]]
+
+    found, wanted = asyncio.run(story())
+    assert found == wanted
 
 
 def test_notes_are_drawn_where_they_sound() -> None:

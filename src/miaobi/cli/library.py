@@ -15,6 +15,7 @@ from miaobi.core.language import tr
 
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output
+    from miaobi.library.meaning import Floats, Space
     from miaobi.library.store import Kept, Library, Query
 
 ACTIONS = {  # words that each takes, and what it does
@@ -46,6 +47,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--by", default="", metavar="NAME", help=tr("who judges"))
     parser.add_argument("--meaning", action="store_true", help=tr("search by meaning instead of by words"))
     parser.add_argument("--seen", default="", metavar="SCORER", help=tr("search pictures by what this image-text scorer sees in them"))
+    parser.add_argument("--like", default="", metavar="FILE", help=tr("with --seen: pictures like this one, in place of words"))
     parser.add_argument(
         "--modality", default="", choices=("text", "image", "audio", "music", "video"), help=tr("only contents of this kind")
     )
@@ -67,6 +69,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise unknown("action", arguments.action, ACTIONS)
     takes = ACTIONS[arguments.action][0].split()
     count, more = len(takes) - (takes[-1:] == ["..."]), takes[-1:] == ["..."] or takes[-1:] == ["WORDS"]
+    if arguments.action == "search" and arguments.like:
+        count, more = 0, False
     if len(arguments.words) < count or (len(arguments.words) > count and not more):
         raise UsageError("write: miaobi library {action} {words}", action=arguments.action, words=" ".join(takes))
     from miaobi.library.store import Library
@@ -94,24 +98,34 @@ def _list(library: Library, arguments: argparse.Namespace, output: Output) -> No
 
 def _search(library: Library, arguments: argparse.Namespace, output: Output) -> None:
     question = " ".join(arguments.words)
+    if arguments.like and not arguments.seen:
+        raise UsageError("--like compares pictures, for which it needs a model: name an image-text scorer with --seen")
     if not arguments.meaning and not arguments.seen:
         _list(library, arguments, output)
         return
-    from miaobi.library.meaning import PictureSpace, Space, TextSpace, search
+    from miaobi.library.meaning import search
 
-    space: Space
-    if arguments.seen:
-        from miaobi import api
-        from miaobi.engine.metrics.retrieval import as_judge
-
-        judge = api.load(arguments.seen)
-        space = PictureSpace(as_judge(judge.model), judge.card.source)
-    else:
-        space = TextSpace()
+    space, wanted = _asked(arguments, question)
     with output.progress() as tick:
-        found = search(library, space, question, query=_query(arguments), limit=arguments.limit,
+        found = search(library, space, wanted, query=_query(arguments), limit=arguments.limit,
                        on_progress=lambda done, total: tick("reading", done, total))  # fmt: skip
     _print(output, [each.kept for each in found], len(found), [f"{each.cosine:.2f}" for each in found])
+
+
+def _asked(arguments: argparse.Namespace, question: str) -> tuple[Space, str | Floats]:
+    """Where to look, and what for: words, or a picture's vector."""
+    from miaobi.library.meaning import PictureSpace, TextSpace
+
+    if not arguments.seen:
+        return TextSpace(), question
+    from miaobi import api
+    from miaobi.core.artifact import read_bytes
+    from miaobi.data.pictures import decode
+    from miaobi.engine.metrics.retrieval import as_judge
+
+    judge = api.load(arguments.seen)
+    space = PictureSpace(as_judge(judge.model), judge.card.source)
+    return space, space.seen(decode(read_bytes(Path(arguments.like)))) if arguments.like else question
 
 
 def _print(output: Output, found: Sequence[Kept], total: int, marks: Sequence[str]) -> None:

@@ -55,14 +55,23 @@ class Found:
 
 
 def search(
-    library: Library, space: Space, question: str, *, query: Query = EVERYTHING, limit: int = 20, on_progress: OnProgress | None = None
+    library: Library,
+    space: Space,
+    question: str | Floats,
+    *,
+    query: Query = EVERYTHING,
+    limit: int = 20,
+    on_progress: OnProgress | None = None,
 ) -> list[Found]:
     """The contents that are nearest to a question, among those that fit a query.
+
+    Args:
+        question: words, or a vector (E,) of the space: that of a picture, by `PictureSpace.seen`.
 
     Raises:
         UsageError: the question is empty.
     """
-    if not question.strip():
+    if isinstance(question, str) and not question.strip():
         raise UsageError("{what} cannot be empty", what=tr("a question"))
     query = space.holds(query)
     _complete(library, space, query, on_progress)
@@ -73,7 +82,7 @@ def search(
     if not rows:
         return []
     vectors = np.frombuffer(b"".join(values for _, values in rows), np.float16).reshape(len(rows), -1).astype(np.float32)
-    cosines = vectors @ space.question(question)
+    cosines = vectors @ (space.question(question) if isinstance(question, str) else question)
     best = np.argsort(-cosines, kind="stable")[:limit]
     return [Found(kept=library.get(rows[place][0]), cosine=float(cosines[place])) for place in best]
 
@@ -147,6 +156,11 @@ class PictureSpace:
     def question(self, text: str, /) -> Floats:
         """As a caption."""
         vector: Floats = self.judge.embed_texts([text])[0]
+        return vector
+
+    def seen(self, pixels: NDArray[np.uint8], /) -> Floats:
+        """Of a picture (H, W, 4) that contents are to look like, (E,)."""
+        vector: Floats = self.judge.embed_pictures([pixels])[0]
         return vector
 
     def holds(self, query: Query, /) -> Query:

@@ -17,6 +17,7 @@ from miaobi.core.families import families
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
 from miaobi.library.store import HIGHEST, Kept, Stored
+from miaobi.studio import timelines
 from miaobi.studio.frame import script
 from miaobi.studio.room import Making
 from miaobi.trust.media import MIDI, MUSICXML
@@ -37,6 +38,7 @@ AS = {  # the kinds of files that a content may be taken home as, the usual one 
     Modality.VIDEO: (".mp4", ".webm", ".gif"),
 }
 LONGEST_PROMPT = 80
+FEW = 3  # entries of a mapping that are shown at once
 
 Card = dict[str, str]
 
@@ -71,11 +73,10 @@ def card(kept: Kept, *, better: bool = False, chosen: bool = False, use: bool = 
         buttons.append(f'<button type="button" data-act="use">{_e(tr("start from it"))}</button>')
     buttons.append(_again(kept))
     buttons.append(_downloads(kept))
-    if open_:
-        buttons.append(f'<a class="mb-open" href="library?{urlencode({"id": kept.id})}">{_e(tr("open"))}</a>')
-    inner = f'{_body(kept)}<footer><p class="mb-who">{_who(kept)}</p><div class="mb-acts">{"".join(buttons)}</div></footer>'
+    about = f'<p class="mb-name">{_name(kept, open_)}</p><p class="mb-who">{_who(kept)}</p>'
+    inner = f'{_body(kept)}<footer>{about}<div class="mb-acts">{"".join(buttons)}</div></footer>'
     classes = f"mb-card mb-{kept.modality}" + (" mb-chosen" if chosen else "")
-    return finished(kept.id, f'<article class="{classes}" tabindex="0" aria-label="{_e(_title(kept))}">{inner}</article>')
+    return finished(kept.id, f'<article class="{classes}" tabindex="0" aria-label="{_e(title_of(kept))}">{inner}</article>')
 
 
 def draft(making: Making, index: int = 0) -> Card:
@@ -110,6 +111,11 @@ def note(words: str) -> Card:
     return finished("note", f'<p class="mb-card mb-note">{_e(words)}</p>')
 
 
+def moment(at: str) -> str:
+    """A time in UTC, as ISO 8601 writes it; the page shows it as the reader's clock does."""
+    return f'<time datetime="{_e(at)}">{_e(at[:19].replace("T", " "))} UTC</time>'
+
+
 def finished(key: str, code: str) -> Card:
     """A card of that HTML: the same key is the same card, the same version is drawn once."""
     return {"key": key, "html": code, "version": hashlib.sha256(code.encode()).hexdigest()[:12]}
@@ -125,7 +131,7 @@ def _body(kept: Kept) -> str:
 
 def _medium(kept: Kept, position: int, part: Stored) -> str:
     url = f"../content/{kept.id}/{position}"
-    alt = _e(kept.label.prompt or _title(kept))
+    alt = _e(title_of(kept))
     match part.modality:
         case Modality.IMAGE:
             return (
@@ -145,21 +151,34 @@ def _medium(kept: Kept, position: int, part: Stored) -> str:
         case Modality.VIDEO if part.mime.startswith("image/"):
             return f'<img loading="lazy" src="{url}" alt="{alt}">'
         case Modality.VIDEO:
-            return f'<video controls preload="metadata" src="{url}"></video>'
+            return f'<video controls preload="none" poster="{url}/poster" src="{url}"></video>'
         case _:
             return ""
 
 
-def _title(kept: Kept) -> str:
-    prompt = kept.label.prompt.strip().splitlines()[:1] or [kept.label.model]
-    return prompt[0][:LONGEST_PROMPT]
+def title_of(kept: Kept) -> str:
+    """What a content is called: its prompt's first line, the first words of a film's timeline, or who made it."""
+    label = kept.label
+    words = timelines.title_of(label.prompt) if label.family == APP and kept.modality is Modality.VIDEO else label.prompt
+    first = words.strip().splitlines()[:1] or [_maker(kept)]
+    return first[0][:LONGEST_PROMPT]
+
+
+def _maker(kept: Kept) -> str:
+    """The model by its name; an app by what it is called."""
+    return tr(kept.label.model) if kept.label.family == APP else kept.label.model
+
+
+def _name(kept: Kept, open_: bool) -> str:
+    """The title; it leads to all that is known of the content."""
+    title = f"<b>{_e(title_of(kept))}</b>"
+    return f'<a class="mb-open" href="library?{urlencode({"id": kept.id})}">{title}</a>' if open_ else title
 
 
 def _who(kept: Kept) -> str:
-    """Prompt, model, seed, and the words that the law asks for."""
-    label = kept.label
-    prompt = f"<b>{_e(_title(kept))}</b> " if label.prompt.strip() else ""
-    return f'{prompt}{_e(label.model)} · {_e(tr("seed"))} {label.seed} · <span class="mb-ai">{_e(tr("AI-generated"))}</span>'
+    """Model, seed, and the words that the law asks for."""
+    seed = f"{tr('seed')} {kept.label.seed}"
+    return f'{_e(_maker(kept))} · <span>{_e(seed)}</span> · <span class="mb-ai">{_e(tr("AI-generated"))}</span>'
 
 
 def _stars(kept: Kept) -> str:
@@ -208,12 +227,20 @@ def options_table(options: Mapping[str, Any]) -> str:
     from miaobi.studio.forms import label_of
 
     rows = ((label_of(name), value) for name, value in options.items() if value not in (None, "", [], {}))
-    return "".join(f"<dt>{_e(name)}</dt><dd>{_e(_plain(value))}</dd>" for name, value in rows)
+    return "".join(f"<dt>{_e(name)}</dt><dd>{_shown(value)}</dd>" for name, value in rows)
+
+
+def _shown(value: Any) -> str:
+    """An option's value; the files of a work, of which there are many, are folded away."""
+    if isinstance(value, Mapping):
+        lines = [f"{key}: {_plain(inner)}" for key, inner in value.items()]
+        if len(lines) <= FEW:
+            return _e(", ".join(lines))
+        return f'<details class="mb-spec"><summary>{len(lines)}</summary><pre>{_e(chr(10).join(lines))}</pre></details>'
+    return _e(_plain(value))
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -69,7 +69,9 @@ class Inputs:
 
     def parents(self, values: Sequence[Any]) -> tuple[str, ...]:
         """The contents of the library among what is given."""
-        return tuple(content for value in values if isinstance(value, dict) for content, _ in [_named(value)] if content)
+        return tuple(
+            content for value in values if isinstance(value, dict) for content, _ in [_named(str(value.get("picture", "")))] if content
+        )
 
     def read(self, values: Sequence[Any]) -> dict[str, bytes]:
         """The bytes by name, as the pool takes them; what was left empty is left out."""
@@ -83,19 +85,26 @@ class Inputs:
 
     def _painted(self, name: str, value: Mapping[str, Any]) -> dict[str, bytes]:
         """A picture, and as a mask what was painted over it, if anything was."""
-        content, place = _named(value)
-        data = self._kept(content, place) if content else _decoded(str(value.get("picture", "")))
+        data = picture_of(self.room, str(value.get("picture", "")))
         if not data:
             return {}
         mask = _mask(_decoded(str(value.get("mask", ""))), data) if self.painted and name == "image" else b""
         return {name: data, "mask": mask} if mask else {name: data}
 
-    def _kept(self, content: str, place: int) -> bytes:
-        """The bytes of a picture of the library. A browser may name anything."""
-        stored = dict(enumerate(self.room.library.get(content).parts)).get(place)
-        if stored is None or isinstance(stored, str):
-            raise UsageError("this is no picture")
-        return self.room.library.part(stored).data
+
+def picture_of(room: Room, said: str) -> bytes:
+    """The picture that a canvas tells of: one of the library, or one of its own; nothing where it is empty.
+
+    Raises:
+        UsageError: it is no picture. A browser may name anything.
+    """
+    content, place = _named(said)
+    if not content:
+        return _decoded(said)
+    stored = dict(enumerate(room.library.get(content).parts)).get(place)
+    if stored is None or isinstance(stored, str):
+        raise UsageError("this is no picture")
+    return room.library.part(stored).data
 
 
 def canvas(words: str, *, brush: bool, pastes: bool, picture: str = "", name: str = "image") -> gr.HTML:
@@ -119,9 +128,8 @@ def canvas(words: str, *, brush: bool, pastes: bool, picture: str = "", name: st
     )
 
 
-def _named(value: Mapping[str, Any]) -> tuple[str, int]:
-    """The content and the number of its part that a value names; ("", 0) where it brings a picture of its own."""
-    said = str(value.get("picture", ""))
+def _named(said: str) -> tuple[str, int]:
+    """The content and the number of its part that a canvas names; ("", 0) where it brings a picture of its own."""
     id, _, place = said.removeprefix(CONTENT).partition("/")
     return (id, int(place)) if said.startswith(CONTENT) and place.isdecimal() else ("", 0)
 

@@ -1,14 +1,19 @@
 """Files that pages show, by the id of a content, a work or a generation: never by a path that a browser names.
 
-Only kinds of files that a browser shows without running anything are sent to be shown; all else is sent to be saved. The page of a work is
-shown in a sandbox: it is nobody's, so its script reaches neither the studio nor any other address. The type is what the library knows, and
-browsers are told not to guess another (`nosniff`).
+Only kinds of files that a browser shows without running anything are sent to be shown; all else is sent to be saved. The page of a work may
+run one script, that of its template, by its hash: whatever else has come into the file is shown and never run, and nothing is reached from
+it but the pictures, sounds and films that lie beside it. The type is what the library knows, and browsers are told not to guess another
+(`nosniff`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import functools
+import hashlib
 import io
+import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +23,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from miaobi.core.errors import MiaobiError, UsageError
+from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.home import home
 from miaobi.core.types import Modality
 
@@ -31,12 +36,14 @@ SHOWN = frozenset(
     {"image/png", "image/jpeg", "image/webp", "image/gif", "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg", "video/mp4", "video/webm"}
 )
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+# `allow-same-origin`, for a film of another origin is none that this server would send; without forms, base and frames of any kind
 SANDBOX = (
-    "default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "sandbox allow-scripts allow-popups allow-downloads"
+    "default-src 'none'; img-src 'self' data:; media-src 'self' data:; style-src 'unsafe-inline'; script-src {scripts}; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; sandbox allow-scripts allow-same-origin allow-popups allow-downloads"
 )
 KEPT = {**SAFE, "Cache-Control": "private, max-age=31536000, immutable"}  # a content never changes
 WIDEST = 2048
+POSTER_SECONDS, POSTER_WIDTH = 3.0, 640
 BY_SUFFIX = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -76,6 +83,11 @@ def router(room: Room) -> APIRouter:
     async def sound(id: str, position: int) -> Response:
         """A tune, played."""
         return await asyncio.to_thread(_sound, room, id, position)
+
+    @routes.get("/content/{id}/{position}/poster")
+    async def poster(id: str, position: int) -> Response:
+        """A frame of a film."""
+        return await asyncio.to_thread(_poster, room, id, position)
 
     @routes.get("/making/{id}/{step}")
     async def preview(id: str, step: int) -> Response:
@@ -188,6 +200,34 @@ def _sound(room: Room, id: str, position: int) -> Response:
     return FileResponse(path, media_type="audio/mpeg", headers=KEPT)
 
 
+def _poster(room: Room, id: str, position: int) -> Response:
+    """The frame a third into a film, where titles have faded in; kept in the cache, since decoding takes a while."""
+    from miaobi.core.artifact import write_bytes
+
+    stored = _stored(room, id, position)
+    if stored.modality is not Modality.VIDEO:
+        raise HTTPException(404)
+    path = home() / "cache" / "studio" / f"{stored.sha256}.webp"
+    if not path.is_file():
+        try:
+            write_bytes(path, _still(room.library.files.path(stored.sha256)))
+        except MiaobiError as error:
+            raise HTTPException(501, str(error)) from None
+    return FileResponse(path, media_type="image/webp", headers=KEPT)
+
+
+def _still(film: Path) -> bytes:
+    """One frame as WebP."""
+    from miaobi.data import videos
+    from miaobi.data.pictures import encode
+
+    start = min(POSTER_SECONDS, videos.probe(film).seconds / 3)
+    for begin in (start, 0.0):  # a film's header may promise more than there is
+        for _, frame in videos.frames_of(film, start=begin):
+            return _smaller(encode(frame), POSTER_WIDTH)
+    raise DataError("the film has no frame that can be decoded")
+
+
 def _download(room: Room, id: str, suffix: str) -> Response:
     from miaobi import api
     from miaobi.studio.cards import AS
@@ -220,7 +260,9 @@ def _attachment(name: str) -> str:
 
 def _name(kept: Kept) -> str:
     """A file's name from the prompt: letters and digits of any language."""
-    words = "".join(letter if letter.isalnum() else "-" for letter in kept.label.prompt[:24]).strip("-")
+    from miaobi.studio.cards import title_of
+
+    words = "".join(letter if letter.isalnum() else "-" for letter in title_of(kept)[:24]).strip("-")
     return f"{words or kept.label.model}-{kept.id[:6]}"
 
 
@@ -235,13 +277,23 @@ def _work(room: Room, work: str, name: str) -> Response:
     if path is None or not path.is_file():
         raise HTTPException(404)
     if name == PAGE:
-        return FileResponse(path, media_type="text/html", headers={**SAFE, "Content-Security-Policy": SANDBOX})
+        return FileResponse(path, media_type="text/html", headers={**SAFE, "Content-Security-Policy": _policy()})
     mime = BY_SUFFIX.get(path.suffix)
     if mime is None:
         return FileResponse(
             path, media_type="application/octet-stream", filename=path.name, headers=SAFE, content_disposition_type="attachment"
         )
     return FileResponse(path, media_type=mime, headers={**SAFE, "Cache-Control": "private, no-cache"})
+
+
+@functools.cache
+def _policy() -> str:
+    """The policy of a work's page: the only scripts are those of the template that this package writes pages with."""
+    from miaobi.apps.create.page import TEMPLATE
+
+    scripts = re.findall(r"<script>(.*?)</script>", TEMPLATE.read_text(encoding="utf-8"), re.DOTALL)
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    return SANDBOX.format(scripts=" ".join(f"'sha256-{digest}'" for digest in hashes))
 
 
 def _zipped(files: Mapping[str, Path]) -> bytes:

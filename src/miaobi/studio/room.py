@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import MiaobiError
-from miaobi.core.language import tr
+from miaobi.core.language import language, tr
 from miaobi.core.types import Content, Done, Media, Piece, Progress
 
 if TYPE_CHECKING:
+    from miaobi.library.meaning import TextSpace
     from miaobi.library.queue import Queue
     from miaobi.library.store import Library
     from miaobi.serve.hands import Hands
@@ -48,6 +50,8 @@ class Making:
     kept: list[str] = field(default_factory=list)
     """Ids in the library, in the order in which they were done."""
     problem: str = ""
+    stopped: bool = False
+    """By a person, which is no mistake."""
     over: bool = False
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -92,6 +96,7 @@ class Room:
     def __init__(self, state: State, *, folder: Path | None = None) -> None:
         self.state, self.folder = state, folder or Path.cwd()
         self.makings: OrderedDict[str, Making] = OrderedDict()
+        self.alone = threading.Lock()  # one thread at a time compares meanings
 
     @property
     def hands(self) -> Hands:
@@ -110,20 +115,33 @@ class Room:
 
         return Queue(self.library.database)
 
+    @cached_property
+    def meaning(self) -> TextSpace:
+        """Where texts of like meaning lie near each other.
+
+        Raises:
+            MissingExtra: the package is not installed.
+        """
+        from miaobi.library.meaning import TextSpace
+
+        return TextSpace()
+
     @property
     def works(self) -> Path:
         """Where works of `create` and films lie, a folder each."""
         return self.folder / "works"
 
     def enqueue(self, kind: str, spec: Mapping[str, Any], *, name: str) -> str:
-        """Put a job in line that works in the room's folder; returns its id.
+        """Put a job in line that works in the room's folder and speaks the page's language; returns its id.
 
         Raises:
             UsageError: a wrong value in its spec.
         """
         from miaobi.serve.kinds import checked
 
-        id = self.queue.add(kind, checked(kind, {"folder": str(self.folder), **spec}), name=name[:200])
+        settings = self.state.settings
+        where = {"folder": str(self.folder), "device": settings.device, "threads": settings.threads or None, "language": language()}
+        id = self.queue.add(kind, checked(kind, {**where, **spec}), name=name[:200])
         self.hands.begin(kind)
         return id
 
@@ -155,7 +173,7 @@ class Room:
         except MiaobiError as error:
             making.problem = str(error)
         except asyncio.CancelledError:
-            making.problem = tr("stopped")
+            making.problem, making.stopped = tr("stopped"), True
         except Exception as error:
             import logging
 

@@ -10,6 +10,7 @@ import yaml
 from miaobi.core.errors import UsageError
 
 COLUMNS = ("picture", "card", "narration", "caption", "seconds", "move", "transition")
+TELLING = ("card", "caption", "narration")  # the columns that hold words
 SHORT = {"picture": "file", "clip": "file", "card": "text", "narration": "text", "caption": "text", "move": "kind", "transition": "kind"}
 FILMS = (".mp4", ".webm", ".mov", ".mkv", ".gif")
 BEGINNING = """version: 1
@@ -40,6 +41,21 @@ def rows(text: str) -> list[list[Any]]:
     """Its scenes as rows of the table."""
     scenes = parsed(text).get("scenes")
     return [[_cell(scene, column) for column in COLUMNS] for scene in scenes or () if isinstance(scene, dict)]
+
+
+def title_of(text: str) -> str:
+    """The first words that a film shows or says, else what its first picture is of; empty for what is no timeline."""
+    try:
+        scenes = parsed(text).get("scenes")
+    except UsageError:
+        return text
+    told = [scene for scene in scenes or () if isinstance(scene, dict)] if isinstance(scenes, list) else []
+    for column in TELLING:
+        for scene in told:
+            if words := str(_cell(scene, column)).strip():
+                return words.splitlines()[0]
+    asked = (scene.get("picture", scene.get("clip")) for scene in told)
+    return next((str(thing["prompt"]) for thing in asked if isinstance(thing, dict) and thing.get("prompt")), "")
 
 
 def _cell(scene: Mapping[str, Any], column: str) -> Any:

@@ -68,7 +68,7 @@ class Asking(Page):
                     elem_id="mb-prompt",
                 )
                 with gr.Row(elem_classes="mb-buttons"):
-                    self.go = gr.Button(tr(self.go_label), variant="primary", elem_classes="mb-go", scale=3)
+                    self.go = gr.Button(tr(self.go_label), variant="primary", interactive=False, elem_classes="mb-go", scale=3)
                     self.stop = gr.Button(tr("Stop"), interactive=False, scale=1, min_width=80)
                 self.model = gr.Dropdown(label=tr("Model"), choices=[], elem_id="mb-model", filterable=True, interactive=True)
                 self._options()
@@ -153,7 +153,8 @@ class Asking(Page):
                 finished[id] = await asyncio.to_thread(self._card, id, now)
             if now.over and len(finished) > 1:  # which of them is better can be said when all are there
                 finished = {id: await asyncio.to_thread(self._card, id, now) for id in finished}
-            above = [cards.problem(now.problem)] if now.problem else []
+            tell = cards.note if now.stopped else cards.problem
+            above = [tell(now.problem)] if now.problem else []
             drafts = [] if now.over else [cards.draft(now, index) for index in sorted(now.texts) or [0]]
             below = [card for card in recent if card["key"] not in finished]
             yield (
@@ -184,7 +185,10 @@ class Asking(Page):
         prompt = start["prompt"] if start else gr.skip()  # a person may have begun to type
         head = (gr.Dropdown(choices=names, value=chosen), prompt, start)
         if making is None:
-            yield (*head, await asyncio.to_thread(self.recent), "", gr.Button(interactive=True), gr.Button(interactive=False))
+            recent = await asyncio.to_thread(self.recent) or [
+                cards.note(tr("What you make here appears here, and is kept in the library."))
+            ]
+            yield (*head, recent, "", gr.Button(interactive=True), gr.Button(interactive=False))
             return
         async for shown in self._watched(making):
             yield (*head, *shown)

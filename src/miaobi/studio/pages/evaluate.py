@@ -13,15 +13,18 @@ import gradio as gr
 from miaobi.core.artifact import read_text
 from miaobi.core.errors import UsageError
 from miaobi.core.language import tr
+from miaobi.core.recipe import Evaluate as Section
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find, list_models
 from miaobi.library.queue import OPEN
-from miaobi.studio import cards, runs
+from miaobi.studio import cards, forms, runs
 from miaobi.studio.frame import Page
 from miaobi.studio.pages.jobs import job_card
 
 LOOK_SECONDS = 2.0
-REPORT, FIGURES = "eval.html", "eval.json"
+REPORT, FIGURES, RECIPE = "eval.html", "eval.json", "recipe.yaml"
+OWN = "model:"  # before a model's name: the recipe that it brought along
+AMOUNTS = ("records", "samples")  # of the recipe's section, what makes an evaluation short or long
 LARGEST_REPORT = 32 << 20
 
 
@@ -36,46 +39,67 @@ class Evaluate(Page):
         """See `Page`."""
         with gr.Row(elem_classes="mb-split"):
             with gr.Column(scale=4, min_width=280, elem_classes="mb-form"):
-                self.recipe = gr.Dropdown(label=tr("Recipe whose held-out data are taken"), choices=[], interactive=True)
-                self.model = gr.Dropdown(label=tr("Model (by default the recipe's own)"), choices=[], interactive=True)
+                self.recipe = gr.Dropdown(
+                    label=tr("Recipe whose held-out data are taken"), choices=[], interactive=True, elem_id="mb-recipe"
+                )
+                self.model = gr.Dropdown(label=tr("Model (by default the recipe's own)"), choices=[], interactive=True, elem_id="mb-model")
+                self.fields = [forms.Field(name=name, kind="whole", help=_help(name), optional=True) for name in AMOUNTS]
+                with gr.Row(elem_classes="mb-fields"):
+                    amounts = [forms.component(field) for field in self.fields]
                 self.go = gr.Button(tr("Evaluate"), variant="primary", elem_classes="mb-go")
                 self.cards = cards.cards("mb-shelf")
             with gr.Column(scale=8, min_width=300):
                 self.report = gr.Dropdown(label=tr("Reports"), choices=[], interactive=True, elem_id="mb-report")
                 self.figures = gr.HTML(apply_default_css=False, js_on_load=None, elem_id="mb-figures")
+        self.seen = gr.State(0.0)
         self.timer = gr.Timer(LOOK_SECONDS)
-        self.on(self.go.click, self._start, [self.recipe, self.model], [self.cards])
-        self.on(self.timer.tick, self._look, [self.report], [self.cards, self.report])
-        self.on(self.report.change, self._show, [self.report], [self.figures])
+        shown = [self.cards, self.report, self.figures, self.seen]
+        self.on(self.go.click, self._start, [self.recipe, self.model, *amounts], [self.cards])
+        self.on(self.timer.tick, self._look, [self.seen], shown)
+        self.on(self.report.input, self._show, [self.report], [self.figures])
 
     def loaded(self, page: gr.Blocks) -> None:
         """See `Page`."""
-        self.on(page.load, self._open, None, [self.recipe, self.model, self.cards, self.report])
+        self.on(page.load, self._open, None, [self.recipe, self.model, self.cards, self.report, self.figures, self.seen])
 
     def _open(self) -> tuple[Any, ...]:
         models = [("–", ""), *((known.name, known.name) for known in list_models())]
         found = reports(self.room.folder)
         first = next(iter(found), None)
-        jobs = self._jobs()
         return (
-            gr.Dropdown(choices=runs.recipes(self.room)),
+            gr.Dropdown(choices=[*((path, path) for path in runs.recipes(self.room)), *_own_recipes()]),
             gr.Dropdown(choices=models, value=""),
-            jobs,
+            self._jobs(),
             gr.Dropdown(choices=list(found), value=first),
+            self._show(first),
+            newest(self.room.folder),
         )
 
-    def _start(self, recipe: str, model: str) -> list[cards.Card]:
-        if recipe not in runs.recipes(self.room):
-            raise UsageError("choose a recipe first: its held-out data are what is measured")
-        whole = Recipe.load(self.room.folder / recipe)
-        name = model or whole.name
-        spec = {"recipe": whole.model_dump(mode="json"), "model": model, "out": str(self.room.works / "evaluations" / name)}
+    def _start(self, recipe: str, model: str, *amounts: Any) -> list[cards.Card]:
+        values, own = self._recipe(recipe)
+        values["evaluate"] = {**(values.get("evaluate") or {}), **forms.given(self.fields, amounts)}
+        name = model or own or values["name"]
+        spec = {"recipe": values, "model": model or own, "out": str(self.room.works / "evaluations" / name)}
         self.room.enqueue("evaluate", spec, name=name)
         return self._jobs()
 
-    def _look(self, report: str | None) -> tuple[list[cards.Card], Any]:
-        """The jobs; and the list of reports, which grows when one is done."""
-        return self._jobs(), gr.Dropdown(choices=list(reports(self.room.folder)))
+    def _recipe(self, chosen: str) -> tuple[dict[str, Any], str]:
+        """The recipe that was chosen, and the model whose own it is; that of a file has none. A browser may send any text."""
+        own = str(chosen).removeprefix(OWN) if str(chosen).startswith(OWN) else ""
+        if own and chosen in {value for _, value in _own_recipes()}:
+            return Recipe.load(find(own) / RECIPE).model_dump(mode="json"), own
+        if chosen not in runs.recipes(self.room):
+            raise UsageError("choose a recipe first: its held-out data are what is measured")
+        return Recipe.load(self.room.folder / chosen).model_dump(mode="json"), ""
+
+    def _look(self, seen: float) -> tuple[Any, ...]:
+        """The jobs; and a report that has come since."""
+        now = newest(self.room.folder)
+        if now <= seen:
+            return self._jobs(), gr.skip(), gr.skip(), gr.skip()
+        found = reports(self.room.folder)
+        first = next(iter(found), None)
+        return self._jobs(), gr.Dropdown(choices=list(found), value=first), self._show(first), now
 
     def _jobs(self) -> list[cards.Card]:
         jobs = [job for job in self.room.queue.list(limit=100) if job.kind == "evaluate"]
@@ -90,10 +114,29 @@ class Evaluate(Page):
         return figures_table(values) + (_framed(read_text(page, limit=LARGEST_REPORT)) if page.is_file() else "")
 
 
+def _help(name: str) -> str:
+    return tr(Section.model_fields[name].description or "")
+
+
+def _own_recipes() -> list[tuple[str, str]]:
+    """The recipes that models were made by, where they brought them along."""
+    known = (model for model in list_models() if (model.folder / RECIPE).is_file())
+    return [(tr("{name}, its own recipe", name=model.name), OWN + model.name) for model in known]
+
+
+def _made(folder: Path) -> list[Path]:
+    """Figures that were measured here, the newest first."""
+    return sorted((folder / "works" / "evaluations").glob(f"*/{FIGURES}"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def newest(folder: Path) -> float:
+    """When the newest of them was written, in seconds since 1970; 0 where there is none."""
+    return next((path.stat().st_mtime for path in _made(folder)), 0.0)
+
+
 def reports(folder: Path) -> dict[str, Path]:
     """Folders with figures by the name to show: evaluations made here, then those of the models on the shelf."""
-    made = sorted((folder / "works" / "evaluations").glob(f"*/{FIGURES}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    found = {tr("{name}, measured here", name=path.parent.name): path.parent for path in made}
+    found = {tr("{name}, measured here", name=path.parent.name): path.parent for path in _made(folder)}
     return found | {known.name: find(known.name) for known in list_models() if (known.folder / FIGURES).is_file()}
 
 
@@ -111,7 +154,7 @@ def figures_table(values: Mapping[str, Any]) -> str:
             name,
             number(figure["value"]),
             between,
-            figure.get("unit", ""),
+            tr(str(figure.get("unit", ""))),
             tr(str(figure.get("better", ""))),
             f"{figure.get('count', '')}",
         )

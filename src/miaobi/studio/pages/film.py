@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -13,7 +13,7 @@ import gradio as gr
 from miaobi.core.apps import App, app, apps
 from miaobi.core.artifact import explain_os_errors, read_text, write_text
 from miaobi.core.errors import MiaobiError, UsageError
-from miaobi.core.language import tr
+from miaobi.core.language import language, tr
 from miaobi.core.schema import validate
 from miaobi.core.types import Modality
 from miaobi.library.queue import OPEN, Job, State
@@ -36,6 +36,21 @@ HEADINGS = {
     "seconds": "seconds",
     "move": "camera",
     "transition": "from before",
+}
+
+SAID = {  # the words of a timeline, for those who read another language
+    "still": "still",
+    "zoom-in": "zoom in",
+    "zoom-out": "zoom out",
+    "pan-left": "pan left",
+    "pan-right": "pan right",
+    "pan-up": "pan up",
+    "pan-down": "pan down",
+    "cut": "cut",
+    "fade": "fade",
+    "dissolve": "dissolve",
+    "wipe": "wipe",
+    "slide": "slide",
 }
 
 
@@ -84,7 +99,7 @@ class Film(Asking):
         self.job = gr.BrowserState("", storage_key="miaobi-film-job")
         self.film = gr.BrowserState("", storage_key="miaobi-film")
         with gr.Row():
-            self.works = gr.Dropdown(label=tr("Begin with the film of a work"), choices=[], interactive=True, scale=2)
+            self.works = gr.Dropdown(label=tr("Begin with the film of a work"), choices=[], interactive=True, scale=2, elem_id="mb-from")
             files = gr.File(label=tr("Pictures, clips, music, recordings"), file_count="multiple", height=110, scale=3)
         self.table = gr.Dataframe(
             value=timelines.rows(timelines.BEGINNING),
@@ -97,6 +112,9 @@ class Film(Asking):
             label=tr("Scenes, one a row"),
             elem_id="mb-timeline",
         )
+        with gr.Row(elem_classes="mb-under"):
+            gr.Markdown(_words(), elem_classes="mb-hint")
+            more = gr.Button(tr("One more scene"), size="sm", scale=0, min_width=130)
         with gr.Row(elem_classes="mb-buttons"):
             self.preview = gr.Button(tr("Quick look"), scale=1)
             self.render = gr.Button(tr("Make the film"), variant="primary", scale=2, elem_classes="mb-go")
@@ -104,6 +122,7 @@ class Film(Asking):
             self.yaml = gr.Code(value=timelines.BEGINNING, language="yaml", show_label=False, interactive=True, lines=12, max_lines=30)
         self.on(self.table.input, lambda table, text: timelines.written(text, table), [self.table, self.yaml], [self.yaml])
         self.on(self.yaml.blur, timelines.rows, [self.yaml], [self.table])
+        self.on(more.click, lambda table: [*table, [""] * len(timelines.COLUMNS)], [self.table], [self.table])
         self.on(files.upload, self._bring, [files, self.film, self.yaml], [files, self.film, self.yaml, self.table])
         self.on(self.works.input, self._open_work, [self.works], [self.film, self.yaml, self.table])
 
@@ -148,7 +167,7 @@ class Film(Asking):
             inputs = {"timeline": str(script), "draft": draft}
             out = str(folder / f"film-{number}.mp4")
             spec = {"app": "film", "inputs": inputs, "out": out, "keep": not draft}  # a quick look is nothing to keep
-            job = self.room.enqueue("app", spec, name=f"{tr('film')} {name}")
+            job = self.room.enqueue("app", spec, name=timelines.title_of(text) or f"{tr('film')} {name}")
             return name, job, *self._look(job)
 
         return render
@@ -161,7 +180,7 @@ class Film(Asking):
             with gr.Column(scale=5, min_width=300):
                 self.source = gr.File(label=tr("The film or sound"), height=130)
                 self.way = gr.Dropdown(ways, value=ways[0][1], label=tr("What is to be done"), interactive=True)
-                self.edit = gr.Button(tr("Do it"), variant="primary")
+                self.edit = gr.Button(tr("Do it"), variant="primary", elem_classes="mb-go")
             with gr.Column(scale=6, min_width=300, elem_classes="mb-form"):
                 gr.render(inputs=[self.way])(spoken(self._edit_form, self.language))
 
@@ -219,6 +238,18 @@ class Film(Asking):
             return self.room.queue.get(id) if id else None
         except MiaobiError:
             return None
+
+
+def _words() -> str:
+    """The words that the columns of camera and transition know."""
+    from miaobi.apps.common.timeline import Move, Transition
+
+    lines = []
+    for column, kind in (("move", Move), ("transition", Transition)):
+        known = get_args(kind.model_fields["kind"].annotation)
+        said = " · ".join(f"`{word}` {tr(SAID[word])}" if language() != "en" else f"`{word}`" for word in known)
+        lines.append(f"{tr(HEADINGS[column])}: {said}")
+    return "  \n".join(lines)
 
 
 def result_card(job: Job) -> cards.Card:

@@ -25,6 +25,16 @@ NAMES = {  # as people say it
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
+KINDS = {  # of jobs, as people say it; an app is called by its own name
+    "train": "training",
+    "adapt": "adapting",
+    "distill": "distilling",
+    "tune": "tuning",
+    "evaluate": "evaluation",
+    "generate": "generating",
+    "batch": "batch",
+    "requests": "requests",
+}
 ASKED = {  # what can be asked of a job, by its state
     State.QUEUED: ("first", "pause", "cancel"),
     State.RUNNING: ("pause", "cancel"),
@@ -66,7 +76,9 @@ class Jobs(Page):
     def _look(self, which: str) -> list[cards.Card]:
         states = {"open": OPEN, "over": tuple(state for state in State if state not in OPEN)}.get(which, ())
         jobs = self.room.queue.list(states, limit=MOST)
-        return [job_card(job) for job in jobs] or [cards.note(tr("nothing is in line"))]
+        return [job_card(job) for job in jobs] or [
+            cards.note(tr("Nothing is in line. Works, films, trainings and evaluations come here by themselves."))
+        ]
 
     def _act(self, which: str, event: gr.EventData) -> list[cards.Card]:
         what = event._data or {}
@@ -103,11 +115,12 @@ def job_card(job: Job, *, link: bool = True) -> cards.Card:
     parts = [f'<h3>{title} <span class="mb-state mb-{job.state}">{html.escape(tr(NAMES[job.state]))}</span></h3>', progress(job)]
     if job.error:
         parts.append(f'<p class="mb-error">{html.escape(job.error)}</p>')
-    when = (job.ended or job.started or job.created)[:19].replace("T", " ")
     details = html.escape(
         json.dumps({"spec": dict(job.spec), "result": dict(job.result)}, ensure_ascii=False, indent=1, default=str)[:20_000]
     )
-    parts.append(f'<p class="mb-who">{html.escape(_kind(job))} · {job.id} · {when} UTC{_items(job)}</p>')
+    parts.append(
+        f'<p class="mb-who">{html.escape(_kind(job))} · {cards.moment(job.ended or job.started or job.created)}{_items(job)} · {job.id}</p>'
+    )
     parts.append(f'<details class="mb-spec"><summary>{html.escape(tr("details"))}</summary><pre>{details}</pre></details>')
     return cards.finished(
         job.id, f'<article class="mb-card mb-job" tabindex="0">{"".join(parts)}<div class="mb-acts">{buttons}</div></article>'
@@ -137,7 +150,7 @@ def place_of(job: Job) -> str:
 
 
 def _kind(job: Job) -> str:
-    return str(job.spec.get("app") or job.kind)
+    return tr(str(job.spec.get("app") or KINDS.get(job.kind, job.kind)))
 
 
 def _items(job: Job) -> str:

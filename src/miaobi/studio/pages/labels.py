@@ -56,7 +56,7 @@ def verdict_card(verdict: Verdict) -> cards.Card:
             tr("Prompt"): label.prompt,
             tr("Model"): f"{label.model} ({label.family})",
             tr("Seed"): label.seed,
-            tr("Made"): label.created,
+            tr("Made"): label.created.replace("T", " ").replace("Z", " UTC"),
             tr("Visible mark"): verdict.visible,
             tr("SHA-256 of the content"): label.content_sha256,
         }

@@ -1,7 +1,8 @@
-"""The library: found by words or by meaning, judged, changed, taken out; and pairs of which the better is to be chosen."""
+"""The library: found by words, by meaning or by a picture, judged, changed, taken out; and pairs of which the better is to be chosen."""
 
 from __future__ import annotations
 
+import asyncio
 import html
 import tempfile
 import zipfile
@@ -15,9 +16,10 @@ import gradio as gr
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
 from miaobi.library.preferences import KINDS
-from miaobi.library.store import Kept, Query
-from miaobi.studio import cards, judging, pairs
+from miaobi.library.store import Kept, Query, Stored
+from miaobi.studio import cards, finding, judging, pairs
 from miaobi.studio.frame import Page
+from miaobi.studio.given import CONTENT, canvas
 
 STEP = 24  # contents of a look into the library
 MODALITIES = {
@@ -51,7 +53,7 @@ class LibraryPage(Page):
         """See `Page`."""
         one = [self.one, self.id, self.single, self.facts, self.text, self.text_box, self.tags, self.said]
         self.on(page.load, self._open, None, one)
-        self.on(page.load, self._find, self.query, [self.cards, self.count, self.shown])
+        self.on(page.load, self._begin, self.query, [self.eyes, self.canvas, self.picture, *self.found])
 
     # ------------------------------------------------------------------ one content
 
@@ -70,7 +72,7 @@ class LibraryPage(Page):
                     self.said = gr.HTML(apply_default_css=False, js_on_load=None)
                     with gr.Accordion(tr("Label"), open=False):
                         self.facts = gr.HTML(apply_default_css=False, js_on_load=None)
-                    forget = gr.Button(tr("Forget this content"), size="sm", variant="stop")
+                    forget = gr.Button(tr("Forget this content"), size="sm", elem_classes="mb-forget")
         again = [self.single, self.said]
         self.on(save.click, self._edit, [self.id, self.text], again)
         self.on(self.tags.submit, self._tag, [self.id, self.tags], again)
@@ -130,46 +132,70 @@ class LibraryPage(Page):
 
     def _draw_search(self) -> None:
         self.shown = gr.State(STEP)
+        self.picture = gr.State("")
         plain: dict[str, Any] = {"show_label": False, "interactive": True, "container": False}
         kinds = [(tr("everything"), ""), *((tr(name), str(modality)) for modality, name in MODALITIES.items())]
         ratings = [(tr("any rating"), 0), *(("★" * stars, stars) for stars in range(1, 6))]
         with gr.Row(elem_classes="mb-search"):
             text = gr.Textbox(placeholder=tr("words of the prompt or the text"), scale=4, min_width=200, elem_id="mb-prompt", **plain)
+            how = gr.Dropdown([(tr(words), how) for how, words in finding.HOW.items()], value="words", scale=1, min_width=130, **plain)
             kind = gr.Dropdown(kinds, value="", scale=1, min_width=110, **plain)
             least = gr.Dropdown(ratings, value=0, scale=1, min_width=110, **plain)
             tag = gr.Textbox(placeholder=tr("tag"), scale=1, min_width=90, **plain)
-            meaning = gr.Checkbox(label=tr("by meaning"), scale=1, min_width=110, container=False)
+        with gr.Accordion(tr("Search with a picture"), open=False, visible=False) as self.eyes:
+            self.canvas = canvas(tr("Picture that others are to look like"), brush=False, pastes=True, name="like")
         self.count = gr.Markdown(elem_classes="mb-count")
         self.cards = cards.cards()
-        more = gr.Button(tr("Show more"), size="sm")
-        self.query = [text, kind, least, tag, meaning]
-        found = [self.cards, self.count, self.shown]
-        for event in (text.submit, kind.change, least.change, tag.submit, meaning.change):
-            self.on(event, self._find, self.query, found)
-        self.on(more.click, self._more, [self.shown, *self.query], found)
+        more = gr.Button(tr("Show more"), size="sm", visible=False)
+        self.query = [self.picture, text, how, kind, least, tag]
+        self.found = [self.cards, self.count, self.shown, more]
+        for event in (text.submit, how.change, kind.change, least.change, tag.submit):
+            self.on(event, self._find, self.query, self.found)
+        self.on(more.click, self._more, [self.shown, *self.query], self.found)
+        self.on(self.canvas.input, self._alike, self.query, [self.picture, *self.found])
         self.on(self.cards.submit, self._act, [self.cards], [self.cards])
 
-    def _find(self, text: str, kind: str, least: float, tag: str, meaning: bool) -> tuple[list[cards.Card], str, int]:
-        return self._more(0, text, kind, least, tag, meaning)
+    async def _begin(self, request: gr.Request, *query: Any) -> tuple[Any, ...]:
+        """What there is, or what is like the content of the address `library?like=…`."""
+        seeing = await asyncio.to_thread(finding.scorer_of, self.room)
+        like = str(request.query_params.get("like", ""))
+        picture = f"{CONTENT}{like}/{await asyncio.to_thread(self._place, like)}" if like else ""
+        value = {"picture": picture, "mask": ""} if picture else gr.skip()
+        found = await self._find(picture, *query[1:])
+        return (gr.Accordion(visible=seeing is not None, open=bool(picture)), value, picture, *found)
 
-    def _more(self, shown: int, text: str, kind: str, least: float, tag: str, meaning: bool) -> tuple[list[cards.Card], str, int]:
+    def _place(self, id: str) -> int:
+        """Which part of a content is its first picture."""
+        parts = enumerate(self.room.library.get(id).parts)
+        return next((place for place, part in parts if isinstance(part, Stored) and part.modality is Modality.IMAGE), 0)
+
+    async def _alike(self, event: gr.EventData, *query: Any) -> tuple[Any, ...]:
+        """A picture was given, or taken away."""
+        picture = str((event._data or {}).get("picture", ""))
+        return (picture, *await self._find(picture, *query[1:]))
+
+    async def _find(self, *query: Any) -> tuple[Any, ...]:
+        return await self._more(0, *query)
+
+    async def _more(
+        self, shown: int, picture: str, text: str, how: finding.How, kind: str, least: float, tag: str
+    ) -> tuple[list[cards.Card], str, int, Any]:
         """What fits, a little more of it than before."""
-        wanted = shown + STEP
-        query = Query(text="" if meaning else text, modality=kind, tag=tag.strip(), at_least=float(least or 0))
-        if meaning and text.strip():
-            found = self._by_meaning(text, query, wanted)
-            count = tr("the {count} nearest", count=len(found))
-        else:
-            found = self.room.library.find(query, limit=wanted)
-            count = tr("{count} contents", count=self.room.library.count(query))
-        return cards.listed(found), count, wanted
+        limit = shown + STEP
+        query = Query(modality=kind, tag=tag.strip(), at_least=float(least or 0))
+        wanted = finding.Wanted(text=text, how=how, picture=picture, query=query)
+        found, total = await asyncio.to_thread(finding.found, self.room, wanted, limit, asyncio.get_running_loop())
+        shown_now = await asyncio.to_thread(cards.listed, found)
+        if not found:
+            shown_now = [cards.note(self._nothing())]
+        more = len(found) == limit if total is None else total > len(found)
+        return shown_now, finding.summary(len(found), total), limit, gr.Button(visible=more)
 
-    def _by_meaning(self, text: str, query: Query, limit: int) -> list[Kept]:
-        from miaobi.library.meaning import TextSpace, search
-
-        if not hasattr(self.room, "space"):
-            self.room.space = TextSpace()  # type: ignore[attr-defined]
-        return [found.kept for found in search(self.room.library, self.room.space, text, query=query, limit=limit)]  # type: ignore[attr-defined]
+    def _nothing(self) -> str:
+        """Why nothing is shown."""
+        if self.room.library.count():
+            return tr("nothing found")
+        return tr("Nothing is kept yet. What you make on the other pages comes here by itself.")
 
     def _act(self, shown: list[cards.Card], event: gr.EventData) -> list[cards.Card]:
         return judging.act(self.room, shown, event._data or {})
@@ -188,7 +214,7 @@ class LibraryPage(Page):
     def _next(self) -> list[cards.Card]:
         pair = pairs.pick(self.room.library)
         if pair is None:
-            return [cards.problem(tr("there is no pair yet: make at least two versions of one thing, on the page Write or Paint"))]
+            return [cards.note(tr("there is no pair yet: make at least two versions of one thing, on the page Write or Paint"))]
         return [cards.card(kept, better=True) for kept in pair]
 
     def _chosen(self, shown: list[cards.Card], event: gr.EventData) -> list[cards.Card]:
@@ -235,7 +261,7 @@ def _zipped(folder: Path) -> str:
 def _said(kept: Kept) -> str:
     """Comments, and where it comes from."""
     comments = "".join(f"<li>{html.escape(str(said.value))} <small>{said.at[:10]}</small></li>" for said in kept.comments)
-    relations = _links(tr("made from"), kept.parents) + _links(tr("from it were made"), kept.children)
+    relations = _links(tr("made from"), kept.parents) + _links(tr("from it were made"), kept.children) + _alike(kept)
     before = (
         f'<p class="mb-who">{html.escape(tr("as it was made:"))}</p><div class="mb-text">{_lines(kept.text)}</div>' if kept.edits else ""
     )
@@ -253,6 +279,13 @@ def _links(words: str, ids: Sequence[str]) -> str:
     return f'<p class="mb-who">{html.escape(words)}: {links}</p>'
 
 
+def _alike(kept: Kept) -> str:
+    """The way to pictures that look like this one."""
+    if kept.modality is not Modality.IMAGE:
+        return ""
+    return f'<p class="mb-who"><a href="library?{urlencode({"like": kept.id})}">{html.escape(tr("pictures that look like it"))}</a></p>'
+
+
 def facts(kept: Kept) -> str:
     """The label as rows: who made it of what, and what the law's implicit label says."""
     label = kept.label
@@ -260,7 +293,7 @@ def facts(kept: Kept) -> str:
         tr("Id"): kept.id,
         tr("Model"): f"{label.model} ({label.family})",
         tr("Seed"): label.seed,
-        tr("Made"): label.created,
+        tr("Made"): label.created.replace("T", " ").replace("Z", " UTC"),
         tr("Software"): label.software,
         tr("Visible mark"): label.mark,
         tr("Watermark"): label.watermark,

@@ -31,6 +31,16 @@ MAKES = {
 }
 
 
+TAKES = {
+    "image": "a picture",
+    "mask": "a mask",
+    "style_image": "a picture's style",
+    "sound": "a sound",
+    "music": "a tune",
+    "video": "a film",
+}
+
+
 class Models(Page):
     """The shelf, and the card of the model that is looked at."""
 
@@ -116,13 +126,15 @@ class Models(Page):
 def _far(source: str, far: Mapping[str, tuple[int, int]]) -> str:
     done, total = (sum(each[place] or 0 for each in dict(far).values()) for place in (0, 1))
     bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
-    return f'<div class="mb-now">{bar}<p class="mb-who">{html.escape(source)} · {done / 2**20:.1f} MB</p></div>'
+    size = f"{done / 2**20:.1f} / {total / 2**20:.1f} MB" if total else tr("this may take some minutes")
+    return f'<div class="mb-now">{bar}<p class="mb-who">{html.escape(source)} · {size}</p></div>'
 
 
 def model_card(served: Served) -> cards.Card:
     """One model on the shelf."""
     makes = ", ".join(tr(MAKES[modality]) for modality in Modality if modality in served.outputs)
-    takes = f" ← {', '.join(sorted(served.inputs))}" if served.inputs else ""
+    given = ", ".join(tr(TAKES.get(name, name)) for name in sorted(served.inputs))
+    takes = f" ← {given}" if given else ""
     loaded = f' <span class="mb-state mb-running">{html.escape(tr("loaded"))}</span>' if served.loaded else ""
     facts = " · ".join(
         filter(

@@ -19,7 +19,7 @@ from miaobi.core.types import Verb
 from miaobi.library.queue import OPEN, Job, State
 from miaobi.studio import cards, forms, runs
 from miaobi.studio.frame import Page, spoken
-from miaobi.studio.pages.create import state_of
+from miaobi.studio.pages.create import cards_note, state_of
 from miaobi.studio.pages.jobs import do
 
 LOOK_SECONDS = 2.0
@@ -151,9 +151,10 @@ class Train(Page):
         """How the run stands: its job, its curves, its samples, and what can be asked of it."""
         job = self._job(run)
         state = job.state if job is not None else None
+        empty = "" if run else cards_note(tr("Choose a recipe, change what you like, and press Train: the curve and samples appear here."))
         running = state in (State.QUEUED, State.RUNNING, State.LOST)
         return (
-            state_of(job),
+            state_of(job) + empty,
             runs.curve(self.room, run) if run else "",
             runs.samples(self.room, run) if run else [],
             gr.Timer(active=running),

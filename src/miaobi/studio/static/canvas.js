@@ -12,6 +12,7 @@ const painted = () => brush.getImageData(0, 0, layer.width, layer.height).data.s
 const tell = () => {
   const mask = props.brush && picture && painted() ? layer.toDataURL("image/png") : "";
   props.value = { picture, mask };
+  trigger("input", props.value);
 };
 const button = (name) => find(`[data-do=${name}]`);
 const dress = () => {
@@ -47,7 +48,7 @@ const take = async (blob) => {
   copy.getContext("2d").drawImage(image, 0, 0, copy.width, copy.height);
   const address = copy.toDataURL("image/png");
   open(address, address);
-  props.value = { picture, mask: "" };
+  tell();
 };
 const keep = () => {
   before.push(brush.getImageData(0, 0, layer.width, layer.height));
@@ -103,6 +104,11 @@ box.addEventListener("click", (event) => {
   tell();
 });
 file.addEventListener("change", () => take(file.files[0]));
+find(".mb-pick").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault();
+  file.click();
+});
 box.addEventListener("dragover", (event) => event.preventDefault());
 box.addEventListener("drop", (event) => {
   event.preventDefault();

@@ -1,9 +1,19 @@
 // Cards by key: a card whose HTML is the same is left alone, so that what plays goes on playing. Keys 1 to 5 rate the focused card.
+// A card takes as many thin rows of the grid as it is high, so that cards of any height stand close.
 // A tune's notes have a line that goes with its sound, by the times at which the server says that places of the picture are heard.
 const box = element.querySelector(".mb-cards");
+const ROW = 4; // pixels, as in the style sheet
+const GAP = 14;
+const heights = new ResizeObserver((changes) => {
+  for (const { target } of changes) target.style.gridRowEnd = `span ${Math.ceil((target.offsetHeight + GAP) / ROW)}`;
+});
 const make = (html) => {
   const holder = document.createElement("template");
   holder.innerHTML = html.trim();
+  for (const time of holder.content.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    if (!isNaN(at)) time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  }
   return holder.content.firstElementChild;
 };
 const draw = () => {
@@ -19,6 +29,7 @@ const draw = () => {
       fresh.dataset.version = version;
       if (card) card.replaceWith(fresh);
       card = fresh;
+      heights.observe(card);
     }
     const place = before ? before.nextSibling : box.firstChild;
     if (place !== card) box.insertBefore(card, place);

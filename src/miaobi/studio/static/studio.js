@@ -1,5 +1,12 @@
-// The colour scheme before the first paint, keys that work on every page, and a language switch that keeps the address.
+// The page's language and colour scheme before the first paint, keys that work on every page, and a language switch that keeps the address.
 (() => {
+  const said = location.pathname.match(/\/studio\/(zh|en)(\/|$)/);
+  if (said) {
+    const tongue = { zh: "zh-CN", en: "en" }[said[1]]; // Gradio's own words follow the browser's language, and the page has another
+    Object.defineProperty(navigator, "language", { get: () => tongue });
+    Object.defineProperty(navigator, "languages", { get: () => [tongue] });
+    document.documentElement.lang = tongue;
+  }
   const dark = () => {
     const chosen = localStorage.getItem("miaobi-theme");
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -32,7 +39,8 @@
   const typing = (element) => element && (element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName));
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
-      const button = document.querySelector("button.mb-go:not([disabled]), .mb-go button:not([disabled])");
+      const buttons = [...document.querySelectorAll("button.mb-go:not([disabled]), .mb-go button:not([disabled])")];
+      const button = buttons.find((each) => each.offsetParent); // that of the tab which is seen
       if (button) {
         event.preventDefault();
         if (document.activeElement) document.activeElement.dispatchEvent(new Event("change", { bubbles: true }));
@@ -42,7 +50,7 @@
     if (typing(document.activeElement) || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "d" || event.key === "D") turn();
     if (event.key === "/") {
-      const field = document.querySelector("#mb-prompt textarea, #mb-prompt input");
+      const field = [...document.querySelectorAll("#mb-prompt textarea, #mb-prompt input")].find((each) => each.offsetParent);
       if (field) {
         event.preventDefault();
         field.focus();
