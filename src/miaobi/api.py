@@ -390,10 +390,13 @@ def export(model: str | Path, *, formats: Sequence[str] = ("fp32", "int8"), out:
         out: a new artifact with the graphs; the model's own folder is replaced when absent.
 
     Raises:
-        UsageError: the family cannot be exported.
+        UsageError: the family cannot be exported, or the model is built in and `out` is absent.
     """
+    from miaobi.core.home import builtin
     from miaobi.core.protocols import Exporter
 
+    if out is None and find(model).parent == builtin():
+        raise UsageError("{name} ships with miaobi and stays as it is; name a new folder with --out", name=find(model).name)
     loaded = load(model, runtime="torch")
     exporter = loaded.model
     if not isinstance(exporter, Exporter):

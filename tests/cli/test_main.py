@@ -80,6 +80,8 @@ def test_version(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["prepare", "nowhere.yaml"], 2, "there is no recipe at nowhere.yaml"),
         (["show", "nothing"], 2, "unknown model 'nothing'"),
         (["verify", "poem.md"], 2, "there is no file at poem.md"),
+        (["verify", "poems/01.md"], 2, "there is no file at poems/01.md"),
+        (["export", "poet"], 2, "poet ships with miaobi and stays as it is"),
         (["train", "r.yaml"], 2, "names no source"),
         (["train", "r.yaml", "--set", "train.step=3"], 2, "unknown key 'train.step'. Did you mean 'steps'?"),
         (["train", "r.yaml", "--set", "nonsense"], 2, "--set takes key.path=value"),

@@ -5,8 +5,11 @@ import sys
 
 import pytest
 
+from miaobi.cli.options import add_options, given_options
+from miaobi.cli.parser import Parser
 from miaobi.core.errors import UsageError
 from miaobi.models.verse import forms
+from miaobi.models.verse.schema import Options
 
 
 def test_the_four_regulated_forms() -> None:
@@ -73,6 +76,9 @@ def test_an_unknown_form_is_answered_with_the_nearest() -> None:
 def test_aliases_name_the_same_tune() -> None:
     assert forms.form("江神子") is forms.form("江城子") or forms.form("江神子") == forms.form("江城子")
     assert {"江神子", "江城子"} <= forms.TUNES
+    parser = Parser(prog="generate")
+    add_options(parser, Options, "options")
+    assert given_options(parser.parse_args(["--form", "江神子"]), Options, "options") == {"form": "江神子"}
     assert "七绝" not in forms.TUNES
 
 

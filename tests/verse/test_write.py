@@ -193,6 +193,12 @@ def test_impossible_wishes_are_told(model: Verse, options: dict[str, Any], says:
         collect(model, Request.of("月", seed=1, **options))
 
 
+def test_beams_give_different_poems_the_likeliest_first(model: Verse) -> None:
+    many, one = (texts(collect(model, Request.of("月", form="五绝", beams=4, n=n))) for n in (3, 1))
+    assert len(set(many)) == 3
+    assert many[:1] == one
+
+
 def test_a_line_of_the_training_poems_is_written_anew(model: Verse) -> None:
     request = Request.of("", seed=5, form="五绝", candidates=2, n=2)
     first = collect(model, request)

@@ -33,6 +33,7 @@ class Option:
     name: str
     kind: type
     choices: tuple[str, ...]
+    closed: bool  # nothing but the choices will do; else the model knows more, such as other names of a form
     default: Any
     text: str
 
@@ -50,6 +51,7 @@ def options_of(schema: type[Schema]) -> Iterator[Option]:
             name=name,
             kind=_kind(field.annotation),
             choices=_named(str(extra["choices"])) if "choices" in extra else _choices(field.annotation),
+            closed=not extra.get("open"),
             default=None if field.is_required() else field.get_default(call_default_factory=True),
             text=" ".join((field.description or "").split()),
         )
@@ -69,7 +71,8 @@ def add_options(parser: Parser, schema: type[Schema], title: str, *, skip: Colle
             group.add_argument(option.flag, action="append", metavar=metavar, **target)
         else:
             metavar = {int: "N", float: "X"}.get(option.kind, "TEXT")
-            action = group.add_argument(option.flag, metavar=metavar, type=_Choice(option) if option.choices else str, **target)
+            kind = _Choice(option) if option.choices and option.closed else str
+            action = group.add_argument(option.flag, metavar=metavar, type=kind, **target)
             action.completions = tuple(filter(None, option.choices))  # type: ignore[attr-defined]  # read by the completion
 
 

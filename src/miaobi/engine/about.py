@@ -48,11 +48,14 @@ def found(thing: str | Path) -> Path:
     """
     path = Path(thing)
     try:
-        return find(thing)
+        folder = find(thing)
     except UsageError:
-        if path.suffix:
-            raise UsageError("there is no file at {path}", path=path) from None
-        raise
+        folder = path
+        if not path.suffix:
+            raise
+    if path.suffix and not folder.exists():
+        raise UsageError("there is no file at {path}", path=path)
+    return folder
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Config(Schema):
 class Options(Sampling):
     """What a person may ask of a poem."""
 
-    form: str = Field("七绝", json_schema_extra={"choices": "miaobi.models.verse.schema:form_names"})
+    form: str = Field("七绝", json_schema_extra={"choices": "miaobi.models.verse.schema:form_names", "open": True})
     """五绝, 七绝, 五律, 七律, 古体, or the name of a ci tune such as 水调歌头."""
     title: str = Field("", max_length=64)
     """The prompt, when not given."""

@@ -67,6 +67,9 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known:
         return
     grammar = follow(options, codec.spelling, size=stepper.vocab_size, end_tokens=[codec.end])
     constraint = grammar if constraint is None else All([constraint, grammar]) if grammar else constraint
+    if options.beams > 1:
+        yield from _likeliest(stepper, codec, options, prompt, constraint, known)
+        return
     rows = options.model_copy(update={"n": 1})
     waiting = list(range(options.n))
     thrown = dict.fromkeys(waiting, 0)
@@ -83,12 +86,34 @@ def write_poems(stepper: Stepper, codec: VerseCodec, request: Request, *, known:
                 still.append(index)
                 continue
             best = max(fresh or group, key=lambda poem: (-poem.repeats, poem.score))
-            yield Piece(part=best.text, index=index, logprobs=best.logprobs)
-            notes = {"candidates_refused": thrown[index], "training_clauses": best.repeats}
-            yield Done(index=index, usage=Usage(prompt=len(prompt), generated=best.tokens), notes=notes)
+            yield from _told(best, index, prompt=prompt, refused=thrown[index])
         waiting = still
         if not waiting:
             return
+
+
+def _likeliest(
+    stepper: Stepper,
+    codec: VerseCodec,
+    options: Options,
+    prompt: Sequence[int],
+    constraint: Constraint[Any] | None,
+    known: LineFilter | None,
+) -> Iterator[Chunk]:
+    """Beam search: its hypotheses are the candidates of all poems, the likeliest first and those with a training line last."""
+    poems: list[_Poem] = []
+    all_beams = options.model_copy(update={"n": options.beams})
+    yield from _candidates(stepper, codec, all_beams, prompt, constraint, range(options.beams), known, poems)
+    refused = sum(1 for poem in poems if poem.repeats)
+    for index, best in enumerate(sorted(poems, key=lambda poem: poem.repeats)[: options.n]):
+        yield from _told(best, index, prompt=prompt, refused=refused)
+
+
+def _told(poem: _Poem, index: int, *, prompt: Sequence[int], refused: int) -> Iterator[Chunk]:
+    """A finished poem, and its end."""
+    yield Piece(part=poem.text, index=index, logprobs=poem.logprobs)
+    notes = {"candidates_refused": refused, "training_clauses": poem.repeats}
+    yield Done(index=index, usage=Usage(prompt=len(prompt), generated=poem.tokens), notes=notes)
 
 
 def request_for(record: Record) -> Request | None:
@@ -148,11 +173,11 @@ def _candidates(
     known: LineFilter | None,
     into: list[_Poem],
 ) -> Iterator[Progress]:
-    """Decode one row a seed, and put the poems into `into` in row order."""
+    """Decode one row a seed (of a beam search, `n` rows of one prompt), and put the poems into `into` in row order."""
     found: dict[int, _Poem] = {}
     events = decode(
         stepper,
-        [list(prompt)] * len(seeds),
+        [list(prompt)] * (len(seeds) // options.n),
         options,
         end_tokens=[codec.end],
         seeds=seeds,
