@@ -190,7 +190,7 @@ def test_pieces_merge_by_their_scores(llama_tokenizer: Tokenizer) -> None:
 
 def test_stretched_positions_of_llama_3(both: Callable[..., tuple[Path, Path]], tmp_path: Path, chat_tokenizer: Tokenizer) -> None:
     """The file stores what the rule gives; the rule is found again, and another one refused."""
-    from miaobi.models.common.transformer import rotary_frequencies
+    from miaobi.models.common import rotary
 
     folder, _ = both("llama")
     rule = {"rope_type": "llama3", "factor": 8.0, **gguf_file.LLAMA3}
@@ -199,7 +199,7 @@ def test_stretched_positions_of_llama_3(both: Callable[..., tuple[Path, Path]], 
     plain = OpenModel.load(folder)
     assert not isinstance(plain.network, Foreign)
     unscaled = 500_000.0 ** -(torch.arange(0, 16, 2) / 16)
-    factors = (unscaled / rotary_frequencies(plain.network.config)).numpy()
+    factors = unscaled.numpy() / rotary.frequencies(plain.network.config)
     for values, sound in ((factors, True), (factors * np.linspace(1, 3, 8), False)):
         file = convert(folder, tmp_path / "l3.gguf", chat_tokenizer)
         _append_tensor(file, "rope_freqs.weight", values.astype(np.float32))
@@ -208,6 +208,23 @@ def test_stretched_positions_of_llama_3(both: Callable[..., tuple[Path, Path]], 
         else:
             with pytest.raises(ArtifactError, match="stretched"):
                 OpenModel.load(file)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"rope_type": "linear", "factor": 2.0}, {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5}], ids=str
+)
+def test_stretched_positions_that_a_file_tells(both: Callable[..., tuple[Path, Path]], tmp_path: Path, rule: dict[str, Any]) -> None:
+    folder, _ = both("llama")
+    rule = {"rope_theta": 500_000.0, "original_max_position_embeddings": 128, **rule}
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": rule}))
+    model = OpenModel.load(folder)
+    assert not isinstance(model.network, Foreign)
+    assert model.context == model.codec.reads == (512 if rule["rope_type"] == "yarn" else 128)
+    assert model.to_gguf(tmp_path / "long.gguf", form="f32", name="long")["logit_error"] < 1e-5
+    read = OpenModel.load(tmp_path / "long.gguf")
+    assert (read.context, read.network.strength) == (model.context, pytest.approx(model.network.strength))
+    torch.testing.assert_close(read.network.frequencies, model.network.frequencies)
 
 
 def _append_tensor(file: Path, name: str, values: np.ndarray) -> None:

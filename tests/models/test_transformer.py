@@ -34,12 +34,22 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+
+
+def llama(**rope: Any) -> Any:
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, rope_parameters=rope))
+
+
 MODELS: dict[str, Any] = {
     "gpt2": lambda: transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=97, n_embd=48, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
     ),
     "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE)),
-    "llama3": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, rope_parameters=LLAMA3)),
+    "llama3": lambda: llama(**LLAMA3),
+    "linear": lambda: llama(rope_type="linear", rope_theta=1e4, factor=3.0),
+    "yarn": lambda: llama(**YARN, beta_fast=8, beta_slow=2),
+    "yarn_of_deepseek": lambda: llama(**YARN, mscale=0.7, mscale_all_dim=0.3, truncate=False),
     "llama_biases": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True)),
     "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE, tie_word_embeddings=True)),
     "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SHAPE, head_dim=16)),
@@ -130,7 +140,14 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"hidden_act": "relu"}, {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, {"use_sliding_window": True}], ids=str
+    "change",
+    [
+        {"hidden_act": "relu"},
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+        {"partial_rotary_factor": 0.5},
+        {"use_sliding_window": True},
+    ],
+    ids=str,
 )
 def test_what_we_do_not_compute_is_refused_instead_of_miscomputed(change: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="hf_transformers"):

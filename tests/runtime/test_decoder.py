@@ -39,12 +39,13 @@ LLAMA3_SCALING = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
 PROMPTS = [[5, 6, 7, 8, 9], [1], [30, 31, 32]]
 NAMES = ("gpt2", "llama", "llama3", "mistral", "narrow", "qwen2", "qwen3")
 
 
 def create(name: str) -> Any:
-    """A tiny transformers model: `narrow` has heads 8 wide, `llama3` scaled positions and biases, Qwen2 is tied."""
+    """A tiny transformers model: `narrow` has heads 8 wide, `llama3` scaled positions and biases, Qwen2 is tied and has YaRN."""
     import transformers as hf
 
     if name == "gpt2":
@@ -54,7 +55,7 @@ def create(name: str) -> Any:
     if name == "mistral":
         return hf.MistralForCausalLM(hf.MistralConfig(**LLAMA, head_dim=32, sliding_window=None))
     if name == "qwen2":
-        return hf.Qwen2ForCausalLM(hf.Qwen2Config(**LLAMA | {"hidden_size": 96}, tie_word_embeddings=True))
+        return hf.Qwen2ForCausalLM(hf.Qwen2Config(**LLAMA | {"hidden_size": 96}, tie_word_embeddings=True, rope_parameters=YARN))
     if name == "qwen3":
         return hf.Qwen3ForCausalLM(hf.Qwen3Config(**LLAMA, head_dim=16))
     return hf.LlamaForCausalLM(hf.LlamaConfig(**LLAMA, head_dim={"llama": 16, "narrow": 8}[name]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from miaobi.core.errors import ArtifactError
+from miaobi.models.common import rotary
 from miaobi.models.common.decoder_weights import Array
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ class Llama(Decoder):
 
     def __init__(self, config: TransformerConfig, graph: Graph) -> None:
         super().__init__(config, graph)
-        angles = np.arange(config.context, dtype=np.float32)[:, None] * rotary_frequencies(config)  # (context, D / 2)
-        self.rotary = graph.constant("cosines", np.cos(angles)), graph.constant("sines", np.sin(angles))
+        cosines, sines = rotary.table(config)
+        self.rotary = graph.constant("cosines", cosines), graph.constant("sines", sines)
 
     def embed(self) -> str:
         return self.graph.embedding("input_ids", self.embedding_name, self.graph.tensors[self.embedding_name])
@@ -220,16 +221,3 @@ class Llama(Decoder):
         graph = self.graph
         heads = graph.op("Reshape", x, graph.integers(0, 0, -1, self.config.head_width))  # (B, T, heads, D)
         return graph.op("Reshape", self.norm(name, heads), graph.integers(0, 0, -1))
-
-
-def rotary_frequencies(config: TransformerConfig) -> Array:
-    """Angles per position (D / 2,) of rotary embeddings (Su et al., 2021), with Llama 3's long-context scaling where configured."""
-    D = config.head_width
-    frequencies = (config.rope_theta ** -(np.arange(0, D, 2, dtype=np.float32) / D)).astype(np.float32)
-    if not config.rope_scaling:
-        return frequencies
-    scaling = dict(config.rope_scaling)
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * np.pi)  # made within the original context
-    blend = np.clip((turns - low) / (high - low), 0, 1)  # 0: slow, divided by the factor; 1: fast, kept
-    return np.asarray(frequencies * (blend + (1 - blend) / scaling["factor"]), dtype=np.float32)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import ArtifactError, MissingExtra
 from miaobi.models.common import gguf_tokenizer
+from miaobi.models.common.rotary import yarn_strength
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -317,7 +318,7 @@ def _config(file: _File) -> dict[str, Any]:
             name=kind,
             known=", ".join(ARCHITECTURES),
         )
-    if file.shape("expert_count", 0) or file.shape("rope.scaling.type", "none") not in ("none", "llama3"):
+    if file.shape("expert_count", 0) or file.shape("rope.scaling.type", "none") not in ("none", "llama3", "linear", "yarn"):
         raise ArtifactError("this GGUF file has experts or stretched positions, which are not read. Take the model's safetensors folder")
     width, layers = int(file.shape("embedding_length")), int(file.shape("block_count"))
     heads = int(file.shape("attention.head_count"))
@@ -348,6 +349,8 @@ def _config(file: _File) -> dict[str, Any]:
     }
     if "rope_freqs.weight" in file.tensors:
         common["rope_scaling"] = _llama3(file, common)
+    elif file.shape("rope.scaling.type", "none") in ("linear", "yarn"):
+        common["rope_scaling"] = _stretched(file, str(file.shape("rope.scaling.type")))
     return common
 
 
@@ -362,6 +365,21 @@ def _llama3(file: _File, config: Mapping[str, Any]) -> dict[str, Any]:
     if not np.allclose(1 / (blend + (1 - blend) / factor), stored, rtol=1e-3):
         raise ArtifactError("this GGUF file has experts or stretched positions, which are not read. Take the model's safetensors folder")
     return {"rope_type": "llama3", "factor": factor, **LLAMA3}
+
+
+def _stretched(file: _File, kind: str) -> dict[str, Any]:
+    """`rope_scaling` of a file that tells the rule."""
+    factor = float(file.shape("rope.scaling.factor"))
+    if kind == "linear":
+        return {"rope_type": kind, "factor": factor}
+    return {
+        "rope_type": kind,
+        "factor": factor,
+        "original_max_position_embeddings": int(file.shape("rope.scaling.original_context_length", file.shape("context_length"))),
+        "attention_factor": yarn_strength(factor) * float(file.shape("rope.scaling.attn_factor", 1.0)),
+        "beta_fast": float(file.shape("rope.scaling.yarn_beta_fast", 32.0)),
+        "beta_slow": float(file.shape("rope.scaling.yarn_beta_slow", 1.0)),
+    }
 
 
 def _names(kind: str) -> Callable[[str], str | None]:

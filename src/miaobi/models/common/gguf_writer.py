@@ -16,8 +16,8 @@ import numpy as np
 
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import ArtifactError, MissingExtra, UsageError, unknown
+from miaobi.models.common import rotary
 from miaobi.models.common.chat_template import read_template
-from miaobi.models.common.decoder_layers import rotary_frequencies
 from miaobi.models.common.decoder_weights import Array, StoredTensors
 from miaobi.models.common.gguf_file import TURNED, hub_to_gguf
 from miaobi.models.common.gguf_tokenizer import SPLITS
@@ -82,6 +82,26 @@ def _describe(writer: Any, config: TransformerConfig, kind: str) -> None:
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_vocab_size(config.vocab_size)
+    _stretching(writer, config)
+
+
+def _stretching(writer: Any, config: TransformerConfig) -> None:
+    """How positions are stretched; the rule of Llama 3 is not among these words, its result is stored among the tensors."""
+    import gguf
+
+    scaling = dict(config.rope_scaling)
+    if config.rope_type not in ("linear", "yarn"):
+        return
+    writer.add_rope_scaling_type(gguf.RopeScalingType(config.rope_type))
+    writer.add_rope_scaling_factor(scaling["factor"])
+    if config.rope_type == "linear":
+        return
+    if not scaling["truncate"]:
+        raise UsageError("llama.cpp rounds the ends of YaRN's ramp, and this model does not; it cannot be a GGUF file")
+    writer.add_rope_scaling_orig_ctx_len(int(scaling["original_max_position_embeddings"]))
+    writer.add_rope_scaling_attn_factors(scaling["attention_factor"] / rotary.yarn_strength(scaling["factor"]))  # it multiplies by its own
+    writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
+    writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
 
 
 # ---------------------------------------------------------------- tensors
@@ -102,9 +122,9 @@ def _tensors(writer: Any, tensors: StoredTensors, config: TransformerConfig, kin
         elif kind == "gpt2" and theirs.endswith(TURNED):
             array = array.T
         _add(writer, theirs, np.ascontiguousarray(array), form)
-    if config.rope_scaling:
+    if config.rope_type == "llama3":
         plain = config.rope_theta ** -(np.arange(0, config.head_width, 2) / config.head_width)
-        _add(writer, "rope_freqs.weight", (plain / rotary_frequencies(config)).astype(np.float32), "f32")
+        _add(writer, "rope_freqs.weight", (plain / rotary.frequencies(config)).astype(np.float32), "f32")
 
 
 def _add(writer: Any, name: str, array: Array, form: str) -> None:

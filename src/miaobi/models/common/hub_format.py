@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.protocols import HubNames
+from miaobi.models.common import rotary
 from miaobi.models.common.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
             "this model attends through a sliding window, which our Transformer does not compute; load it with the family hf_transformers"
         )
     heads, width = int(values["num_attention_heads"]), int(values["hidden_size"])
-    theta, scaling = _rope(values)
+    rope, context = rope_of(values), int(values["max_position_embeddings"])
+    stretching = rope.get("rope_type", rope.get("type", "default"))
+    _expect({"rope_type": stretching}, "rope_type", rotary.KINDS, "default")
+    _expect({"partial_rotary_factor": str(float(rope.get("partial_rotary_factor", 1)))}, "partial_rotary_factor", ("1.0",), "1.0")
     return TransformerConfig(
         vocab_size=int(values["vocab_size"]),
         width=width,
@@ -113,10 +117,11 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
         key_heads=int(values.get("num_key_value_heads") or heads),
         head_width=int(values.get("head_dim") or width // heads),
         hidden=int(values["intermediate_size"]),
-        context=int(values["max_position_embeddings"]),
+        context=rotary.stretched(rope, context),
         norm_eps=float(values.get("rms_norm_eps", 1e-6)),
-        rope_theta=theta,
-        rope_scaling=scaling,
+        rope_theta=float(rope.get("rope_theta") or values.get("rope_theta") or 10_000.0),
+        rope_type=stretching,
+        rope_scaling=rotary.scaling_from_hub(stretching, rope, context),
         query_key_norm=kind == "qwen3",
         attention_bias=kind == "qwen2" or bool(values.get("attention_bias", False)),
         output_bias=kind != "qwen2" and bool(values.get("attention_bias", False)),
@@ -144,10 +149,6 @@ def config_to_hub(config: TransformerConfig, **tokens: int | None) -> dict[str, 
             **common,
         }
     kind = "qwen3" if config.query_key_norm else "qwen2" if config.attention_bias and not config.output_bias else "llama"
-    rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
-    if config.rope_scaling:
-        rope |= {**dict(config.rope_scaling), "rope_type": "llama3"}
-        rope["original_max_position_embeddings"] = int(rope["original_max_position_embeddings"])
     return {
         "architectures": [ARCHITECTURES[kind]],
         "model_type": kind,
@@ -161,7 +162,7 @@ def config_to_hub(config: TransformerConfig, **tokens: int | None) -> dict[str, 
         "hidden_act": "silu",
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_parameters": rope,
+        "rope_parameters": rotary.scaling_to_hub(config),
         "attention_bias": config.attention_bias,
         "mlp_bias": config.feed_forward_bias,
         "attention_dropout": 0.0,
@@ -284,14 +285,17 @@ def _expect(values: Mapping[str, Any], key: str, allowed: tuple[str, ...], defau
         )
 
 
-def _rope(values: Mapping[str, Any]) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """theta and Llama 3's scaling, from the old (`rope_theta`, `rope_scaling`) or the new (`rope_parameters`) keys."""
-    rope = dict(values.get("rope_scaling") or {}) | dict(values.get("rope_parameters") or {})
-    theta = float(rope.get("rope_theta") or values.get("rope_theta") or 10_000.0)
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
-        return theta, ()
-    if kind != "llama3":
-        _expect({"rope_type": kind}, "rope_type", ("default", "llama3"), "default")
-    keys = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    return theta, tuple((key, float(rope[key])) for key in keys)
+def rope_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `config.json` says of rotary positions, under its old (`rope_scaling`) or its new (`rope_parameters`) key.
+
+    Raises:
+        ArtifactError: something else than keys with values.
+    """
+    found: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        part = values.get(name) or {}
+        if not isinstance(part, Mapping):
+            raise ArtifactError("config.json is damaged ({error})", error=name)
+        found |= part
+    above = ("partial_rotary_factor", "original_max_position_embeddings")  # where some put them
+    return found | {name: values[name] for name in above if values.get(name) is not None}

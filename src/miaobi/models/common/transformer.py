@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from miaobi.models.common import rotary
 from miaobi.models.common.transformer_config import TransformerConfig
 
 MANY_ROWS = 64  # a cache of fewer rows never shrinks
@@ -54,7 +55,9 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embed.weight
-        frequencies = rotary_frequencies(config) if config.positions == "rotary" else torch.empty(0)
+        rotary_positions = config.positions == "rotary"
+        frequencies = torch.from_numpy(rotary.frequencies(config)) if rotary_positions else torch.empty(0)
+        self.strength = rotary.strength(config)  # of cosines and sines
         self.frequencies: Tensor  # (D / 2,)
         self.register_buffer("frequencies", frequencies, persistent=False)
 
@@ -99,7 +102,7 @@ class Transformer(nn.Module):
         if self.embed_positions is not None:
             x = x + self.embed_positions(positions)
         else:
-            rotation = rotary_table(self.frequencies, positions, x.dtype)
+            rotation = rotary_table(self.frequencies, positions, x.dtype, strength=self.strength)
         x = F.dropout(x, self.config.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             x = block(x, rotation, mask, cache, layer)
@@ -191,24 +194,11 @@ def make_norm(config: TransformerConfig, width: int) -> nn.Module:
     return nn.RMSNorm(width, eps=config.norm_eps) if config.norm == "rms" else nn.LayerNorm(width, eps=config.norm_eps)
 
 
-def rotary_frequencies(config: TransformerConfig) -> Tensor:
-    """Angles per position (D / 2,) of rotary embeddings (Su et al., 2021), with Llama 3's long-context scaling where configured."""
-    D = config.head_width
-    frequencies = config.rope_theta ** -(torch.arange(0, D, 2, dtype=torch.float32) / D)
-    if not config.rope_scaling:
-        return frequencies
-    scaling = dict(config.rope_scaling)
-    factor, low, high = scaling["factor"], scaling["low_freq_factor"], scaling["high_freq_factor"]
-    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)  # turns made within the original context
-    blend = ((turns - low) / (high - low)).clamp(0, 1)  # 0: slow, divided by the factor; 1: fast, kept
-    return frequencies * (blend + (1 - blend) / factor)
-
-
-def rotary_table(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def rotary_table(frequencies: Tensor, positions: Tensor, dtype: torch.dtype, *, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     """Cosines and sines (B, 1, T, D) in the half-split layout of Hugging Face's Llama."""
     angles = positions[:, None, :, None].float() * frequencies  # (B, 1, T, D / 2)
     angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    return (angles.cos() * strength).to(dtype), (angles.sin() * strength).to(dtype)
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -354,7 +344,9 @@ class TorchStepper:
         positions = (torch.tensor(starts)[:, None] + torch.arange(T)).to(device)  # (N, T)
         cache, span = self._cache, max(starts) + T
         cache.rows, cache.places, cache.span = rows, positions, span
-        mask = torch.arange(span, device=device) <= positions[:, None, :, None]  # (N, 1, T, S)
+        mask = None  # from the beginning on, plain causality hides the padding as well, and takes two thirds of the time for long prompts
+        if any(starts):
+            mask = torch.arange(span, device=device) <= positions[:, None, :, None]  # (N, 1, T, S)
         ends = positions[:, -1] if T == 1 or len(starts) == 1 else torch.tensor(self.lengths[rows], device=device) - 1  # (N,)
         known = positions.clamp(max=self.network.config.context - 1)  # of padding, beyond the last learned position
         select = torch.ones_like(positions, dtype=torch.bool) if each else positions == ends[:, None]

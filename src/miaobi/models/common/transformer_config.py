@@ -23,7 +23,8 @@ class TransformerConfig:
     feed_forward: Literal["gelu", "swiglu"] = "swiglu"
     positions: Literal["learned", "rotary"] = "rotary"
     rope_theta: float = 10_000.0
-    rope_scaling: tuple[tuple[str, float], ...] = ()  # llama3: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
+    rope_type: Literal["default", "linear", "llama3", "yarn"] = "default"  # how positions are stretched; see `rotary`
+    rope_scaling: tuple[tuple[str, float], ...] = ()  # the numbers of that, by their names in config.json
     query_key_norm: bool = False
     attention_bias: bool = False  # on query, key and value
     output_bias: bool = False  # on the attention's output projection

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from miaobi.core.artifact import read_json
 from miaobi.core.errors import ArtifactError
+from miaobi.models.common import rotary
 from miaobi.models.common.chat_template import Chat, ChatTemplate, read_settings, read_template, special_texts
-from miaobi.models.common.hub_format import read_config
+from miaobi.models.common.hub_format import read_config, rope_of
 from miaobi.models.common.text_codec import BEGIN_NAMES, END_NAMES
 
 Kind = Literal["causal", "seq2seq", "masked"]
@@ -60,7 +62,8 @@ class Checkpoint:
     def context(self) -> int:
         """The most tokens that the model reads."""
         found = (self.config.get(name) for name in CONTEXTS)
-        return next((int(value) for value in found if isinstance(value, int) and value > 0), ENDLESS)
+        plain = next((int(value) for value in found if isinstance(value, int) and value > 0), ENDLESS)
+        return rotary.stretched(rope_of(self.config), plain)
 
     def chat(self) -> Chat | None:
         """The template over the tokenizer, where there is one."""
@@ -168,8 +171,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            names = sorted(set(read_json(index)["weight_map"].values()))
+        except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError("{path} cannot be read ({error})", path=index, error=error) from None
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
@@ -264,13 +267,7 @@ def numel(shapes: Sequence[Sequence[int]]) -> int:
 
 def _generation(folder: Path) -> dict[str, Any]:
     path = folder / GENERATION
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError("{path} cannot be read ({error})", path=path, error=error) from None
-    return values if isinstance(values, dict) else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _numbers(value: object) -> list[int]:

@@ -135,15 +135,15 @@ def build(checkpoint: Checkpoint, ours: TransformerConfig | None) -> nn.Module:
 
 
 class _Empty(TorchFunctionMode):
-    """No random numbers, and positions on the CPU, for a network of ours that is to be filled: on the device `meta` torch would import its
-    compiler for either, which takes longer than to load a small model.
+    """No random numbers for a network of ours that is to be filled: on the device `meta` torch would import its compiler for them, which
+    takes longer than to load a small model.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        given = dict(kwargs or {})
+        given = kwargs or {}
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else given["tensor"]
-        return func(*args, **(given | {"device": "cpu"} if func is torch.arange else given))
+        return func(*args, **given)
 
 
 def their_config(checkpoint: Checkpoint) -> Any:
