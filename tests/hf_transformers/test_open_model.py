@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,27 @@ def test_a_prompt_longer_than_the_context(hub_folder: Folders, chat_tokenizer: T
     slid = collect(ours, Request(turns=turns, options={"window": "slide", "max_tokens": 5}, seed=1))
     short = collect(ours, Request(turns=(turns[0], turns[-1]), options={"window": "slide", "max_tokens": 5}, seed=1))
     assert slid[0].text == short[0].text, "the oldest turns are left out, the system's words stay"
-    long = Request.of("Hello " * 500, window="slide", max_tokens=5)
-    assert [chunk.reason for chunk in run(ours, long) if isinstance(chunk, Done)]
-    raw = Request.of("Hello " * 500, window="slide", raw=True, max_tokens=5)
-    assert [chunk.reason for chunk in run(ours, raw) if isinstance(chunk, Done)]
+    for more in ({}, {"raw": True}):
+        long = Request.of("Hello " * 500 + "end", window="slide", max_tokens=5, **more)
+        (done,) = (chunk for chunk in run(ours, long) if isinstance(chunk, Done))
+        assert ours.context - 8 <= done.usage.prompt <= ours.context - 5, "as much is read as there is room for"
+    assert "end" in ours.codec.text(ours.codec.request(long, Options(window="slide", raw=True)))
+
+
+def test_a_long_conversation_slides_to_the_turns_that_fit(hub_folder: Folders, chat_tokenizer: Tokenizer) -> None:
+    folder = hub_folder(chat_tokenizer)
+    made(folder, chat_tokenizer, "llama", GROUPED)
+    codec = OpenModel.load(folder).codec
+    turns = [Turn(role=role, parts=(f"{role} {number}",)) for number in range(40) for role in ("user", "assistant")]
+    request = Request(turns=(Turn(role="system", parts=("Be kind.",)), *turns, Turn(role="user", parts=("Hello",))))
+    ids = codec.request(request, Options(window="slide", max_tokens=5))
+    text = codec.text(ids)
+    numbers = [int(found) for found in re.findall(r"user (\d+)", text)]
+    assert numbers == list(range(numbers[0], 40)), "nothing is missing between"
+    assert "Be kind." in text
+    assert text.rstrip().endswith("assistant")
+    one_more = request.turns[:1] + request.turns[1 + 2 * (numbers[0] - 1) :]
+    assert len(ids) <= codec.reads - 5 < len(codec.request(Request(turns=one_more), Options()))
 
 
 def test_gigantic_max_tokens_end_with_the_context(hub_folder: Folders, chat_tokenizer: Tokenizer) -> None:

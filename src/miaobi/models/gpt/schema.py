@@ -47,3 +47,6 @@ class Config(Schema):
 
 class Options(Sampling):
     """What a person may ask of a text."""
+
+    window: Literal["refuse", "slide"] = "refuse"
+    """What happens with a prompt longer than the model reads: an error, or only its end is read."""

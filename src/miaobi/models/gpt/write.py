@@ -18,4 +18,6 @@ def continue_prompt(stepper: Stepper, codec: TextCodec, request: Request) -> Ite
         UsageError: the prompt leaves no room in the context.
     """
     options = Options.model_validate(dict(request.options))
-    yield from continue_text(stepper, codec, request.prompt, options, seed=request.seed, context=codec.context)
+    yield from continue_text(
+        stepper, codec, request.prompt, options, seed=request.seed, context=codec.context, slide=options.window == "slide"
+    )

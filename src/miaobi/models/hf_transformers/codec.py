@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,33 +74,39 @@ class OpenCodec(TextCodec):
             UsageError: a conversation or tools without a template.
         """
         messages = messages_of(request.turns)
-        room = min(options.max_tokens, self.reads // 4)  # that an answer should have when the prompt is cut
+        most = max(1, self.reads - min(options.max_tokens, self.reads // 4))  # of a prompt that is cut, so that there is room for an answer
         if options.raw or self.chat is None:
             if options.tools or len(messages) > 1:
                 raise UsageError("without a chat template there is one text to go on with: no conversation and no tools")
             ids = self.plain(request.prompt)
-            return ids if options.window == "refuse" else ids[-max(1, self.reads - room) :]
+            begin = 1 if ids[0] == self.begin else 0  # the mark at the beginning stays: many models lean on it
+            return ids if options.window == "refuse" or len(ids) <= most else ids[:begin] + ids[len(ids) - most + begin :]
         given = {"tools": options.tools, "today": options.today, "values": _values(options)}
-        ids = self.chat.prompt(messages, **given)
-        while options.window == "slide" and len(ids) + room > self.reads and _shorten(messages):
-            ids = self.chat.prompt(messages, **given)
+        if options.window == "slide" and self.chat.length(messages, **given) > most:
+            return self._slid(messages, most, given)
+        return self.chat.prompt(messages, **given)
+
+    def _slid(self, messages: list[dict[str, Any]], most: int, given: Mapping[str, Any]) -> list[int]:
+        """At most so many ids: without the oldest questions and answers, then without the beginning of the longest text."""
+        assert self.chat is not None
+        chat, first = self.chat, 1 if messages[0]["role"] == "system" else 0
+        begins = [number for number, message in enumerate(messages) if number >= first and message["role"] == "user"] or [first]
+        shorter = [[*messages[:first], *messages[begin:]] for begin in begins]
+        fits = bisect_left(shorter, True, key=lambda rest: chat.length(rest, **given) <= most)
+        for rest in shorter[min(fits, len(shorter) - 1) :]:
+            ids = chat.prompt(rest, **given)
+            if len(ids) <= most:
+                return ids
+        while (excess := len(ids) - most) > 0:
+            longest = max(rest[first:], key=lambda message: len(message["content"]), default={"content": ""})
+            text = str(longest["content"])
+            if not text:
+                break  # what is left are the system's words
+            places = [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+            longest["content"] = text[max(1, places[excess]) :] if excess < len(places) else ""
+            ids = chat.prompt(rest, **given)
         return ids
 
 
 def _values(options: Options) -> Mapping[str, Any]:
     return {} if options.thinking is None else {"enable_thinking": options.thinking}
-
-
-def _shorten(messages: list[dict[str, Any]]) -> bool:
-    """Leave out the oldest question with its answer; of a single turn, the first half of its text."""
-    first = 1 if messages and messages[0]["role"] == "system" else 0
-    if len(messages) > first + 1:
-        del messages[first]
-        while len(messages) > first + 1 and messages[first]["role"] != "user":
-            del messages[first]
-        return True
-    text = messages[-1]["content"] if messages else ""
-    if len(text) < 2:
-        return False
-    messages[-1]["content"] = text[len(text) // 2 :]
-    return True
