@@ -148,6 +148,8 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         pass
     with new_folder(target, replace=True) as folder:
         write_text(folder / "b", "next")
+        (folder / "b").chmod(0o600)  # as safetensors leaves its files
+    assert (target / "b").stat().st_mode & 0o444 == target.stat().st_mode & 0o444
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert [path.name for path in target.iterdir()] == ["b"]
 

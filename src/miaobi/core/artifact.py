@@ -234,6 +234,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
+            _open_up(temporary)
             sync_tree(temporary)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -246,6 +247,13 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         else:
             temporary.rename(target)
         sync_folder(target.parent)
+
+
+def _open_up(folder: Path) -> None:
+    """Let whoever may read a folder read its files: some libraries (safetensors 0.8) make them for their owner alone."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(path.stat().st_mode | (path.parent.stat().st_mode & 0o444))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
