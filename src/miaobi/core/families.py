@@ -81,9 +81,14 @@ def families() -> Mapping[str, Family]:
     return dict(sorted(found.items()))
 
 
+@functools.lru_cache(maxsize=256)
+def _is_builtin(name: str) -> bool:
+    return name.isidentifier() and (Path(__file__).parent.parent / "models" / name / "family.py").is_file()
+
+
 def family(name: str) -> Family:
     """The family of that name, or an error with the nearest known name."""
-    if name.isidentifier() and (Path(__file__).parent.parent / "models" / name / "family.py").is_file():
+    if _is_builtin(name):
         found: Family = importlib.import_module(f"miaobi.models.{name}.family").FAMILY
         return found  # without the search for entry points, which takes longer than to start Python
     known = families()

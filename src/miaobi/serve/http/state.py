@@ -98,7 +98,7 @@ class State:
             self._library.close()
 
 
-def state_of(request: Request) -> State:
+async def state_of(request: Request) -> State:  # FastAPI calls one that is not `async` in a thread, at every request
     """The server's state, for `Depends`."""
     found: State = request.app.state.miaobi
     return found

@@ -76,10 +76,14 @@ class Worker:
                     self._changed.notify()
 
     def work(self) -> None:
-        """Begin what waits, for ever."""
+        """Begin what waits, for ever, and give memory back where nothing does."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                tidy = self._tidied >= self._ended and not self._wanted
+                waits = self._changed.wait_for(lambda: self._waiting, timeout=None if tidy else REST_SECONDS)
+            if not waits:
+                self._rest()
+                continue
             self._room.acquire()
             self._baton.acquire()  # only now: those who stepped aside want it back when nobody waits
             with self._changed:
@@ -138,6 +142,16 @@ class Worker:
         self.say("end", id, error)
         once.release()
         self._room.release()
+
+    def _rest(self) -> None:
+        """Give back what is free, once since the last request, when nothing has been under way for a while."""
+        now = time.monotonic()
+        with self._changed:
+            rests = not self._wanted and self._ended > self._tidied and now - self._ended >= REST_SECONDS
+        if rests:
+            give_back()
+            self._tidied = time.monotonic()
+            self._report()
 
     def _report(self) -> None:
         """What this process holds and has done: when nothing is under way, and now and then."""
