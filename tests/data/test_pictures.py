@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from miaobi.core.errors import DataError, UsageError
-from miaobi.data.pictures import Limits, contact_sheet, decode, encode, fit, mime_of, over, picture_size, resize, rgba
+from miaobi.data.pictures import Limits, contact_sheet, cut_out, decode, encode, fit, mime_of, over, picture_size, resize, rgba
 
 
 def picture(height: int = 9, width: int = 12, seed: int = 0) -> Any:
@@ -198,6 +198,21 @@ def test_fit() -> None:
     assert (fit(wide, 8, "cover")[..., 3] == 255).all()
     assert fit(wide, (6, 3), "stretch").shape == (3, 6, 4)
     assert fit(rgba(np.zeros((1, 300, 3), np.uint8)), 8).shape == (8, 8, 4)
+
+
+def test_a_plain_background_is_cut_out() -> None:
+    ring = np.full((20, 30, 3), 250, np.uint8)
+    ring[5:15, 5:15] = (200, 30, 30)
+    ring[8:12, 8:12] = 250  # a hole is no background
+    ring[0, 3] = 0  # nor is a speck on the edge
+    found = cut_out(ring)
+    assert (found[5:15, 5:15, 3] == 255).all()
+    assert found[..., 3].sum() == 255 * (100 + 1)
+    assert (found[5:15, 5:15, :3] == ring[5:15, 5:15]).all()
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    assert (cut_out(noise) == rgba(noise)).all()
+    assert (cut_out(found) == found).all()
+    assert (cut_out(np.full((4, 4, 3), 255, np.uint8)) == 255).all()
 
 
 def test_contact_sheet() -> None:

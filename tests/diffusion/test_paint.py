@@ -103,6 +103,13 @@ def test_a_start_picture_is_kept_as_far_as_asked(learned: Any) -> None:
     assert distance(far, "bar", "blue", "full") < distance(near, "bar", "blue", "full")
 
 
+def test_white_paper_is_seen_as_nothing(learned: Any) -> None:
+    start = drawing("square", COLOURS["red"][1], True)
+    on_paper = np.where(start[..., 3:] > 0, start, np.uint8(255))
+    clear, white = (ask(learned, "red square", media(pixels), style="full", strength=0.3)[0] for pixels in (start, on_paper))
+    assert np.abs(clear - white).max() <= 1
+
+
 def test_only_what_is_masked_changes(learned: Any) -> None:
     start = drawing("square", COLOURS["red"][1], True)
     mask = np.zeros((8, 8, 4), np.uint8)

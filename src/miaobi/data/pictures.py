@@ -258,6 +258,27 @@ def fit(pixels: NDArray[Any], size: int | tuple[int, int], mode: Fit = "contain"
     return canvas
 
 
+def cut_out(pixels: NDArray[Any], *, tolerance: int = 12) -> Pixels:
+    """An opaque picture without the white paper that it lies on: what is white and hangs together with its edge becomes clear.
+
+    A picture that has clear places already, that is nothing but white, or whose edge is not nine tenths white, stays as it is.
+    """
+    pixels = rgba(pixels)
+    edge = np.ones(pixels.shape[:2], np.bool_)
+    edge[1:-1, 1:-1] = False
+    white = pixels[..., :3].min(axis=-1) >= 255 - tolerance  # (H, W)
+    if (pixels[..., 3] < 255).any() or white.all() or white[edge].mean() < 0.9:
+        return pixels
+    clear = edge & white
+    for _ in range(sum(edge.shape) * 2):  # each pass goes a pixel further, as far as any bay of a drawing reaches
+        near = np.pad(clear, 1)
+        grown = white & (near[:-2, 1:-1] | near[2:, 1:-1] | near[1:-1, :-2] | near[1:-1, 2:] | clear)
+        if (grown == clear).all():
+            break
+        clear = grown
+    return np.where(clear[..., None], np.uint8(0), pixels)
+
+
 def contact_sheet(
     pictures: Sequence[NDArray[Any]], *, columns: int = 8, size: int | tuple[int, int] = 64, background: str = "white", gap: int = 4
 ) -> Pixels:

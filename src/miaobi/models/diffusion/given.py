@@ -9,7 +9,7 @@ import numpy as np
 
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Media, Modality, Record, Request
-from miaobi.data.pictures import Pixels, decode, encode, fit
+from miaobi.data.pictures import Pixels, cut_out, decode, encode, fit, resize
 from miaobi.models.common.picture_codec import Floats, from_pixels, picture_of
 from miaobi.models.common.picture_request import pictures_in
 from miaobi.models.common.record_request import request_of
@@ -59,9 +59,6 @@ def read_given(model: Encoder, request: Request, size: int, *, margin: float = 0
         raise UsageError("a mask needs the picture that it lies on; give an image too")
     if margin and (masks or not pictures or config.upscale > 1):
         raise UsageError("margin draws around a picture: give one as image, without a mask, to a model that draws")
-    if margin:
-        framed, around = _framed(pictures[0], margin)
-        pictures, masks = [framed], [around]
     if not pictures:
         if config.upscale > 1:
             raise UsageError("this model makes a picture larger; give it one as image")
@@ -69,11 +66,16 @@ def read_given(model: Encoder, request: Request, size: int, *, margin: float = 0
     if config.upscale > 1:
         small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=config.background)
         return Given(low=small.repeat(config.upscale, axis=2).repeat(config.upscale, axis=3))
-    start = model.encode(from_pixels([fit(pictures[0], config.size)], config.channels, background=config.background))
+    shown = pictures[0]
+    seen = _as_learned(shown, config)
+    if margin:
+        seen, (shown, mask) = _framed(seen, margin)[0], _framed(shown, margin)
+        masks = [mask]
+    start = model.encode(from_pixels([fit(seen, config.size)], config.channels, background=config.background))
     if not masks:
         return Given(start=start)
-    if masks[0].shape != pictures[0].shape:
-        (height, width), (other_height, other_width) = masks[0].shape[:2], pictures[0].shape[:2]
+    if masks[0].shape != shown.shape:
+        (height, width), (other_height, other_width) = masks[0].shape[:2], shown.shape[:2]
         raise UsageError(
             "the mask has {width} by {height} pixels and the picture {other_width} by {other_height}; they should be alike",
             width=width,
@@ -86,7 +88,7 @@ def read_given(model: Encoder, request: Request, size: int, *, margin: float = 0
     return Given(
         start=start,
         mask=cells[None, None],  # a cell that is partly white changes
-        original=fit(pictures[0], size),
+        original=fit(shown, size),
         painted=_painted(masks[0], size)[..., None],
     )
 
@@ -97,6 +99,14 @@ def request_for(config: Config, codec: DiffusionCodec, record: Record) -> Reques
         small = fit(decode(picture_of(record).data), config.size // config.upscale)
         return Request.of(Media(modality=Modality.IMAGE, mime="image/png", data=encode(small), name="image"))
     return request_of(record, words=codec.vocabulary is not None, styles=codec.styles, classes=codec.classes)
+
+
+def _as_learned(picture: Pixels, config: Config) -> Pixels:
+    """The picture as those were that the model learned from: one with transparency has seen things on nothing, never on white paper."""
+    if config.channels != 4:
+        return picture
+    scale = min(1.0, config.size / max(picture.shape[:2]))
+    return cut_out(resize(picture, (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))))
 
 
 def _framed(picture: Pixels, margin: float) -> tuple[Pixels, Pixels]:
