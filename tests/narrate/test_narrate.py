@@ -208,7 +208,7 @@ def test_mistakes_are_told_before_anything_is_read(book: Path, tmp_path: Path, m
 
 def test_it_is_made_again_from_its_label(book: Path, tmp_path: Path) -> None:
     out = tmp_path / "book.ogg"
-    narrate(book, out, mark="none", subtitles=())
+    narrate(book, out, mark="none", subtitles="none")
     desk = Desk(load=lambda name: Loaded())
     assert again(label.read(out), out, desk).identical
     book.write_text(BOOK + "More.", encoding="utf-8")

@@ -130,11 +130,19 @@ def _spectra(samples: Samples, starts: NDArray[np.int64], rate: int) -> Values:
     edges = np.flatnonzero(np.diff(band[low:high], prepend=-1))  # where a band begins; those above half the rate are empty
     energies = np.zeros((len(starts), BANDS))
     for channel in samples.T:
-        frames = np.ascontiguousarray(channel)[starts[:, None] + np.arange(fft)]  # (S, fft)
-        spectrum = np.fft.rfft(frames * _window(fft))[:, low:high]
+        spectrum = np.fft.rfft(_frames(np.ascontiguousarray(channel), starts, fft) * _window(fft))[:, low:high]
         power = spectrum.real**2 + spectrum.imag**2
-        energies[:, band[low:high][edges]] += np.add.reduceat(power, edges, axis=1) / fft
+        energies[:, band[low:high][edges]] += np.add.reduceat(power, edges, axis=1, dtype=np.float64) / fft
     return energies
+
+
+def _frames(channel: Samples, starts: NDArray[np.int64], fft: int) -> Samples:
+    """The stretches (S, fft) that begin at these samples; nothing is copied where they are evenly spaced."""
+    gaps = np.diff(starts)
+    if len(gaps) and (gaps == gaps[0]).all():
+        found: Samples = np.lib.stride_tricks.sliding_window_view(channel, fft)[starts[0] : starts[-1] + 1 : gaps[0]]
+        return found
+    return channel[starts[:, None] + np.arange(fft)]
 
 
 def _differences(energies: Values) -> Values:
@@ -180,9 +188,9 @@ def _sizes(rate: int) -> tuple[int, int]:
 
 
 @functools.cache
-def _window(fft: int) -> Values:
+def _window(fft: int) -> Samples:
     """The shape of a transform (fft,)."""
-    return np.hanning(fft + 1)[:-1]
+    return np.hanning(fft + 1)[:-1].astype(np.float32)  # half the numbers of doubles are twice as quick, and 140 decibels are enough
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def run(inputs: Inputs, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         sound_writer.write(tape.recording(), bare, chapters=chapters)
         made = _label(inputs, bare, spoken, tape, chapters, reading)
         label.write_stored(bare, out, made, sounds.MIMES[bare.suffix])
-    files = [out.with_suffix(f".{kind}") for kind in inputs.subtitles]
+    files = [out.with_suffix(f".{kind}") for kind in ("srt", "vtt") if inputs.subtitles in (kind, "both")]
     for path in files:
         cues.write(path, tape.cues())
     return {

@@ -22,7 +22,7 @@ class Inputs(Schema):
     """1.2 is a fifth faster."""
     pause: float = Field(0.7, ge=0, le=10)
     """Seconds of silence between two paragraphs; before and after a heading it is twice as long."""
-    subtitles: tuple[Literal["srt", "vtt"], ...] = ("srt", "vtt")
+    subtitles: Literal["both", "srt", "vtt", "none"] = "both"
     """Which files with the words and their times are written beside the sound."""
     mark: Literal["auto", "none"] = "auto"
     """The rhythm short-long short-short before the sound, which says that it was generated; `none` leaves it out."""
