@@ -124,6 +124,8 @@ def test_show_tells_what_a_thing_is(polly: Path) -> None:
     Path("r.yaml").write_text("version: 1\nname: r\nmodel: {family: parrot}\n", encoding="utf-8")
     assert miaobi.show("poem.txt")["seed"] == 3
     assert miaobi.show("polly")["files"].keys() == {"lines.json"}
+    assert "noto" in miaobi.show("painter")["choices"]["style"]
+    assert "af_heart" in miaobi.show("narrator")["choices"]["voice"]
     assert miaobi.show("r.yaml")["train"]["steps"] == 1000
     with pytest.raises(UsageError, match=r"unknown model 'nothing'"):
         miaobi.show("nothing")

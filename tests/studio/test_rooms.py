@@ -21,6 +21,7 @@ from PIL import Image
 
 from miaobi.core import families
 from miaobi.core.artifact import new_folder, seal
+from miaobi.core.choices import choices_of
 from miaobi.core.errors import UsageError
 from miaobi.core.language import language, speaking, tr
 from miaobi.core.types import Media, Modality, Turn
@@ -33,7 +34,6 @@ from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.state import State
 from miaobi.serve.pool import Ask, Pool
 from miaobi.studio import cards, finding, judging, pairs, runs, timelines, works
-from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import spoken
 from miaobi.studio.given import Inputs
 from miaobi.studio.media import router

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser, whole_number
 from miaobi.cli.recipes import given_arguments, machine_arguments, runtime_argument, seed_argument
 from miaobi.cli.targets import Files, Texts, picture_name
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.language import tr
-from miaobi.core.types import Modality
+from miaobi.core.types import NOTHING, Modality
 
 if TYPE_CHECKING:
     from miaobi.api import Loaded
@@ -67,7 +67,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     kind = _family(target)
     _media_arguments(parser, kind)
     schema = kind.schemas()[1]
-    add_options(parser, schema, tr("options of {model}", model=target))
+    add_options(parser, schema, tr("options of {model}", model=target), offered=_offered(target))
     if "n" not in schema.model_fields:
         parser.add_argument("--n", type=whole_number(1, 1024), default=1, metavar="N", help=tr("How many different contents."))
 
@@ -149,6 +149,17 @@ def _family(target: str) -> Family:
     from miaobi import api
 
     return api.family_of(_recipe_of(target)[1])
+
+
+def _offered(target: str) -> Mapping[str, Sequence[str]]:
+    """What the model knows for options that its family leaves open; nothing where there is no model yet."""
+    from miaobi.core.choices import choices_of
+    from miaobi.core.shelf import find
+
+    try:
+        return choices_of(find(_recipe_of(target)[1]))
+    except MiaobiError:  # the verb itself says so
+        return NOTHING
 
 
 def _recipe_of(target: str) -> tuple[Recipe | None, str | Path]:

@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,19 @@ def options_of(schema: type[Schema]) -> Iterator[Option]:
         )
 
 
-def add_options(parser: Parser, schema: type[Schema], title: str, *, skip: Collection[str] = ()) -> None:
-    """Give `parser` an argument for every option of `schema` but those of `skip`, which the verb itself asks for."""
+def add_options(
+    parser: Parser, schema: type[Schema], title: str, *, skip: Collection[str] = (), offered: Mapping[str, Sequence[str]] = NOTHING
+) -> None:
+    """Give `parser` an argument for every option of `schema` but those of `skip`, which the verb itself asks for.
+
+    `offered` are values that one model knows for an option which the schema leaves open, such as its styles.
+    """
     group = parser.add_argument_group(title)
     for option in options_of(schema):
         if option.name in skip:
             continue
+        if not option.choices and option.name in offered:
+            option = replace(option, choices=tuple(offered[option.name]), closed=False)
         target: dict[str, Any] = {"dest": PREFIX + option.name, "default": argparse.SUPPRESS, "help": _help(option)}
         if option.kind is bool:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, **target)

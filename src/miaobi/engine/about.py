@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from miaobi.core.artifact import Artifact, is_model, open_artifact
+from miaobi.core.choices import choices_of
 from miaobi.core.errors import MissingExtra, UsageError
 from miaobi.core.families import Family, family
 from miaobi.core.language import tr
@@ -100,6 +101,7 @@ def _model(artifact: Artifact) -> dict[str, Any]:
         "family": artifact.family,
         "summary": kind.summary,
         "runtime": _runtime(artifact, kind),
+        "choices": {name: list(values) for name, values in choices_of(artifact.folder).items() if name in kind.schemas()[1].model_fields},
         "licence": artifact.licence,
         "base": artifact.base,
         "data": list(artifact.data),

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
+from miaobi.core.choices import choices_of
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import Family, family
 from miaobi.core.language import tr
@@ -20,7 +21,6 @@ from miaobi.core.types import Modality, Turn
 from miaobi.library.store import Query
 from miaobi.serve.pool import Ask, Served
 from miaobi.studio import cards, forms
-from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import Page, spoken
 from miaobi.studio.given import Inputs
 from miaobi.studio.room import Making

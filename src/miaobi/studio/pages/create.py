@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from miaobi.core.apps import app
+from miaobi.core.choices import choices_of
 from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.language import tr
@@ -17,7 +18,6 @@ from miaobi.core.shelf import list_models
 from miaobi.core.types import Modality
 from miaobi.library.queue import OPEN, Job, State
 from miaobi.studio import cards, forms, works
-from miaobi.studio.choices import choices_of
 from miaobi.studio.frame import Page
 from miaobi.studio.pages.jobs import NAMES, do, progress
 

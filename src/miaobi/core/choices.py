@@ -43,11 +43,11 @@ def _config(folder: Path) -> Mapping[str, object]:
 
 
 def _entries(path: Path) -> list[str]:
-    """The names of the tensors, from the head of the file alone."""
+    """The names of the tensors, from the head of the file alone; an entry of several (`a.left`, `a.right`) is one."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             head = json.loads(file.read(length)) if length <= LARGEST_HEAD else {}
     except (OSError, ValueError, struct.error):
         return []
-    return sorted(name for name in head if name != "__metadata__")
+    return sorted({name.partition(".")[0] for name in head if name != "__metadata__"})
