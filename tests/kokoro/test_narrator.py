@@ -103,7 +103,7 @@ def test_unread_characters_are_in_the_notes(narrator: Loaded) -> None:
         ("👋👋", {}, "nothing in the text that this voice can read"),
         ("。！", {}, "nothing in the text that this voice can read"),
         ("好" * 9000, {}, "about 35 minutes"),
-        ("word " * 9000, {}, "Split it into chapters"),
+        ("word " * 9000, {}, "miaobi narrate FILE"),
         ("好", {"voice": "zf_nobody"}, "unknown voice 'zf_nobody'"),
         ("好", {"speed": 9}, "at most 2"),
         ("好", {"language": "fr"}, "should be"),
