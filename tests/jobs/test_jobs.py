@@ -246,6 +246,10 @@ def test_on_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert not Path("later.jsonl").exists()
     assert main(["jobs", "--json"]) == 0
     assert [job["state"] for job in json.loads(capsys.readouterr().out)["jobs"]] == ["queued", "done"]
+    assert main(["jobs", "--json", "--state", "lost", "--state", "done"]) == 0
+    assert [job["state"] for job in json.loads(capsys.readouterr().out)["jobs"]] == ["done"]
+    assert main(["jobs", "--state", "dead"]) == 2
+    assert "choose from 'queued', 'running'" in capsys.readouterr().err
     assert main(["jobs", "cancel", id, "-q"]) == 0
     assert main(["jobs", "retry", id, "-q"]) == 0
     assert main(["jobs", "work", "--drain", "-q"]) == 0

@@ -65,11 +65,12 @@ def test_saved_with_its_label(ids: list[str], capsys: pytest.CaptureFixture[str]
         (["dance"], "unknown action 'dance'"),
         (["rate", "abcd"], "write: miaobi library rate ID 1-5"),
         (["show", "zzzz"], "has no content 'zzzz'"),
-        (["rate", "ID", "many"], "a whole number from 1 to 5"),
+        (["rate", "ID", "五"], "a whole number from 1 to 5, not 五"),
         (["edit", "ID", "nosuch.txt"], "nosuch.txt"),
         (["import", "nosuch"], "holds no exported library"),
         (["list", "--library", "mysql://x"], "not by 'mysql'"),
         (["prune", "soon"], "an age in days"),
+        (["prune", "999999"], "from 0 to 36,500"),
     ],
 )
 def test_wrong_words(ids: list[str], capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:

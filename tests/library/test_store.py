@@ -218,6 +218,15 @@ def test_what_is_no_library(tmp_path: Path) -> None:
     assert "secret" not in str(error.value)
 
 
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "诗 100%? #1"
+    Library.open(folder).close()
+    assert {path.name for path in folder.iterdir()} >= {"library.db"}
+    if Path("/proc/self").is_dir():
+        with pytest.raises(MiaobiError, match="cannot be written"):
+            Library.open("/proc/library")
+
+
 def test_a_newer_library_is_refused(tmp_path: Path) -> None:
     import sqlite3
 

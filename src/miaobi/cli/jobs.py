@@ -51,7 +51,8 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("action", metavar="ACTION", nargs="?", default="list", help=tr("one of those below"))
     parser.add_argument("words", metavar="WORD", nargs="*", default=[], help=tr("what the action takes"))
     library_argument(parser)
-    parser.add_argument("--state", action="append", default=[], choices=tuple(State), help=tr("only jobs in this state (may be repeated)"))
+    states = tuple(map(str, State))
+    parser.add_argument("--state", action="append", default=[], choices=states, help=tr("only jobs in this state (may be repeated)"))
     parser.add_argument("--limit", type=whole_number(1, 100_000), default=20, metavar="N", help=tr("at most so many in a list"))
     parser.add_argument("--drain", action="store_true", help=tr("work: end when nothing is left in line"))
     parser.add_argument("--only", default="", metavar="ID", help=tr("work: do just this job"))
@@ -102,8 +103,9 @@ class _queue:  # noqa: N801
 
 def _list(queue: Queue, arguments: argparse.Namespace, output: Output) -> int:
     from miaobi.cli.terminal import table
+    from miaobi.library.queue import State
 
-    jobs = queue.list(arguments.state, limit=arguments.limit)
+    jobs = queue.list([State(name) for name in arguments.state], limit=arguments.limit)
     rows = [(job.id, tr(str(job.state)), job.kind, job.name, _far(job), job.created[:16].replace("T", " "), job.error) for job in jobs]
     output.result({"jobs": [as_dict(job) for job in jobs]}, table(rows) if rows else tr("no jobs"))
     return 0

@@ -174,8 +174,12 @@ def _save(library: Library, arguments: argparse.Namespace, output: Output) -> No
 
 
 def _rate(library: Library, arguments: argparse.Namespace, output: Output) -> None:
+    from miaobi.library.store import HIGHEST, LOWEST
+
     id, value = arguments.words
-    library.rate(id, int(value) if value.isdecimal() else -1, by=arguments.by)
+    if not (value.isascii() and value.isdecimal() and len(value) < 9):
+        raise UsageError("a rating is a whole number from {low} to {high}, not {value}", low=LOWEST, high=HIGHEST, value=value)
+    library.rate(id, int(value), by=arguments.by)
     _done(library, id, output)
 
 
@@ -242,9 +246,11 @@ def _preferences(library: Library, arguments: argparse.Namespace, output: Output
 
 
 def _prune(library: Library, arguments: argparse.Namespace, output: Output) -> None:
+    from miaobi.library.store import OLDEST_DAYS
+
     days = arguments.words[0]
-    if not days.isdecimal():
-        raise UsageError("an age in days is at least 0, not {days}", days=days)
+    if not (days.isascii() and days.isdecimal() and len(days) < 9):
+        raise UsageError("an age in days is from 0 to {most:,}, not {days}", most=OLDEST_DAYS, days=days)
     contents, files, size = library.prune(int(days), also_judged=arguments.all)
     value: dict[str, Any] = {"contents": contents, "files": files, "bytes": size}
     output.result(value, tr("forgotten: {contents} contents, {files} files of {bytes:,} bytes", **value))

@@ -374,6 +374,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
             raise MiaobiError("{path} cannot be written: a file is where a folder should be, or the reverse", path=path) from None
         if number == errno.ENAMETOOLONG:
             raise MiaobiError("{path} cannot be written: the name is too long", path=path) from None
+        if number in (errno.ENOENT, errno.EINVAL, errno.ELOOP, errno.EIO):  # a place that takes no files, or is none any more
+            raise MiaobiError("{path} cannot be written: {problem}", path=path, problem=os.strerror(number)) from None
         raise
 
 

@@ -31,7 +31,7 @@ _LOCK = 0x6D69616F  # of PostgreSQL's advisory locks: "miao"
 class Database:
     """An engine with sessions to read and to write by."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         """Connect, and bring the tables up to date.
 
         Args:
@@ -91,7 +91,7 @@ class Database:
                 _migrate(connection)
 
 
-def _parsed(url: str) -> sa.URL:
+def _parsed(url: str | sa.URL) -> sa.URL:
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()

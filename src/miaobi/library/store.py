@@ -41,6 +41,7 @@ from miaobi.library.tables import (
 from miaobi.trust import label as labels
 
 LOWEST, HIGHEST = 1, 5
+OLDEST_DAYS = 36_500
 LONGEST_TAG, LONGEST_NAME, LONGEST_TEXT = 100, 100, 1_000_000
 SHORTEST_ID = 4
 FILE = "library.db"
@@ -145,7 +146,8 @@ class Library:
             path = database.url.database if database.dialect == "sqlite" else ""
             return cls(database, Files((Path(path).parent if path else home() / "library") / "files"))
         folder = Path(where) if where else home() / "library"
-        return cls(Database(f"sqlite:///{folder / FILE}"), Files(folder / "files"))
+        address = sa.URL.create("sqlite", database=str(folder / FILE))  # as text, a ? or % in the name would mean something else
+        return cls(Database(address), Files(folder / "files"))
 
     def close(self) -> None:
         """Let the database go."""
@@ -376,8 +378,8 @@ class Library:
 
         What has a tag, a rating, an edit, a comment or was part of a choice stays, unless `also_judged`.
         """
-        if not 0 <= days < 1e6:
-            raise UsageError("an age in days is at least 0, not {days}", days=days)
+        if not 0 <= days <= OLDEST_DAYS:
+            raise UsageError("an age in days is from 0 to {most:,}, not {days}", most=OLDEST_DAYS, days=days)
         before = (datetime.now(UTC) - timedelta(days=days)).strftime(TIME)
         old = sa.select(ContentRow.number).where(ContentRow.kept < before)
         if not also_judged:
