@@ -14,6 +14,7 @@ from miaobi.core.language import speaking
 from miaobi.core.recipe import Data, Train
 from miaobi.core.schema import Schema, validate
 from miaobi.studio import forms
+from miaobi.studio.names import NAMES
 
 SCHEMAS: dict[str, type[Schema]] = {
     **{f"options of {name}": family.schemas()[1] for name, family in families().items()},
@@ -74,6 +75,11 @@ def test_every_option_is_named_and_explained(name: str) -> None:
             for field in forms.fields_of(families()[name].schemas()[1]):
                 assert field.label
                 assert field.help, f"{name}.{field.name}"
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if not name.startswith("config of")])
+def test_what_comes_with_the_house_has_a_name_for_people(name: str) -> None:
+    assert not set(SCHEMAS[name].model_fields) - set(NAMES)
 
 
 def test_fields_are_of_their_kinds() -> None:

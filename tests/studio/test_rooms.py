@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -34,6 +36,7 @@ from miaobi.serve.http.settings import Settings
 from miaobi.serve.http.state import State
 from miaobi.serve.pool import Ask, Pool
 from miaobi.studio import cards, finding, judging, pairs, runs, timelines, works
+from miaobi.studio.early import Early
 from miaobi.studio.frame import spoken
 from miaobi.studio.given import Inputs
 from miaobi.studio.media import router
@@ -163,6 +166,19 @@ def test_files_are_sent_by_id_and_nothing_else(gallery: Gallery) -> None:
     ):  # fmt: skip
         assert client.get(f"/studio/{path}").status_code in (404, 422), path
     assert not client.get("/studio/works/C:/x").is_success
+
+
+def test_a_page_begins_with_the_script_and_all_else_stays_as_it_is() -> None:
+    app = FastAPI()
+    app.add_middleware(GZipMiddleware, minimum_size=1)
+    app.add_api_route("/page", lambda: HTMLResponse("<html><head><title>x</title></head></html>"))
+    app.add_api_route("/data", lambda: {"said": "<head>"})
+    client = TestClient(Early(app, "<script>1</script>"))
+    page = client.get("/page", headers={"accept": "text/html,*/*"})
+    assert page.text == "<html><head><script>1</script><title>x</title></head></html>"
+    assert int(page.headers["content-length"]) == len(page.content)
+    assert client.get("/data", headers={"accept": "text/html,*/*"}).json() == {"said": "<head>"}
+    assert "script" not in client.get("/page").text, "what is not opened as a page is passed on, compressed too"
 
 
 def test_only_what_a_manifest_names_is_sent_of_a_work(room: Room) -> None:

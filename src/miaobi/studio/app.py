@@ -24,8 +24,10 @@ except ImportError:
 
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
+from starlette.routing import Mount
 
 from miaobi.studio import frame, media
+from miaobi.studio.early import Early
 from miaobi.studio.pages import pages
 
 if TYPE_CHECKING:
@@ -78,12 +80,14 @@ def mount(app: FastAPI, room: Room) -> None:
             run_history=False,
             theme=frame.theme(),
             css=frame.style(),
-            head=frame.head(),
             ssr_mode=False,
             enable_monitoring=False,
             max_file_size=LARGEST_UPLOAD,
             allowed_paths=[str(home() / "cache" / "studio")],
         )
+        mounted = app.router.routes[-1]
+        assert isinstance(mounted, Mount), "Gradio mounts its app last"
+        mounted.app = Early(mounted.app, frame.head())
 
 
 def _with_room(before: Lifespan, room: Room) -> Lifespan:

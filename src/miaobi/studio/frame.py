@@ -88,7 +88,7 @@ def style() -> str:
 
 
 def head() -> str:
-    """What goes into every page's head: the colour scheme before anything is shown, keys, and the language switch."""
+    """What every page's head begins with: language and colour scheme before anything is shown, keys, and the language switch."""
     script = (STATIC / "studio.js").read_text(encoding="utf-8")
     seal = quote((STATIC / "seal.svg").read_text(encoding="utf-8"))
     return f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{seal}"><script>{script}</script>'

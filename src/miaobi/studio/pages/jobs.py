@@ -129,7 +129,7 @@ def job_card(job: Job, *, link: bool = True) -> cards.Card:
 
 def progress(job: Job) -> str:
     """A bar, and what is being done."""
-    if job.state in (State.DONE, State.CANCELLED, State.QUEUED) or not job.progress:
+    if job.state in (State.DONE, State.FAILED, State.CANCELLED, State.QUEUED) or not job.progress:
         return ""
     done, total = int(job.progress.get("done") or 0), job.progress.get("total")
     bar = f'<progress max="{int(total)}" value="{done}"></progress>' if total else "<progress></progress>"

@@ -50,6 +50,7 @@ class Models(Page):
 
     def draw(self) -> None:
         """The shelf on one side, a card on the other."""
+        pull = self._draw_pull() if self.room.state.settings.is_local else None  # who comes from elsewhere makes this machine fetch nothing
         with gr.Row(elem_classes="mb-split"):
             with gr.Column(scale=5, min_width=300):
                 self.shelf = cards.cards("mb-shelf")
@@ -57,13 +58,15 @@ class Models(Page):
                 self.card = gr.Markdown(
                     tr("Choose a model to read its card."), elem_classes="mb-readme", sanitize_html=True, container=True
                 )
-        if self.room.state.settings.is_local:  # who comes from elsewhere does not make this machine fetch things
-            self._draw_pull()
+        if pull is not None:
+            go, source, told = pull
+            self.on(go.click, self._pull, [source], [told, self.shelf])
         self.timer = gr.Timer(LOOK_SECONDS)
         self.on(self.timer.tick, self._look, None, [self.shelf])
         self.on(self.shelf.submit, self._read, None, [self.card])
 
-    def _draw_pull(self) -> None:
+    def _draw_pull(self) -> tuple[gr.Button, gr.Textbox, gr.HTML]:
+        """A button, the field that says where from, and the place for how far it is."""
         with gr.Accordion(tr("Fetch a further model"), open=False):
             with gr.Row(elem_classes="mb-buttons"):
                 source = gr.Textbox(
@@ -74,7 +77,7 @@ class Models(Page):
                 )
                 go = gr.Button(tr("Fetch"), variant="primary", scale=1, min_width=90)
             told = gr.HTML(apply_default_css=False, js_on_load=None)
-        self.on(go.click, self._pull, [source], [told, self.shelf])
+        return go, source, told
 
     def _pull(self, source: str) -> Iterator[tuple[str, Any]]:
         """Fetch a model, telling how far it is."""

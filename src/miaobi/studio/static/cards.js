@@ -12,7 +12,7 @@ const make = (html) => {
   holder.innerHTML = html.trim();
   for (const time of holder.content.querySelectorAll("time")) {
     const at = new Date(time.dateTime);
-    if (!isNaN(at)) time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+    if (!isNaN(at)) time.textContent = at.toLocaleString(document.documentElement.dataset.tongue, { dateStyle: "medium", timeStyle: "short" });
   }
   return holder.content.firstElementChild;
 };

@@ -5,7 +5,7 @@
     const tongue = { zh: "zh-CN", en: "en" }[said[1]]; // Gradio's own words follow the browser's language, and the page has another
     Object.defineProperty(navigator, "language", { get: () => tongue });
     Object.defineProperty(navigator, "languages", { get: () => [tongue] });
-    document.documentElement.lang = tongue;
+    document.documentElement.lang = document.documentElement.dataset.tongue = tongue;
   }
   const dark = () => {
     const chosen = localStorage.getItem("miaobi-theme");
