@@ -192,6 +192,8 @@ def test_what_is_wrong_is_named_with_its_place_and_field(text: str, line: int, f
 def test_the_column_is_where_the_value_begins() -> None:
     with pytest.raises(DataError, match=r"^my\.yaml, line 5, column 25, rules\.a\[2\]\.weight: "):
         loads("grammar: 1\nrules:\n  a:\n    - x\n    - {text: y, weight: -1}", "my.yaml")
+    with pytest.raises(DataError, match=r"^my\.yaml, line 3, column 9, YAML: a letter .* U\+0000"):
+        loads("grammar: 1\nrules:\n  a: '月亮\0'", "my.yaml")
     with pytest.raises(DataError, match=r"^my\.yaml, line 4, column 7, rules\.b: unknown rule 'c'"):
         loads("grammar: 1\nrules:\n  a: '{b}'\n  b: ['x {c}']", "my.yaml")
 
