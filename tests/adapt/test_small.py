@@ -96,6 +96,9 @@ def test_gguf_and_hub_say_the_same(place: Path, tmp_path: Path) -> None:
         for folder, more in ((tmp_path / "hf", {}), (tmp_path / "gguf", {"gguf_file": "base.gguf"})):
             theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **more).eval()
             torch.testing.assert_close(theirs(ids).logits, expected, atol=1e-4, rtol=1e-3)
+    rounded = adapting.convert("base", tmp_path / "eight.gguf", form="gguf-q8_0")
+    assert 1e-4 < rounded["weight_error"] < 0.01
+    assert 0 < rounded["bits_a_token"] < 0.01
     with pytest.raises(UsageError, match="exists already"):
         adapting.convert("base", tmp_path / "gguf" / "base.gguf", form="gguf-f32")
     with pytest.raises(UsageError, match=r"unknown format 'ggml'\. Did you mean 'gguf'"):

@@ -1,7 +1,8 @@
 """A language model in the formats of others, each read back and compared: a Hugging Face folder, a GGUF file.
 
-A file that nobody compared is a guess. The folder is loaded by `transformers` and has to give the same logits and the same token ids; the
-GGUF file is read by `gguf_file` and has to give the same logits, up to what its form rounds away.
+A file that nobody compared is a guess. The folder is loaded by `transformers` and has to give the same logits and the same token ids. The
+GGUF file is read by `gguf_file`: each matrix has to be the model's up to what its form rounds away, and both have to expect the same next
+tokens in what the model writes. How far a single logit of random tokens moves is told, and says little of a file that rounds.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from miaobi.core.errors import ArtifactError
 from miaobi.models.common.chat_template import SETTINGS
 from miaobi.models.common.gguf_writer import write_gguf
 from miaobi.models.common.hub_format import config_from_hub, weights_from_hub
-from miaobi.models.common.transformer import Transformer
+from miaobi.models.common.transformer import TorchStepper, Transformer
 
 SAMPLES = (
     "The quick brown fox jumps over the lazy dog. 3.14",
     "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。",
     "  two  spaces\t\n\nand lines",
 )
-LARGEST = {"f32": 1e-4, "f16": 1e-2, "q8_0": 0.1, "q4_1": 0.6, "q4_0": 0.6}  # errors of a logit, as a share of the largest
+LARGEST = 1e-4  # error of a logit, as a share of the largest, where nothing is rounded
+ROUNDED = {"f32": 1e-6, "f16": 1e-3, "q8_0": 1e-2, "q4_1": 0.2, "q4_0": 0.2}  # error of a matrix, as a share of its length
+COSTS = {"f32": 1e-4, "f16": 1e-3, "q8_0": 0.05, "q4_1": 1.0, "q4_0": 1.0}  # bits more a token, in texts of the model's own
 
 
 def to_hub(model: Any, folder: Path) -> dict[str, float]:
@@ -52,7 +55,7 @@ def to_hub(model: Any, folder: Path) -> dict[str, float]:
     with torch.no_grad():
         error = _error(model.network(ids), theirs.eval()(ids).logits)
     same = _same_tokens(model, tokenizer)
-    if not error < LARGEST["f32"] or same < 1:
+    if not error < LARGEST or same < 1:
         raise ArtifactError(
             "transformers reads the exported folder otherwise: logits differ by {error:.2%}, and {same:.0%} of the texts have the same ids",
             error=error,
@@ -62,7 +65,7 @@ def to_hub(model: Any, folder: Path) -> dict[str, float]:
 
 
 def to_gguf(model: Any, path: Path, *, form: str, name: str, licence: str = "") -> dict[str, float]:
-    """Write the GGUF file, read it back, and compare its logits and its tokenizer.
+    """Write the GGUF file, read it back, and compare its matrices, what it expects next, and its tokenizer.
 
     Raises:
         ArtifactError: they differ by more than the form explains; the file is removed.
@@ -77,18 +80,32 @@ def to_gguf(model: Any, path: Path, *, form: str, name: str, licence: str = "") 
     config = config_from_hub(found.config)
     network = Transformer(config)
     network.load_state_dict(weights_from_hub(config, TensorsOf(path)))
-    ids = _ids(model)
-    with torch.no_grad():
-        error = _error(model.network.float()(ids), network.eval()(ids))
+    errors = _differences(model, network.to(model.network.embed.weight.device).eval())
     same = _same_words(model, found.tokenizer)
-    if not error < LARGEST[form] or same < 1:
+    if not (errors["weight_error"] < ROUNDED[form] and errors["bits_a_token"] < COSTS[form]) or same < 1:
         path.unlink()
         raise ArtifactError(
-            "the GGUF file does not say what the model says: logits differ by {error:.2%}, and {same:.0%} of the texts have the same ids",
-            error=error,
+            "the GGUF file does not say what the model says: a matrix differs by {error:.2%}, a token costs {bits:.3f} bits more, and "
+            "{same:.0%} of the texts have the same ids",
+            error=errors["weight_error"],
+            bits=errors["bits_a_token"],
             same=same,
         )
-    return {"logit_error": error, "same_tokens": same, "bytes": float(path.stat().st_size)}
+    return {**errors, "same_tokens": same, "bytes": float(path.stat().st_size)}
+
+
+def _differences(model: Any, theirs: Transformer) -> dict[str, float]:
+    """Of a network that was read back: its worst matrix, its worst logit on random tokens, and what a token costs it."""
+    from miaobi.engine.graphs import excess_bits
+
+    ours, ids = model.network.float().eval(), _ids(model)
+    stored = theirs.state_dict()
+    with torch.no_grad():
+        worst = max(float((stored[name] - own).norm() / own.norm().clamp(min=1e-12)) for name, own in ours.state_dict().items())
+        logit = _error(ours(ids), theirs(ids))
+    steppers = (TorchStepper(network) for network in (ours, theirs))
+    bits = excess_bits(*steppers, begin=model.codec.begin, context=ours.config.context)
+    return {"weight_error": worst, "logit_error": logit, "bits_a_token": bits}
 
 
 def _settings(source: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
