@@ -193,8 +193,11 @@ def test_no_write_permission(tmp_path: Path) -> None:
 def test_everything_dropped_says_why(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["短", "短", "也短"])
     section = Data.model_validate({"source": str(tmp_path / "a.jsonl"), "steps": [{"length": 20}]})
-    with pytest.raises(DataError, match=r"none of the 3 records is left.*too_short \(3\)"):
+    with pytest.raises(DataError, match=r"none of the 3 records is left.*too_short \(3\)\. The first is a.jsonl#1: too_short 1"):
         prepare(section, tmp_path / "out")
+    named = Data.model_validate({"source": {"path": str(tmp_path / "a.jsonl"), "fields": {"text": "body"}}})
+    with pytest.raises(DataError, match=r"a\.jsonl#1: no_text no text in 'body'\. It has: text"):
+        prepare(named, tmp_path / "out")
     (tmp_path / "empty.jsonl").write_bytes(b"")
     with pytest.raises(DataError, match="hold no record"):
         prepare(Data(source=str(tmp_path / "empty.jsonl")), tmp_path / "out")

@@ -49,13 +49,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if result.interrupted:
         raise KeyboardInterrupt  # the loop has saved a checkpoint; main says how to go on
     value = dataclasses.asdict(result)
-    line = tr("trained {name}: {steps} steps in {time}", name=recipe.name, steps=result.steps, time=time_of(result)) + _loss(result)
+    if result.steps == 1 and math.isnan(result.train_loss):  # a family that counts descends no loss
+        line = tr("trained {name}: one pass in {time}", name=recipe.name, time=time_of(result))
+    else:
+        line = tr("trained {name}: {steps} steps in {time}", name=recipe.name, steps=result.steps, time=time_of(result)) + _loss(result)
     output.result(value, f"{line}\n{tr('the model: {folder}', folder=result.artifact)}")
     return 0
 
 
 def _loss(result: TrainResult) -> str:
-    """The figure that counts: on held-out data, where there is some; a family that counts instead of descending has none."""
+    """The figure that counts: on held-out data, where there is some."""
     loss = result.train_loss if result.val_loss is None else result.val_loss
     return "" if math.isnan(loss) else tr(", loss {loss:.4f}", loss=loss)
 

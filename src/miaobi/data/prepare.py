@@ -66,7 +66,7 @@ def prepare(
         parts, dropped, read = _collect(plan, work)
         _check_conversations(plan, work, dropped)
         if not parts.num_records:
-            raise _nothing_left(plan, dropped, read)
+            raise _nothing_left(plan, work, dropped, read)
         marks = mark(
             parts,
             work,
@@ -181,9 +181,17 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
-def _nothing_left(plan: Plan, dropped: Counter[str], read: int) -> DataError:
+def _nothing_left(plan: Plan, work: Path, dropped: Counter[str], read: int) -> DataError:
     """Why a run ends with no record, with the commonest reasons and one example."""
     if not read:
         return DataError("the sources hold no record: {names}", names=", ".join(str(source["name"]) for source in plan.sources))
     reasons = ", ".join(f"{key.partition(' ')[2]} ({count})" for key, count in dropped.most_common(4))
-    return DataError("none of the {read} records is left after the steps. Dropped: {reasons}", read=read, reasons=reasons)
+    rows = (json.loads(line) for unit in range(len(plan.units)) for line in _lines(dropped_path(work / "units", unit)))
+    first = next(rows, {"id": "", "reason": "", "detail": ""})
+    return DataError(
+        "none of the {read} records is left. Dropped: {reasons}. The first is {row}: {problem}",
+        read=read,
+        reasons=reasons,
+        row=first["id"],
+        problem=" ".join(filter(None, (first["reason"], first["detail"]))),
+    )

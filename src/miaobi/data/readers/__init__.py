@@ -342,7 +342,7 @@ def _record(row: Mapping[str, Any], place: str, key: str, fields: Mapping[str, s
         value = "\n".join(value)
     if not isinstance(value, str):
         near = difflib.get_close_matches(key, [str(name) for name in row], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = f"; did you mean '{near[0]}'?" if near else "."
         return Dropped("no_text", f"no text in '{key}'{hint} It has: {', '.join(map(str, row))}"[:300], place)
     if not value.strip():
         return Dropped("empty", "", place)
