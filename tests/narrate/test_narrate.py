@@ -142,7 +142,8 @@ def test_every_format_has_chapters_and_a_label(book: Path, tmp_path: Path, suffi
         import av
 
         with av.open(str(out)) as container:
-            found = [(each["metadata"]["title"], float(each["start"] * each["time_base"])) for each in container.chapters()]
+            told = sorted(container.chapters(), key=lambda chapter: chapter["start"])  # those of ID3 have their order in a table
+        found = [(each["metadata"]["title"], float(each["start"] * (each["time_base"] or 1))) for each in told]
         assert [title for title, _ in found] == ["book", "One", "Two"]
         assert [start for _, start in found] == pytest.approx([chapter["start"] for chapter in made["chapters"]], abs=2e-3)
     verdict = verify(out)

@@ -89,6 +89,10 @@ def test_another_payload_is_told_apart_and_a_short_or_silent_sound_carries_none(
     one, two = (sound_watermark.embed(noise(4), RATE, payload) for payload in (PAYLOAD, ~PAYLOAD & (2**64 - 1)))
     assert sound_watermark.detect(one, RATE).agreeing(PAYLOAD) == 64
     assert sound_watermark.detect(two, RATE).agreeing(PAYLOAD) == 0
+    assert sound_watermark.detect(two, RATE).contradicts(PAYLOAD)
+    worn = sound_watermark.detect(one, RATE)
+    assert not worn.carries(PAYLOAD ^ 0x1FF), "nine bits are other ones"
+    assert not worn.contradicts(PAYLOAD ^ 0x1FF), "and yet nobody may say that it is another mark"
     for samples in (np.zeros((RATE, 2), np.float32), noise(0.05), np.zeros((0, 1), np.float32)):
         assert not sound_watermark.detect(sound_watermark.embed(samples, RATE, PAYLOAD), RATE).found
     assert sound_watermark.embed(noise(1), 4000, PAYLOAD).shape == (RATE, 1), "too low a rate is left alone"

@@ -216,12 +216,11 @@ def _picture_problems(marked: MarkedPicture, label: Label, watermark: Detection 
 
     found = []
     claimed = described(label.watermark)
-    if watermark is not None and claimed is not None and watermark.found and not watermark.carries(claimed):
-        found.append(tr("The watermark in the pixels is not the one that the label names."))
-    elif (
-        watermark is not None and claimed is not None and not watermark.found and not label.encoded_sha256
-    ):  # a lossy format may wear it off
-        found.append(tr("The watermark that the label names was not found in the pixels."))
+    if watermark is not None and claimed is not None and not watermark.carries(claimed):
+        if watermark.contradicts(claimed):
+            found.append(tr("The watermark in the pixels is not the one that the label names."))
+        elif not label.encoded_sha256:  # a lossy format may wear it off
+            found.append(tr("The watermark that the label names was not found in the pixels."))
     if marked.count > 1:
         found.append(tr("There are {count} implicit labels (AIGC) in it; there should be one.", count=marked.count))
     if marked.source_type != xmp.GENERATED:
@@ -237,7 +236,7 @@ def _sound_problems(marked: MarkedMedia, label: Label, watermark: Detection | No
     found = []
     claimed = described(label.watermark, sound_watermark.NAME)
     if watermark is not None and claimed is not None and not watermark.carries(claimed):
-        if watermark.found:
+        if watermark.contradicts(claimed):
             found.append(tr("The watermark in the samples is not the one that the label names."))
         elif not label.encoded_sha256:  # a lossy format may wear it off
             found.append(tr("The watermark that the label names was not found in the samples."))

@@ -26,6 +26,7 @@ STEP = 48.0  # the width of a cell; a moved block changes the brightness of its 
 SMALLEST = 64  # pixels a side: one block for each bit
 CERTAIN = 1e-6  # the p-value below which the mark counts as found
 AGREEING = 56  # bits in which a payload that was read is the one that was written
+DIFFERING = 44  # bits below which it is another one, and not the same, worn off; another agrees in so many once in 550 times
 _KEY = 0x6D69616F6269
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _WHITE = 8 * 255.0  # the singular value of a white block: 4 x 4 entries of 2 x 255
@@ -60,6 +61,10 @@ class Detection:
     def agreeing(self, payload: int) -> int:
         """How many of the 64 bits are those of `payload`."""
         return BITS - (self.payload ^ payload).bit_count()
+
+    def contradicts(self, payload: int) -> bool:
+        """Whether it is beyond doubt that there is a mark, and that it is of another payload."""
+        return self.found and self.agreeing(payload) < DIFFERING
 
     def carries(self, payload: int) -> bool:
         """Whether it is this payload, a few bits worn off: the chance that another agrees in so many is 3e-10."""
