@@ -6,7 +6,8 @@
     python benchmarks/serve.py overload --factor 10        whoever is let in finishes, and /health answers meanwhile
     python benchmarks/serve.py replaced                    kill -9 of a model's process under load: seconds until another serves
     python benchmarks/serve.py mixed --minutes 10          texts, pictures, mistakes, clients that leave: does memory grow?
-    python benchmarks/serve.py peers                       time to the first token and tokens a second, beside `transformers serve`
+    python benchmarks/serve.py peers --llama PYTHON        time to the first token and tokens a second, beside `transformers serve` and
+                                                           llama.cpp's server, where PYTHON has the package xllamacpp
 
 Each prints its figures as JSON and exits with 1 when a target is missed; `--write` puts them into docs/benchmarks.md. Models are made on
 the spot with random weights, but for `poet` and `painter`, which ship. Times mean something only on a machine that does nothing else;
@@ -35,7 +36,22 @@ from pathlib import Path
 from typing import Any
 
 from measure import machine, ratio, write_section
-from serving import WORDS, Answer, Client, Server, ask, children, free_port, make_scribe, make_smol, miaobi, quantiles, running, share_out
+from serving import (
+    WORDS,
+    Answer,
+    Client,
+    Server,
+    ask,
+    children,
+    free_port,
+    make_scribe,
+    make_smol,
+    miaobi,
+    quantiles,
+    running,
+    share_out,
+    word,
+)
 
 REST_SECONDS = 3.0  # after which the server's processes have given back what they need no more
 WARM_SHARE = 0.2  # of the time, in which caches fill
@@ -322,15 +338,15 @@ def slope(x: list[float], y: list[float]) -> tuple[float, float]:
 
 def peers(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same weights, the same prompts, the servers in turns: the first token and the throughput, by the number of clients."""
-    prompt = " ".join(f"w{number}" for number in range(10, 10 + arguments.prompt))
+    prompt = " ".join(word(number) for number in range(10, 10 + arguments.prompt))
     found: dict[str, dict[int, list[tuple[float, float]]]] = {}
     with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
         folder = make_smol(Path(home) / "models", arguments.precision)
-        servers = [(name, *stack.enter_context(server_of())) for name, server_of in contenders(Path(home), folder, arguments.device)]
+        servers = [(name, *stack.enter_context(server_of())) for name, server_of in contenders(Path(home), folder, arguments)]
         for turn in range(-1, arguments.requests):  # the first one loads and warms
             for name, server, model in servers:
                 for clients in arguments.clients if turn >= 0 else [1]:
-                    measured = asyncio.run(speed(server, model, f"w{200 + turn} {prompt}", clients, arguments.new))
+                    measured = asyncio.run(speed(server, model, f"{word(200 + turn)} {prompt}", clients, arguments.new))
                     found.setdefault(name, {}).setdefault(clients, []).extend([measured] if turn >= 0 else [])
     figures = {
         name: {
@@ -346,8 +362,9 @@ def peers(arguments: argparse.Namespace) -> dict[str, Any]:
     return {**shape, "prompt_tokens": arguments.prompt, "new_tokens": arguments.new, **figures, "met": True}
 
 
-def contenders(home: Path, folder: Path, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+def contenders(home: Path, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The servers that are here."""
+    device = arguments.device
 
     @contextlib.contextmanager
     def ours() -> Iterator[tuple[Server, str]]:
@@ -362,8 +379,22 @@ def contenders(home: Path, folder: Path, device: str) -> Iterator[tuple[str, Cal
         with running(command, f"http://127.0.0.1:{port}", ready="/health", home=home) as server:
             yield server, str(folder)
 
+    @contextlib.contextmanager
+    def llama_cpp() -> Iterator[tuple[Server, str]]:
+        from miaobi.models.common.gguf_writer import write_gguf
+
+        file, port = home / "smol.gguf", free_port()
+        write_gguf(folder, file, form={"fp32": "f32", "int8": "q8_0"}[arguments.precision])
+        script = Path(__file__).parent / "peers" / "serve_llama.py"
+        threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+        command = [arguments.llama, str(script), str(file), str(port), threads, str(max(arguments.clients))]
+        with running(command, f"http://127.0.0.1:{port}", ready="/health") as server:
+            yield server, "smol"
+
     yield "miaobi serve", ours
     yield "transformers serve", theirs
+    if arguments.llama:
+        yield "llama.cpp server", llama_cpp
 
 
 async def speed(server: Server, model: str, prompt: str, clients: int, new: int) -> tuple[float, float]:
@@ -371,14 +402,15 @@ async def speed(server: Server, model: str, prompt: str, clients: int, new: int)
     async with Client(server.url) as client:
 
         def one(who: int, _: int) -> Coroutine[Any, Any, Answer]:
-            messages = [{"role": "user", "content": f"w{100 + who} {prompt}"}]
+            messages = [{"role": "user", "content": f" {word(100 + who)} {prompt}"}]
             return ask(client, "/v1/chat/completions", {"model": model, "messages": messages, "max_tokens": new, "temperature": 0})
 
         began = time.perf_counter()
         answers = await share_out(clients, 1, one)
         seconds = time.perf_counter() - began
     assert all(answer.whole or answer.text for answer in answers), "every answer arrives"
-    return sum(len(answer.text.split()) for answer in answers) / seconds, statistics.median(answer.first for answer in answers)
+    counts = [answer.tokens or len(answer.text.split()) for answer in answers]
+    return sum(counts) / seconds, statistics.median(answer.first for answer in answers)
 
 
 def main() -> None:
@@ -406,6 +438,7 @@ def main() -> None:
         verb.add_argument(f"--{option}", type=int, default=value)
     verb.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
     verb.add_argument("--device", default="cpu")
+    verb.add_argument("--llama", default="", metavar="PYTHON", help="the interpreter of an environment with the package xllamacpp")
     arguments = parser.parse_args()
     figures = arguments.measure(arguments)
     said = json.dumps({"machine": machine(), arguments.verb: figures}, indent=1, ensure_ascii=False)

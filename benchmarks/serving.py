@@ -68,19 +68,13 @@ def make_smol(models: Path, precision: str) -> Path:
     """SmolLM2-135M's shape with random weights; every token is a word, so that each is seen as it comes."""
     import torch
     import transformers
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-    from tokenizers import models as kinds
 
     from miaobi.core.artifact import new_folder, seal
     from miaobi.models.common import decoder_graph
 
     torch.manual_seed(0)
     folder = models / "smol"
-    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"w{number}": number for number in range(3, SMOL["vocab_size"])}
-    tokenizer = Tokenizer(kinds.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.Fuse() if not hasattr(decoders, "WordPiece") else decoders.WordPiece(prefix="##", cleanup=False)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=words_alone(int(SMOL["vocab_size"])), bos_token="<s>", eos_token="</s>")
     fast.chat_template = NEVER
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMOL, bos_token_id=1, eos_token_id=2))
     with new_folder(folder) as new:
@@ -89,6 +83,29 @@ def make_smol(models: Path, precision: str) -> Path:
         decoder_graph.write(new, precisions=(precision,))  # type: ignore[arg-type]
         seal(new, family="gpt", name="smol", licence="CC0-1.0")
     return folder
+
+
+def word(number: int) -> str:
+    """The word of that number: digits are letters, which no tokenizer parts from each other."""
+    return "w" + str(number).translate(str.maketrans("0123456789", "abcdefghij"))
+
+
+def words_alone(size: int) -> Any:
+    """A tokenizer of bytes, as GPT-2's, in which a space and a `word` are one token: each grows out of the one that it begins with."""
+    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+    from tokenizers import models as kinds
+
+    names = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "\u0120w"]
+    merges = [("\u0120", "w")]
+    for number in range(1, size - len(names) + 1):
+        whole = "\u0120" + word(number)
+        merges.append((whole[:-1], whole[-1]))
+        names.append(whole)
+    tokenizer = Tokenizer(kinds.BPE({name: place for place, name in enumerate(names)}, merges))
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names[:3]])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 # ---------------------------------------------------------------------- the server
