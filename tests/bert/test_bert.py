@@ -110,8 +110,9 @@ def test_an_expression_is_followed(filler: Bert) -> None:
     for expression, prompt in (("[月光前]{2,4}", "床"), ("床前明.光，疑是地上霜。", "床前□□光，疑是地□霜。")):
         for content in collect(filler, Request.of(prompt, order="left", regex=expression, n=3, seed=1)):
             assert re.fullmatch(expression, content.text)
-    with pytest.raises(UsageError, match="order=left"):
-        collect(filler, Request.of("床", regex="月"))
+    for follows in ({"regex": "月"}, {"json_schema": {}}):
+        with pytest.raises(UsageError, match="order=left"):
+            collect(filler, Request.of("床", **follows))
 
 
 def test_the_runtime_fills_as_the_model_does(filler: Bert, tmp_path: Path) -> None:

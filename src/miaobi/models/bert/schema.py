@@ -65,7 +65,7 @@ class Options(Sampling):
 
     @model_validator(mode="after")
     def _order_fits(self) -> Options:
-        given = [name for name in LEFT_ONLY if getattr(self, name, None) not in (None, 0, "", [], {}) and self._differs(name)]
+        given = [name for name in LEFT_ONLY if getattr(self, name, None) not in (None, 0, "", []) and self._differs(name)]  # {} is any JSON
         if given and self.order != "left":
             raise ValueError(tr("{names} go from left to right; add order=left", names=", ".join(given)))
         if self.order == "left" and (self.steps or self.revise):
