@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .conftest import Studio
 
 PATHS = [each.path for each in pages()]
-STRANGE = {"en": ["Déposer", "拖"], "zh": ["Drop", "Click to", "Déposer"]}  # Gradio's own words for another reader
+STRANGE = {"en": ["Déposer", "拖"], "zh": ["Drop", "Click to", "Textbox", "Radio", "Déposer"]}  # Gradio's own words
 NOTICE = {"en": "AI-generated", "zh": "AI生成"}
 
 

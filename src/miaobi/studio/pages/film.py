@@ -100,7 +100,7 @@ class Film(Asking):
         self.film = gr.BrowserState("", storage_key="miaobi-film")
         with gr.Row():
             self.works = gr.Dropdown(label=tr("Begin with the film of a work"), choices=[], interactive=True, scale=2, elem_id="mb-from")
-            files = gr.File(label=tr("Pictures, clips, music, recordings"), file_count="multiple", height=110, scale=3)
+            files = gr.File(label=tr("Pictures, clips, music, recordings"), file_count="multiple", height=110, scale=3, min_width=280)
         self.table = gr.Dataframe(
             value=timelines.rows(timelines.BEGINNING),
             headers=[tr(HEADINGS[column]) for column in timelines.COLUMNS],

@@ -59,6 +59,7 @@ class Jobs(Page):
         self.which = gr.Radio(
             [(tr("all"), "all"), (tr("unfinished"), "open"), (tr("finished"), "over")],
             value="all",
+            label=tr("Jobs"),
             show_label=False,
             interactive=True,
             container=False,

@@ -58,13 +58,13 @@ class LibraryPage(Page):
     # ------------------------------------------------------------------ one content
 
     def _draw_one(self) -> None:
-        with gr.Group(visible=False, elem_classes="mb-one") as self.one:
+        with gr.Column(visible=False, elem_classes="mb-one") as self.one:  # a group would have a grey ground
             self.id = gr.State("")
             with gr.Row():
                 with gr.Column(scale=6, min_width=300):
                     self.single = cards.cards("mb-single")
                 with gr.Column(scale=5, min_width=280):
-                    with gr.Group(visible=False) as self.text_box:
+                    with gr.Column(visible=False) as self.text_box:
                         self.text = gr.Textbox(label=tr("Your version"), lines=6, max_lines=20, interactive=True)
                         save = gr.Button(tr("Keep my version"), size="sm")
                     self.tags = gr.Textbox(label=tr("Tags"), placeholder=tr("separated by commas"), interactive=True)
@@ -90,12 +90,12 @@ class LibraryPage(Page):
         kept = self.room.library.get(id)
         text = str(kept.edits[-1].value) if kept.edits else kept.text
         return (
-            gr.Group(visible=True),
+            gr.Column(visible=True),
             kept.id,
             [cards.card(kept, open_=False)],
             facts(kept),
             text,
-            gr.Group(visible=bool(kept.text)),
+            gr.Column(visible=bool(kept.text)),
             ", ".join(kept.tags),
             _said(kept),
         )
@@ -126,7 +126,7 @@ class LibraryPage(Page):
             return gr.skip()
         self.room.library.remove(id)
         self.tell("forgotten: {ids}", ids=id)
-        return gr.Group(visible=False)
+        return gr.Column(visible=False)
 
     # ------------------------------------------------------------------ found
 
@@ -137,11 +137,13 @@ class LibraryPage(Page):
         kinds = [(tr("everything"), ""), *((tr(name), str(modality)) for modality, name in MODALITIES.items())]
         ratings = [(tr("any rating"), 0), *(("★" * stars, stars) for stars in range(1, 6))]
         with gr.Row(elem_classes="mb-search"):
-            text = gr.Textbox(placeholder=tr("words of the prompt or the text"), scale=4, min_width=200, elem_id="mb-prompt", **plain)
-            how = gr.Dropdown([(tr(words), how) for how, words in finding.HOW.items()], value="words", scale=1, min_width=130, **plain)
-            kind = gr.Dropdown(kinds, value="", scale=1, min_width=110, **plain)
-            least = gr.Dropdown(ratings, value=0, scale=1, min_width=110, **plain)
-            tag = gr.Textbox(placeholder=tr("tag"), scale=1, min_width=90, **plain)
+            words = tr("words of the prompt or the text")
+            text = gr.Textbox(label=words, placeholder=words, scale=4, min_width=200, elem_id="mb-prompt", **plain)
+            ways = [(tr(said), way) for way, said in finding.HOW.items()]
+            how = gr.Dropdown(ways, value="words", label=tr("Find"), scale=1, min_width=130, **plain)
+            kind = gr.Dropdown(kinds, value="", label=tr("Kind"), scale=1, min_width=110, **plain)
+            least = gr.Dropdown(ratings, value=0, label=tr("rating"), scale=1, min_width=110, **plain)
+            tag = gr.Textbox(label=tr("tag"), placeholder=tr("tag"), scale=1, min_width=90, **plain)
         with gr.Accordion(tr("Search with a picture"), open=False, visible=False) as self.eyes:
             self.canvas = canvas(tr("Picture that others are to look like"), brush=False, pastes=True, name="like")
         self.count = gr.Markdown(elem_classes="mb-count")

@@ -74,6 +74,7 @@ class Train(Page):
             self.section = gr.Radio(
                 [(tr("training"), "train"), (tr("data"), "data"), (tr("model"), "model")],
                 value="train",
+                label=tr("Change it by a form"),
                 show_label=False,
                 interactive=True,
                 container=False,
