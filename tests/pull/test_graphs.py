@@ -78,7 +78,15 @@ def test_what_stands_in_the_way_is_told(llama: Path, tmp_path: Path, monkeypatch
     pull(str(llama), name="large")
     monkeypatch.undo()
     monkeypatch.setenv("MIAOBI_HOME", str(tmp_path / "home"))
-    reasons = {"plain": "pulled without one", "neox": "'gpt_neox' runs only in transformers", "large": "GB of memory"}
+    broken = checkpoint(tmp_path / "broken", "llama")
+    (broken / "tokenizer.json").unlink()
+    pull(str(broken))
+    reasons = {
+        "plain": "pulled without one",
+        "broken": "there is no graph: broken has no tokenizer.json",
+        "neox": "'gpt_neox' runs only in transformers",
+        "large": "GB of memory",
+    }
     for name, reason in reasons.items():
         assert graphs_in(tmp_path / "home/models" / name) == []
         runtime = api.show(name)["runtime"]

@@ -251,6 +251,15 @@ def test_pickles_alone_are_not_fetched(hub: Hub) -> None:
     assert not [path for path, _, _ in hub.asked if "resolve" in path]
 
 
+def test_a_folder_of_pickles_alone_is_refused(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_bytes(CONFIG)
+    (tmp_path / "old/pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(DataError, match="could run anything"):
+        pull(str(tmp_path / "old"))
+    assert not list((home / "models").glob("*"))
+
+
 def test_a_model_too_large_for_the_disk_is_not_begun(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(DataError, match="disk has"):

@@ -44,7 +44,11 @@ class Light(Protocol):
 
     @classmethod
     def plan(cls, folder: Path, form: str, /) -> Plan:
-        """The graph of that form (int8, fp32) of the checkpoint in `folder`."""
+        """The graph of that form (int8, fp32) of the checkpoint in `folder`.
+
+        Raises:
+            MiaobiError: the checkpoint cannot be loaded.
+        """
         ...
 
 
@@ -59,8 +63,8 @@ class Writes(Model, Protocol):
 def write(kind: Family, folder: Path, *, on_bytes: OnBytes | None = None) -> dict[str, Any]:
     """Write the fastest graph that says what the model in `folder` says, and return what is to be told of it.
 
-    Either `file` and, where eight bits were tried, `bits`: how many more they need for a token than the exact weights; or `without`: the
-    reason why there is none; or nothing, of a family that has no such graphs.
+    Either `file` and `bits`, how many more a token costs in it than in the exact weights (`bits_if_rounded` where those were kept for that
+    reason); or `without`, the reason why there is none; or nothing, of a family that has no such graphs.
     """
     try:
         light = kind.runtime_class()
@@ -69,7 +73,8 @@ def write(kind: Family, folder: Path, *, on_bytes: OnBytes | None = None) -> dic
         return _written(kind, light, folder, on_bytes)
     except (MiaobiError, MemoryError) as error:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        return {"without": str(error) or tr("the memory is full")}
+        said = str(error).replace(str(folder), folder.name.removesuffix(".tmp"))  # by the name that it will have
+        return {"without": said or tr("the memory is full")}
 
 
 def _written(kind: Family, light: type[Any], folder: Path, on_bytes: OnBytes | None) -> dict[str, Any]:
@@ -81,13 +86,14 @@ def _written(kind: Family, light: type[Any], folder: Path, on_bytes: OnBytes | N
     model: Any = kind.model_class().load(folder)
     _export(model, folder, "int8", plan, on_bytes)
     bits = excess_bits(model.stepper(), light.load(folder).stepper(), begin=model.codec.begin, context=model.context)
-    if bits > MOST_BITS:
-        shutil.rmtree(folder / FOLDER)
-        plan = light.plan(folder, "fp32")
-        if plan.obstacle:
-            return {"without": plan.obstacle}
-        _export(model, folder, "fp32", plan, on_bytes)
-    return {"file": plan.file, "bits": round(bits, 5)}
+    if bits <= MOST_BITS:
+        return {"file": plan.file, "bits": round(bits, 5)}
+    shutil.rmtree(folder / FOLDER)
+    plan = light.plan(folder, "fp32")
+    if plan.obstacle:
+        return {"without": plan.obstacle}
+    _export(model, folder, "fp32", plan, on_bytes)
+    return {"file": plan.file, "bits_if_rounded": round(bits, 5)}
 
 
 def _export(model: Writes, folder: Path, form: str, plan: Plan, on_bytes: OnBytes | None) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import GGUF, MANIFEST, Artifact, explain_os_errors, is_model, new_folder, open_artifact, seal, write_text
+from miaobi.core.artifact import GGUF, MANIFEST, WEIGHTS, Artifact, explain_os_errors, is_model, new_folder, open_artifact, seal, write_text
 from miaobi.core.errors import ArtifactError, DataError, UsageError
 from miaobi.core.families import family
 from miaobi.core.home import home
@@ -27,6 +27,7 @@ from miaobi.engine import graphs, hubs
 
 SCHEMES = ("hf", "modelscope", "pypi", "npm")
 PULLED = "pulled.json"  # where a model came from
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 GRAPH = "graph"  # in it: what its graph cost, or why it has none
 ENDPOINT = "remote.json"  # what the family `remote` reads
 _HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -93,8 +94,22 @@ def pull(
                 "{source} holds no model that is loaded here: wanted are safetensors with a config.json, a GGUF file or a diffusers folder",
                 source=source,
             )
+        _refuse_without_weights(found, folder)
         _finish(found, folder, target.name, graph=graph, on_bytes=on_bytes)
     return open_artifact(target)
+
+
+def _refuse_without_weights(found: Found, folder: Path) -> None:
+    """A folder may hold them in formats that stay where they are.
+
+    Raises:
+        DataError: there are only such.
+    """
+    pickled = any(path.suffix in PICKLED for path in _below(found.folder)) if found.folder.is_dir() else False
+    if pickled and not any(path.suffix in WEIGHTS for path in folder.rglob("*")):
+        raise DataError(
+            "{source} has no weights in safetensors or GGUF; other formats could run anything and are not fetched", source=found.source
+        )
 
 
 def _finish(found: Found, folder: Path, name: str, *, graph: bool, on_bytes: hubs.OnBytes | None) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from miaobi.core.errors import MiaobiError
 from miaobi.core.language import tr
 from miaobi.core.types import Card, Chunk, Request
 from miaobi.engine.graphs import Plan
@@ -58,13 +57,14 @@ class OpenRuntime:
 
     @classmethod
     def plan(cls, folder: Path, form: str, /) -> Plan:
-        """The graph of that form that the checkpoint in `folder` could have."""
-        try:
-            found = read(folder)
-            obstacle = _kind_obstacle(found)
-            size = 0 if obstacle else _count(found)
-        except MiaobiError as error:
-            return Plan(file=FILES[form], obstacle=str(error))
+        """The graph of that form that the checkpoint in `folder` could have.
+
+        Raises:
+            ArtifactError: something is missing, damaged, too large or dangerous.
+        """
+        found = read(folder)
+        obstacle = _kind_obstacle(found)
+        size = 0 if obstacle else _count(found)
         needed = int(BYTES[form] * size)
         return Plan(file=FILES[form], bytes=needed, obstacle=obstacle or _room_obstacle(folder, 4 * size, needed))
 
