@@ -9,7 +9,7 @@ import pytest
 
 from miaobi.core.errors import MiaobiError
 from miaobi.engine.metrics import Figure
-from miaobi.engine.metrics.confidence import difference, mcnemar_p, permutation_p, ratio, share, statistic, wilson
+from miaobi.engine.metrics.confidence import difference, fisher_p, mcnemar_p, permutation_p, ratio, share, statistic, wilson
 
 
 def test_a_ratio_is_sum_over_sum_not_a_mean_of_ratios() -> None:
@@ -113,6 +113,15 @@ def test_a_model_against_itself_makes_no_difference() -> None:
 def test_figures_over_other_records_are_not_paired() -> None:
     with pytest.raises(MiaobiError, match="same records"):
         difference(ratio([1.0, 2.0, 3.0]), ratio([1.0, 2.0]))
+
+
+def test_a_few_flags_tell_no_models_apart() -> None:
+    """Four against none of four: every resample says so, but so does chance, once in eight (paired) or in 35."""
+    all_of_them, none_of_them = share([True] * 4, better="higher"), share([False] * 4, better="higher")
+    assert difference(all_of_them, none_of_them).p_value == pytest.approx(2 / 16)
+    assert difference(all_of_them, none_of_them, paired=False).p_value == pytest.approx(2 / 70)
+    assert difference(share([True] * 9), share([False] * 9)).significant
+    assert fisher_p(3, 4, 1, 4) == pytest.approx(34 / 70)  # the lady tasting tea: R's fisher.test gives 0.4857
 
 
 def test_permutation_and_mcnemar() -> None:

@@ -85,7 +85,8 @@ def _alone(gallery: Gallery, place: int, words: str) -> Exhibit:
     pixels = gallery.pixels(place)
     longest = max(pixels.shape[:2])
     if longest < CELL:
-        pixels = pixels.repeat(CELL // longest, axis=0).repeat(CELL // longest, axis=1)
+        times = -(-CELL // longest)
+        pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
     elif longest > LARGEST:
         pixels = fit(pixels, LARGEST)
     return Exhibit(data=encode(pixels), words=words)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -192,7 +192,8 @@ class Difference:
 def difference(a: Figure, b: Figure, *, seed: int = 0, paired: bool = True) -> Difference:
     """Whether two figures differ. Over the same records: the paired bootstrap (Koehn 2004), both recomputed on the same resampled records.
 
-    Not `paired`, the records of each are resampled by themselves. Figures of whole sets differ as their half-samples do.
+    Not `paired`, the records of each are resampled by themselves. Figures of whole sets differ as their half-samples do. Of yes and no
+    the exact test counts too, the larger p of both: where one side is all yes, its resamples know no other answer.
 
     Raises:
         MiaobiError: (paired) the figures do not rest on the same number of records, or on nothing that can be resampled.
@@ -205,7 +206,16 @@ def difference(a: Figure, b: Figure, *, seed: int = 0, paired: bool = True) -> D
     draws_b = np.concatenate(_resampled_ratios(*b.parts, seed if paired else seed + 1))  # the same seed draws the same records
     ratio_a, ratio_b = (float(figure.parts[0].sum() / figure.parts[1].sum()) for figure in (a, b) if figure.parts is not None)
     test, wins = ("paired bootstrap", _wins(a, b)) if paired else ("bootstrap of each", None)
-    return _difference(ratio_a, ratio_b, draws_a, draws_b, test=test, wins=wins, count=min(a.count, b.count))
+    found = _difference(ratio_a, ratio_b, draws_a, draws_b, test=test, wins=wins, count=min(a.count, b.count))
+    return replace(found, p_value=max(found.p_value, _exact_p(a.parts, b.parts, paired=paired)))
+
+
+def _exact_p(a: tuple[Floats, Floats], b: tuple[Floats, Floats], *, paired: bool) -> float:
+    """The exact p of two shares of yes: McNemar's of pairs, else Fisher's; 0 for other figures."""
+    if not all((bottom == 1).all() and np.isin(top, (0.0, 1.0)).all() for top, bottom in (a, b)):
+        return 0.0
+    yes_a, yes_b = a[0].astype(bool).tolist(), b[0].astype(bool).tolist()
+    return mcnemar_p(yes_a, yes_b) if paired else fisher_p(sum(yes_a), len(yes_a), sum(yes_b), len(yes_b))
 
 
 def _difference_of_sets(a: Figure, b: Figure) -> Difference:
@@ -254,6 +264,14 @@ def mcnemar_p(a: Sequence[bool], b: Sequence[bool]) -> float:
     only_b = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
     n, k = only_a + only_b, min(only_a, only_b)
     return float(min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n))
+
+
+def fisher_p(yes_a: int, count_a: int, yes_b: int, count_b: int) -> float:
+    """Exact two-sided p-value that two independent sets have the same share of yes (Fisher 1922)."""
+    yes = yes_a + yes_b
+    ways = [math.comb(count_a, k) * math.comb(count_b, yes - k) for k in range(max(0, yes - count_b), min(yes, count_a) + 1)]
+    observed = ways[yes_a - max(0, yes - count_b)]
+    return sum(way for way in ways if way <= observed) / sum(ways)
 
 
 def wilson(successes: float, count: int) -> tuple[float, float]:
