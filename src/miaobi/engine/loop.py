@@ -250,8 +250,8 @@ class Run:
         turn = self.aim.phases.index(phase)  # each phase draws noise of its own
         for number, part in enumerate(micro_batches(indices, self.section.micro)):
             if self.stopping.is_set() and turn == 0:
-                for buffer, value in zip(self._buffers, before, strict=True):
-                    buffer.copy_(value)
+                for buffer, kept in zip(self._buffers, before, strict=True):
+                    buffer.copy_(kept)
                 raise Interrupted
             key = (self.section.seed, self.step, number, *([turn] if turn else []))
             loss = self._loss([self.records[int(i)] for i in part], phase, key)
