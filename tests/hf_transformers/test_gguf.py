@@ -21,6 +21,7 @@ from miaobi.models.common import gguf_file
 from miaobi.models.hf_transformers.model import OpenModel
 from miaobi.models.hf_transformers.network import Foreign
 from miaobi.models.hf_transformers.weights import StoredWeights
+from miaobi.serve.pool.memory import context_of
 
 gguf = pytest.importorskip("gguf")
 transformers = pytest.importorskip("transformers")
@@ -249,9 +250,11 @@ def test_a_file_is_a_model_by_its_path(both: Callable[..., tuple[Path, Path]], t
     loaded = api.load(str(file))
     [content] = loaded.generate("Hello", temperature=0, max_tokens=6, seed=1)
     assert (content.label.family, content.label.model) == ("hf_transformers", "qwen2")
+    assert context_of(file) == 128
     alone = tmp_path / "alone"
     alone.mkdir()
     file.rename(alone / file.name)
+    assert context_of(alone) == 128
     assert api.load(alone).generate("Hello", temperature=0, max_tokens=6, seed=1)[0].text == content.text
     errors = api.export(alone / file.name, formats=["fp32"], out=tmp_path / "exported")
     assert errors["fp32"]["logit_error"] < 1e-3
