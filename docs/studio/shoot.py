@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 PAGES = ("", "write", "paint", "compose", "speak", "film", "library", "jobs", "train", "evaluate", "models", "labels")
 ALSO = (("write", "zh", "phone"), ("library", "zh", "phone"), ("", "en", "dark"), ("compose", "zh", "dark"))
-LARGEST = 120 << 10
+LARGEST = 96 << 10
 SETTLE = int(os.environ.get("SETTLE", "3000"))  # milliseconds, more on a busy machine
 SIZES = {"": (1180, 860), "dark": (1180, 860), "phone": (390, 844)}
 TEXTS = "春眠不觉晓 处处闻啼鸟 夜来风雨声 花落知多少 床前明月光 疑是地上霜 举头望明月 低头思故乡 白日依山尽 黄河入海流".replace(" ", "\n")

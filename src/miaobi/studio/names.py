@@ -37,6 +37,7 @@ NAMES = {
     "every": "Every",
     "fastest": "Fastest",
     "file": "File",
+    "files": "Files",
     "first_line": "First line",
     "font": "Font",
     "form": "Form",
