@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from miaobi.core.errors import ArtifactError, UsageError
+from miaobi.models.common import large_pages
 
 Logits = npt.NDArray[np.float32]
 KEPT_LOGITS = "num_logits_to_keep"  # an input of newer graphs
@@ -278,6 +279,7 @@ def _session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")  # from node to node of a step, not from step to step
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with large_pages.moved():
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but RuntimeError's
         raise ArtifactError("{path} is damaged ({error}). Fetch or train the model again", path=path, error=error) from None
