@@ -114,7 +114,7 @@ def _gathered(blocks: Iterable[tuple[Samples, int]]) -> Iterator[tuple[Samples, 
     before = length = 0
     for samples, rate in blocks:
         if held and (rate != before or length >= _AT_ONCE):
-            yield np.concatenate(held), before
+            yield (np.concatenate(held) if len(held) > 1 else held[0]), before
             held, length = [], 0
         held.append(samples)
         before, length = rate, length + len(samples)
@@ -139,10 +139,10 @@ def _spectra(samples: Samples, starts: NDArray[np.int64], rate: int) -> Values:
 def _frames(channel: Samples, starts: NDArray[np.int64], fft: int) -> Samples:
     """The stretches (S, fft) that begin at these samples; nothing is copied where they are evenly spaced."""
     gaps = np.diff(starts)
-    if len(gaps) and (gaps == gaps[0]).all():
-        found: Samples = np.lib.stride_tricks.sliding_window_view(channel, fft)[starts[0] : starts[-1] + 1 : gaps[0]]
-        return found
-    return channel[starts[:, None] + np.arange(fft)]
+    even = len(gaps) and (gaps == gaps[0]).all()
+    windows = np.lib.stride_tricks.sliding_window_view(channel, fft)
+    found: Samples = windows[starts[0] : starts[-1] + 1 : gaps[0]] if even else windows[starts]
+    return found
 
 
 def _differences(energies: Values) -> Values:

@@ -196,7 +196,7 @@ def _numbers(body: memoryview, bits: int, coding: int) -> Samples:
         whole[:, 1:] = bytes_
         return (whole.view("<i4")[:, 0] / np.float32(2**31)).astype(np.float32)
     whole = np.frombuffer(body, f"<i{bits // 8}")
-    return (whole / np.float32(2 ** (bits - 1))).astype(np.float32)
+    return (whole / np.float32(2 ** (bits - 1))).astype(np.float32, copy=False)
 
 
 def packed(samples: NDArray[Any], bits: int = 16) -> bytes:

@@ -136,7 +136,8 @@ class Gathering:
         """A recording, or the words read by a model."""
         if voice.file:
             return Speech(self._sound(place, self._source(place, voice)))
-        options = {**({"voice": voice.voice} if voice.voice else {}), "speed": voice.speed, **voice.options}
+        wanted = {"voice": voice.voice, "speed": voice.speed if voice.speed != 1 else None}  # a model need not know what nobody asks for
+        options = {**{key: value for key, value in wanted.items() if value}, **voice.options}
         kept = self._made(place, voice, voice.text, options)
         return Speech(self._sound(place, self._medium(place, kept)), kept.content.label.notes)
 

@@ -116,7 +116,7 @@ def _spoken(text: str, room: float, inputs: Dub, desk: Desk) -> tuple[Label, Rec
 
 
 def _said(text: str, speed: float, inputs: Dub, desk: Desk) -> tuple[Label, Recording]:
-    options: dict[str, Any] = {"speed": speed} | ({"voice": inputs.voice} if inputs.voice else {})
+    options: dict[str, Any] = ({"speed": speed} if speed != 1 else {}) | ({"voice": inputs.voice} if inputs.voice else {})
     content = desk.load(inputs.model).generate(text, seed=inputs.seed, **options)[0]
     media = next((part for part in content.parts if isinstance(part, Media)), None)
     if media is None:
