@@ -160,6 +160,12 @@ def test_work_for_a_client_that_left_stops(outside: Outside, path: str) -> None:
         assert b"miaobi_clients_gone_total 1.0" in server.ask("GET", "/metrics")[2]
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    """asyncio switches Nagle's algorithm off only for sockets that say that they are TCP; else a body waits 40 ms for its head's receipt."""
+    with listen.bind(Settings(port=0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def test_slow_senders_are_let_go_and_stop_nobody(outside: Outside) -> None:
     with outside(header_seconds=0.6, body_seconds=0.6) as server:
         slow = [socket.create_connection((server.host, server.port)) for _ in range(50)]
