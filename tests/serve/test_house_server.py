@@ -161,7 +161,7 @@ def test_work_for_a_client_that_left_stops(outside: Outside, path: str) -> None:
 
 
 def test_small_answers_are_sent_at_once() -> None:
-    """asyncio switches Nagle's algorithm off only for sockets that say that they are TCP; else a body waits 40 ms for its head's receipt."""
+    """asyncio switches Nagle's algorithm off only for sockets that say they are TCP; else a body waits 40 ms for its head's receipt."""
     with listen.bind(Settings(port=0)) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
