@@ -141,7 +141,7 @@ def test_rows_are_dropped_moved_and_copied(saved: Any, name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "narrow"])
 def test_guesses_are_checked_in_one_pass_and_taken_back(saved: Any, name: str, precision: Any) -> None:
     stepper = OnnxStepper(saved(name)[1], precision=precision, threads=1)
-    assert can_verify(stepper)
+    assert can_verify(stepper) == (precision == "fp32"), "where activations are rounded, a guessed text would not be the text"
     text = random_tokens(20, 5)
     stepper.start([text[:6]])
     wanted = [stepper.step([token])[0].copy() for token in text[6:]]
