@@ -41,7 +41,9 @@ def test_a_text_is_made_rated_chosen_and_found_again(page: Page, studio: Studio)
     assert "春日早起" in cards.first.inner_text()
     cards.first.locator("[data-act=rate][data-value='4']").click()
     page.locator("#mb-cards [data-key]").first.locator("[data-value='4'][aria-pressed=true]").wait_for()
-    cards.first.locator("[data-act=better]").click()
+    page.wait_for_function("document.activeElement.dataset.value === '4'")  # the focus stays where it was
+    cards.first.focus()
+    page.keyboard.press("b")
     page.locator(".mb-chosen").wait_for()
     id = cards.first.get_attribute("data-key")
 

@@ -363,29 +363,38 @@ def test_the_library_is_searched_by_words_and_says_what_it_lacks(gallery: Galler
 
 
 @pytest.mark.slow
-def test_a_picture_finds_its_like(gallery: Gallery) -> None:
+def test_pictures_are_looked_for_by_a_picture_and_by_words(gallery: Gallery) -> None:
     from miaobi.models.scorer.model import Scorer
 
     with new_folder(gallery.room.folder / "artifacts" / "looker") as new:
         Scorer.create(families.family("scorer").tiny, ()).save(new)
         seal(new, family="scorer", name="looker", licence="CC0-1.0")
 
-    async def story() -> tuple[list[str], list[str]]:
+    async def looked(**wanted: Any) -> list[str]:
+        kept, total = await asyncio.to_thread(finding.found, gallery.room, finding.Wanted(**wanted), 9, asyncio.get_running_loop())
+        assert total is None
+        return [each.id for each in kept]
+
+    async def story() -> tuple[str, list[str], list[str], list[str]]:
         await gallery.room.state.pool.start()
         blue = gallery.room.make(ask("daub", "blue"), prompt="blue")
         async for _ in blue.watch(every=0.01):
             pass
-        found = []
-        for id in (blue.kept[0], gallery.picture.kept[0]):
-            wanted = finding.Wanted(picture=f"content/{id}/0")
-            kept, _ = await asyncio.to_thread(finding.found, gallery.room, wanted, 9, asyncio.get_running_loop())
-            found.append(kept[0].id)
-        await gallery.room.close()
-        await gallery.room.state.pool.close()
-        return found, [blue.kept[0], gallery.picture.kept[0]]
+        address = f"content/{gallery.picture.kept[0]}/0"
+        try:
+            return (
+                blue.kept[0],
+                await looked(picture=address),
+                await looked(picture=address, text="blue"),
+                await looked(text="x", how="seen"),
+            )
+        finally:
+            await gallery.room.close()
+            await gallery.room.state.pool.close()
 
-    found, wanted = asyncio.run(story())
-    assert found == wanted
+    blue, alike, narrowed, seen = asyncio.run(story())
+    assert set(alike) == set(seen) == {blue, gallery.picture.kept[0]}, "pictures and no texts, by a tower that has learned nothing"
+    assert narrowed == [blue]
 
 
 def test_notes_are_drawn_where_they_sound() -> None:

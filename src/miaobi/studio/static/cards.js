@@ -16,6 +16,12 @@ const make = (html) => {
   }
   return holder.content.firstElementChild;
 };
+const takePlace = (card, fresh) => {
+  const held = card.contains(document.activeElement) ? document.activeElement : null; // whoever works by keys goes on where they are
+  const { act, value } = held ? held.dataset : {};
+  card.replaceWith(fresh);
+  if (held) ((act && fresh.querySelector(`[data-act="${act}"]${value ? `[data-value="${value}"]` : ""}`)) || fresh).focus({ preventScroll: true });
+};
 const draw = () => {
   const wanted = Array.isArray(props.value) ? props.value : [];
   const there = new Map([...box.children].map((card) => [card.dataset.key, card]));
@@ -27,7 +33,7 @@ const draw = () => {
       const fresh = make(html);
       fresh.dataset.key = key;
       fresh.dataset.version = version;
-      if (card) card.replaceWith(fresh);
+      if (card) takePlace(card, fresh);
       card = fresh;
       heights.observe(card);
     }
