@@ -251,10 +251,10 @@ def test_a_record_that_hangs_the_renderer_is_left_out(tmp_path: Path, monkeypatc
     monkeypatch.setattr(pool, "RECORD_SECONDS", 1.0)
     root = tmp_path / "drawings"
     root.mkdir()
-    turbulence = '<filter id="f"><feTurbulence baseFrequency="0.05" numOctaves="99999999"/></filter>'
+    slow = '<filter id="f"><feMorphology operator="dilate" radius="3"/></filter>'  # few enough elements, and a long time over each
     for name, body in {
         "a": '<circle cx="4" cy="4" r="3"/>',
-        "b": f'{turbulence}<rect width="9" height="9" filter="url(#f)"/>',
+        "b": slow + '<rect width="9" height="9" filter="url(#f)"/>' * 20_000,
         "c": '<rect x="1" y="2" width="5" height="3"/>',
     }.items():
         (root / f"{name}.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{body}</svg>')

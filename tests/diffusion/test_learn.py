@@ -84,11 +84,12 @@ def codec_folder(records: list[Record], tmp_path_factory: pytest.TempPathFactory
     from miaobi.models.vae.model import VAE
 
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     values = {"size": 8, "channels": 4, "patch": 2, "widths": [16, 16], "latent": 8, "kind": "plain", "likelihood": "none", "refine": 0}
     model = VAE.create(values, records, seed=1)
     optimizer = torch.optim.Adam(model.trainable("main"), lr=5e-3)
     model.network.train()
-    for _ in range(150):
+    for _ in range(250):
         loss = model.loss(model.codec.collate(records), "main")
         optimizer.zero_grad()
         (loss.total / loss.count).backward()
