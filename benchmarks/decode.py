@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import shapes
 from measure import PeakMemory, Worker, machine, ratio, rounds, serve, write_section
 
 PROMPT, NEW, BATCHES = 16, 128, (1, 8)
@@ -32,26 +34,7 @@ PEERS = {"CTranslate2": "ctranslate2", "OpenVINO GenAI": "openvino", "ONNX Runti
 NEAR = 0.95  # of the fastest peer's speed counts as reached
 GPT2, POET, SMOL = "GPT-2 small, 124 M", "poet's shape, 13.8 M", "SmolLM2-135M's shape, 135 M"
 SHAPES = (GPT2, POET, SMOL)
-LLAMAS: dict[str, dict[str, Any]] = {
-    POET: {
-        "vocab_size": 6000,
-        "hidden_size": 384,
-        "intermediate_size": 1152,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 6,
-        "max_position_embeddings": 512,
-    },
-    SMOL: {
-        "vocab_size": 49152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "max_position_embeddings": 2048,
-        "rope_theta": 100_000.0,
-    },
-}
+LLAMAS = {POET: shapes.POET, SMOL: shapes.SMOL}
 # Measured on another machine (two AVX2 cores), so these stand for themselves: see docs.
 LLAMA_CPP = {GPT2: {1: (54, 114, 175), 8: (162, 240, 289)}, POET: {1: (450, 1010, 1349), 8: (1207, 1484, 1225)}}
 
@@ -76,7 +59,7 @@ def create(shape: str, folder: Path) -> None:
     if shape == GPT2:
         model: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config())
     else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMAS[shape], tie_word_embeddings=True))
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMAS[shape]))
     model.generation_config.eos_token_id = None
     model.save_pretrained(folder)
     write_tokenizer(folder, model.config.vocab_size)
@@ -161,10 +144,16 @@ def workers_of(folder: Path, arguments: argparse.Namespace, found: Found) -> dic
                 command = [arguments.peers, str(peers / f"decode_{file}.py"), str(folder), precision, threads]
                 workers[name] = Worker(command, threads=arguments.threads)
             except RuntimeError as error:
-                found.absent[name] = str(error).strip().splitlines()[-1]
+                found.absent[name] = reason(error, folder)
                 print(f"{name}: {found.absent[name]}", flush=True)
     found.about = {name: worker.about for name, worker in workers.items()}
     return workers
+
+
+def reason(error: RuntimeError, folder: Path) -> str:
+    """The last line of what a peer said, without the paths of this machine: it is published."""
+    line = str(error).strip().splitlines()[-1]
+    return re.sub(r"^\[.*\] ended with -?\d+: ", "", line).replace(str(folder), folder.name)
 
 
 def compare(shape: str, arguments: argparse.Namespace) -> Found:

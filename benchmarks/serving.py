@@ -23,20 +23,12 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from shapes import SMOL
+
 WORDS = (
     *("moon", "river", "mountain", "autumn", "wind", "lantern", "harbour", "temple", "snow", "pine"),
     *("crane", "boat", "bridge", "garden", "silk", "tea", "bamboo", "cloud", "rain", "star"),
 )
-SMOL = {  # the shape of SmolLM2-135M
-    "vocab_size": 49152,
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": True,
-}
 NEVER = "{% for message in messages %}{{ message['content'] }} {% endfor %}"  # a chat template without marks
 
 
@@ -74,7 +66,7 @@ def make_smol(models: Path, precision: str) -> Path:
 
     torch.manual_seed(0)
     folder = models / "smol"
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=words_alone(int(SMOL["vocab_size"])), bos_token="<s>", eos_token="</s>")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=words_alone(SMOL["vocab_size"]), bos_token="<s>", eos_token="</s>")
     fast.chat_template = NEVER
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMOL, bos_token_id=1, eos_token_id=2))
     with new_folder(folder) as new:
