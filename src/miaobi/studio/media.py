@@ -16,7 +16,7 @@ import io
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,36 +184,34 @@ def _roll(room: Room, id: str, position: int) -> Response:
 
 
 def _sound(room: Room, id: str, position: int) -> Response:
-    """Playing takes seconds, so what was played once is kept in the cache."""
-    from miaobi.core.artifact import write_bytes
+    """A score as it is played."""
     from miaobi.engine.convert import converted
 
     stored = _stored(room, id, position)
     if stored.modality is not Modality.MUSIC:
         raise HTTPException(404)
-    path = home() / "cache" / "studio" / f"{stored.sha256}.mp3"
-    if not path.is_file():
-        try:
-            write_bytes(path, converted(room.library.part(stored), "audio/mpeg").data)
-        except MiaobiError as error:
-            raise HTTPException(501, str(error)) from None
-    return FileResponse(path, media_type="audio/mpeg", headers=KEPT)
+    return _cached(f"{stored.sha256}.mp3", "audio/mpeg", lambda: converted(room.library.part(stored), "audio/mpeg").data)
 
 
 def _poster(room: Room, id: str, position: int) -> Response:
-    """The frame a third into a film, where titles have faded in; kept in the cache, since decoding takes a while."""
-    from miaobi.core.artifact import write_bytes
-
+    """The frame a third into a film, where titles have faded in."""
     stored = _stored(room, id, position)
     if stored.modality is not Modality.VIDEO:
         raise HTTPException(404)
-    path = home() / "cache" / "studio" / f"{stored.sha256}.webp"
+    return _cached(f"{stored.sha256}.webp", "image/webp", lambda: _still(room.library.files.path(stored.sha256)))
+
+
+def _cached(name: str, mime: str, make: Callable[[], bytes]) -> Response:
+    """What takes seconds to make, made when it is first asked for."""
+    from miaobi.core.artifact import write_bytes
+
+    path = home() / "cache" / "studio" / name
     if not path.is_file():
         try:
-            write_bytes(path, _still(room.library.files.path(stored.sha256)))
+            write_bytes(path, make())
         except MiaobiError as error:
             raise HTTPException(501, str(error)) from None
-    return FileResponse(path, media_type="image/webp", headers=KEPT)
+    return FileResponse(path, media_type=mime, headers=KEPT)
 
 
 def _still(film: Path) -> bytes:
