@@ -21,7 +21,8 @@ from miaobi.core.errors import MiaobiError
 from miaobi.core.families import Family
 from miaobi.core.language import tr
 from miaobi.core.protocols import Model
-from miaobi.engine.sampling.stepper import Array, Stepper
+from miaobi.engine.sampling.processors import log_softmax
+from miaobi.engine.sampling.stepper import Stepper
 
 OnBytes = Callable[[str, int, int], None]  # file, bytes that are written, bytes in all
 FOLDER = "onnx"
@@ -110,7 +111,7 @@ def excess_bits(exact: Stepper, rounded: Stepper, *, begin: int, context: int, s
     length, total = min(TOKENS, context - 1), 0.0
     logits = [stepper.start([[begin]] * ROWS) for stepper in steppers]
     for place in range(length):
-        wanted, found = (log_probabilities(given) for given in logits)  # (ROWS, V)
+        wanted, found = (np.asarray(log_softmax(np.asarray(given, dtype=np.float64))) for given in logits)  # (ROWS, V)
         chances = np.exp(wanted)
         total += float((chances * (wanted - found)).sum()) / ROWS
         if place + 1 < length:
@@ -118,10 +119,3 @@ def excess_bits(exact: Stepper, rounded: Stepper, *, begin: int, context: int, s
             tokens = [int(np.searchsorted(row, generator.random() * row[-1])) for row in sums]
             logits = [stepper.step(tokens) for stepper in steppers]
     return total / length / math.log(2)
-
-
-def log_probabilities(logits: Array) -> Any:
-    """Natural logarithms (B, V) of what is expected next."""
-    scores = np.asarray(logits, dtype=np.float64)
-    scores = scores - scores.max(axis=-1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
