@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,21 @@ def test_the_teacher_writes_texts_that_are_learned_and_not_written_twice(place: 
     api.train(change, resume=True, threads=1, on_event=lambda event: told.append(event) if event.kind == "texts" else None)
     assert path.read_text(encoding="utf-8").splitlines()[: len(first)] == first
     assert len(told) == 1, "only the last request is asked again"
+
+
+def test_of_conversations_the_teacher_answers_what_is_asked_in_them(place: Path, recipe: Any) -> None:
+    change = {**student("answering", recipe, place, logits=0.0, texts=5), "generate": {"options": {"max_tokens": 12}}}
+    change["data"] = {**change["data"], "source": "pairs.jsonl"}
+    change["train"] |= {"steps": 2, "batch": 4}
+    adapting.distill(change, threads=1)
+    rows = [json.loads(line) for line in (place / "runs" / "answering" / TEXTS).read_text(encoding="utf-8").splitlines()]
+    known = {row["prompt"]: row["completion"] for row in map(json.loads, (place / "pairs.jsonl").read_text(encoding="utf-8").splitlines())}
+    assert len(rows) == 5
+    for row in rows:
+        asked, answered = row["meta"]["messages"]
+        assert (asked["role"], answered["role"]) == ("user", "assistant")
+        assert answered["content"] != known[asked["content"]], "the teacher's own words, in the place of the record's"
+        assert row["text"] == f"{asked['content']}\n{answered['content']}"
 
 
 def test_two_that_spell_otherwise_are_refused(place: Path) -> None:

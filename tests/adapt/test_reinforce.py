@@ -12,7 +12,7 @@ from miaobi import adapting, api
 from miaobi.core.adapting import Reinforce
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.types import Record, Request
-from miaobi.engine.reinforce import Reinforcing, judges, load_reward
+from miaobi.engine.reinforce import Reinforcing, advantages, judges, load_reward, surrogate
 from miaobi.models.verse import reward as verse
 from miaobi.trust.originality import LineFilter
 
@@ -40,10 +40,29 @@ def learner_of(name: str) -> Any:
     return api.load(name, runtime="torch").model
 
 
-def test_advantages_are_over_the_others_to_the_same_prompt(place: Path) -> None:
-    aim = Reinforcing(learner_of("base"), Reinforce(samples=3), reward=count_of_e)
-    found = aim._advantages(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]))
+def test_advantages_are_over_the_others_to_the_same_prompt() -> None:
+    found = advantages(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
     assert found.tolist() == [1 - 4, 2 - 3.5, 6 - 1.5, 0, 0, 0]
+
+
+def test_the_gradient_is_that_of_the_expected_reward_and_divergence() -> None:
+    """Answers of two tokens, of which the second depends on the first: all of them, and all pairs of two answers, by hand."""
+    kl, V = 0.7, 3
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in ((V,), (V, V)))
+    old = [torch.randn(shape, generator=generator, dtype=torch.float64).log_softmax(-1) for shape in ((V,), (V, V))]
+    rewards = torch.randn((V, V), generator=generator, dtype=torch.float64).flatten()
+    one, two = first.log_softmax(-1), second.log_softmax(-1)
+    said = (one[:, None] + two).flatten()  # of the answer (a, b)
+    apart = [(new.exp() * (new - before)).sum(-1) for new, before in zip((one, two), old, strict=True)]
+    leash = (apart[0] + apart[1])[:, None].expand(V, V).flatten()
+    exact = torch.autograd.grad((said.exp() * (kl * leash - rewards)).sum(), (first, second), retain_graph=True)
+    chances = said.exp().detach()
+    drawn = torch.cartesian_prod(torch.arange(V * V), torch.arange(V * V))  # every pair of answers to one prompt
+    losses = surrogate(rewards[drawn].flatten(), said[drawn].flatten(), leash[drawn].flatten(), kl=kl, samples=2)
+    mean = (chances[drawn].prod(dim=1) * losses.view(-1, 2).mean(dim=1)).sum()
+    for found, wanted in zip(torch.autograd.grad(mean, (first, second)), exact, strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_the_leash_is_zero_where_nothing_changed_and_positive_elsewhere(place: Path) -> None:
@@ -96,6 +115,32 @@ def test_another_model_can_be_the_judge(place: Path) -> None:
     judge = judges(learner_of("base"), Reinforce(reward={"model:base": 1}), None)["model:base"]
     likely, unlikely = judge(Request.of(""), "the red cat sat on the soft mat", {}), judge(Request.of(""), "qzx vvkj", {})
     assert likely > unlikely + 1
+
+
+def test_a_classifier_can_be_the_judge(place: Path) -> None:
+    from miaobi.core.artifact import seal
+    from miaobi.models.bert.model import Bert
+
+    records = [Record(id=name, parts=(name,), meta={"label": name}) for name in ("cat", "dog", "bee")]
+    model = Bert.create({"task": "classify", "width": 8, "layers": 1, "heads": 1, "context": 8}, records, seed=1)
+    folder = place / "artifacts" / "kinds"
+    folder.mkdir()
+    model.save(folder)
+    seal(folder, family="bert", name="kinds")
+    learner = learner_of("base")
+    found = judges(learner, Reinforce(reward={f"model:kinds#{name}": 1 for name in ("cat", "dog", "bee")}), None)
+    assert sum(judge(Request.of(""), "a cat", {}) for judge in found.values()) == pytest.approx(1, abs=1e-6)
+    for wrong in ("model:kinds#horse", "model:kinds", "model:base#cat"):
+        with pytest.raises(UsageError, match=r"model:NAME#CLASS"):
+            judges(learner, Reinforce(reward={wrong: 1}), None)
+
+
+def test_what_is_asked_of_a_conversation_is_what_comes_before_its_last_answer(place: Path) -> None:
+    turns = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))]
+    prompts = Reinforcing(learner_of("base"), Reinforce(), reward=count_of_e).codec
+    asked = prompts.request(Record(id="", parts=("a\nb\nc\nd",), meta={"messages": turns}))
+    assert [(turn.role, turn.parts) for turn in asked.turns] == [("user", ("a",)), ("assistant", ("b",)), ("user", ("c",))]
+    assert prompts.request(Record(id="", parts=("plain",), meta={"prompt": "a column of that name"})).prompt == "plain"
 
 
 def test_a_poem_is_worth_what_it_keeps_of_its_rules() -> None:

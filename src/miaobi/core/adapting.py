@@ -50,8 +50,9 @@ class Reinforce(Schema):
     """Write answers, have them rewarded, and make the better ones likelier (Williams, 1992); needs `model.base`."""
 
     reward: dict[str, float] = Field(default_factory=dict)
-    """Names of rewards and their weights: what the family offers (`{form: 1, rhyme: 1}`), `length`, or `model:NAME`, the log-likelihood
-    that another model gives a character of the answer. A Python function comes by `--reward FILE.py:FUNCTION` or `adapt(…, reward=…)`."""
+    """Names of rewards and their weights: what the family offers (`{form: 1, rhyme: 1}`), `length`, `model:NAME`, the log-likelihood that
+    another model gives a character of the answer, or `model:NAME#CLASS`, the probability that a classifier gives a class. A Python function
+    comes by `--reward FILE.py:FUNCTION` or `adapt(…, reward=…)`."""
     samples: int = Field(8, ge=2, le=256)
     """Answers to one prompt; each is judged by how it differs from the mean of the others (Kool et al., 2019; Ahmadian et al., 2024)."""
     kl: float = Field(0.05, ge=0)

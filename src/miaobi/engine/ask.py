@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miaobi.core.errors import MiaobiError
 from miaobi.core.protocols import Model, Score
 from miaobi.core.recipe import Generate
-from miaobi.core.types import Media, Options, Record, Request
+from miaobi.core.types import Media, Options, Record, Request, Turn
 from miaobi.engine.generate import collect
 from miaobi.engine.metrics import Sample
 from miaobi.trust import safety
@@ -129,6 +129,24 @@ def requests_for(
         )
         for index, (request, record, n) in enumerate(asked)
     ]
+
+
+def asked_in(record: Record) -> Request | None:
+    """What a record asks: the prompt of a preference, or what a conversation says before its last answer; None of a plain text."""
+    turns = record.meta.get("prompt")
+    if not isinstance(turns, list):
+        turns = spoken_before(record)
+    if not turns:
+        return None
+    said = tuple(Turn(role=turn["role"], parts=(turn["content"],)) for turn in turns)
+    return Request(turns=said, options=dict(record.meta.get("options") or {}))
+
+
+def spoken_before(record: Record) -> list[dict[str, str]]:
+    """The turns of a conversation before its last answer; none of a plain text."""
+    messages = record.meta.get("messages") or []
+    last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=0)
+    return list(messages[:last])
 
 
 def in_each_language(record: Record) -> list[Record]:

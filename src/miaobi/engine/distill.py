@@ -24,7 +24,7 @@ from miaobi.core.protocols import Answerer, Batch, Loss, Model
 from miaobi.core.recipe import Recipe
 from miaobi.core.types import Record, Request
 from miaobi.data.records import line_of
-from miaobi.engine.ask import requests_for
+from miaobi.engine.ask import asked_in, requests_for, spoken_before
 from miaobi.engine.generate import collect
 from miaobi.engine.journal import Journal
 from miaobi.trust.safety import compile_words
@@ -147,16 +147,32 @@ def with_texts(records: Sequence[Record], recipe: Recipe, folder: Path, journal:
 def _write(teacher: Model, records: Sequence[Record], recipe: Recipe, *, first: int) -> Iterator[list[Record]]:
     """The texts of request number `first` and those after it, without end: after all records it is their turn again, with other seeds."""
     nothing = compile_words([])  # a listed word is no reason to stop a training
-    asked = requests_for(teacher, records[:MOST_ASKED], recipe.generate, count=MOST_ASKED, seed=recipe.train.seed)
+    asked = _asked(teacher, records[:MOST_ASKED], recipe)
+    answers = getattr(getattr(teacher, "codec", None), "chat", None) is not None  # by its template, which the student has to learn
     for number in itertools.count(first):
         request, record = asked[number % len(asked)]
         request = replace(request, seed=request.seed + 1_000_003 * (number // len(asked)))
         texts = [content.text for content in collect(teacher, request, words=nothing)]
-        yield [_record(request, record, text, f"teacher-{number}-{place}") for place, text in enumerate(texts)]
+        yield [_record(request, record, text, f"teacher-{number}-{place}", answers=answers) for place, text in enumerate(texts)]
 
 
-def _record(request: Request, record: Record | None, text: str, name: str) -> Record:
-    """A text as the student learns it: in the place of the record that it was asked for, or behind its prompt."""
+def _asked(teacher: Model, records: Sequence[Record], recipe: Recipe) -> list[tuple[Request, Record | None]]:
+    """What the teacher is asked: of conversations, what comes before the last answer; else what an evaluation would ask."""
+    seed = recipe.train.seed
+    found: list[tuple[Request, Record | None]] = []
+    for number, record in enumerate(records):
+        asked = asked_in(record) if record.meta.get("messages") else None
+        if asked is not None:
+            found.append((replace(asked, options=dict(recipe.generate.options), seed=seed + number), record))
+    return found or requests_for(teacher, records, recipe.generate, count=MOST_ASKED, seed=seed)
+
+
+def _record(request: Request, record: Record | None, text: str, name: str, *, answers: bool) -> Record:
+    """A text as the student learns it: in the place of the record that it was asked for, else as an answer, or behind its prompt."""
+    before = spoken_before(record) if record is not None else [{"role": "user", "content": request.prompt}] if answers else []
+    if before:
+        messages = [*before, {"role": "assistant", "content": text}]
+        return Record(id=name, parts=("\n".join(message["content"] for message in messages),), meta={"messages": messages})
     if record is not None:
         return replace(record, id=name, parts=(text,))
     return Record(id=name, parts=(request.prompt + text,), meta={})
@@ -166,7 +182,7 @@ def _kept(path: Path) -> list[Record]:
     """The texts that are there; those of the last request go, for a kill may have cut them."""
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.endswith("}")]
     last = lines[-1]["id"].rpartition("-")[0] if lines else ""
     kept = [values for values in lines if values["id"].rpartition("-")[0] != last]
     write_text(path, "".join(line_of(values).decode() for values in kept))

@@ -18,20 +18,15 @@ from torch import Tensor, nn
 from miaobi.core.adapting import Prefer
 from miaobi.core.errors import DataError
 from miaobi.core.protocols import Answerer, Batch, Loss
-from miaobi.core.types import Record, Request, Turn
+from miaobi.core.types import Record
 from miaobi.engine.adapt import Reference
+from miaobi.engine.ask import asked_in
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 
 NOTHING = 1e-6  # a margin that is rounding: before the first step nothing is preferred
-
-
-def request_of(record: Record) -> Request:
-    """What was asked, of a record with `prompt` (turns) and perhaps `options` in its meta."""
-    turns = tuple(Turn(role=turn["role"], parts=(turn["content"],)) for turn in record.meta["prompt"])
-    return Request(turns=turns, options=dict(record.meta.get("options") or {}))
 
 
 class Pairs:
@@ -47,9 +42,9 @@ class Pairs:
         Raises:
             DataError: the record is no pair, or its prompt fills the model's context.
         """
-        if not {"prompt", "chosen", "rejected"} <= record.meta.keys():
+        request = asked_in(record)
+        if request is None or not {"prompt", "chosen", "rejected"} <= record.meta.keys():
             raise DataError("record {id} is no preference: it needs prompt, chosen and rejected", id=record.id)
-        request = request_of(record)
         chosen, rejected = (self._answered(request, str(record.meta[side])) for side in ("chosen", "rejected"))
         if min(len(ids) - prompt for ids, prompt in (chosen, rejected)) < 1:
             raise DataError("record {id}: the prompt fills the model's context, so there is no answer to compare", id=record.id)

@@ -3,8 +3,9 @@
 REINFORCE (Williams, 1992) with the mean of the other answers to the same prompt as baseline (Kool et al., 2019; Ahmadian et al., 2024),
 and a leash to the model as it was: the KL divergence of the two distributions at every place of an answer, summed over the whole vocabulary
 (Amini et al., 2025). The estimate from the one token that was drawn (Shao et al., 2024) has tails so heavy that one unlikely token undoes
-ten steps. Unusual: answers are made by `generate`, the way a person gets them, with their rules and options, and each batch is used for one
-step only, so there is no ratio to clip. Seeds come from the loop's generator, so a resumed run writes the very same answers.
+ten steps. What an answer's places diverge is also taken off its reward, for the model chooses where it goes as well. Unusual: answers are
+made by `generate`, the way a person gets them, with their rules and options, and each batch is used for one step only, so there is no ratio
+to clip. Seeds come from the loop's generator, so a resumed run writes the very same answers.
 Shapes: G answers to each of P prompts, R = P G rows, N answer tokens of all rows, V vocabulary.
 """
 
@@ -27,8 +28,8 @@ from miaobi.core.schema import validate
 from miaobi.core.types import NOTHING, Done, Options, Piece, Record, Request
 from miaobi.engine import lora
 from miaobi.engine.adapt import Reference, Reward
-from miaobi.engine.ask import Prompter
-from miaobi.engine.prefer import padded, request_of, row_sums
+from miaobi.engine.ask import Prompter, asked_in
+from miaobi.engine.prefer import padded, row_sums
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -47,6 +48,20 @@ class Rewarder(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifier(Protocol):
+    """A model that tells classes of texts apart."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Their names; none of a model that was made for another task."""
+        ...
+
+    def chances(self, text: str, /) -> Mapping[str, float]:
+        """The probability of each class of a text."""
+        ...
+
+
 @dataclass(slots=True)
 class _Answer:
     """What the model said, and whether it came to an end."""
@@ -56,7 +71,7 @@ class _Answer:
 
 
 class Prompts:
-    """Records to what is asked: their own prompt, what the model would have been asked for them, or their text."""
+    """Records to what is asked: their own prompt or conversation, what the model would have been asked for them, or their text."""
 
     def __init__(self, learner: Answerer, options: Options) -> None:
         self._request_for = learner.request_for if isinstance(learner, Prompter) else lambda record: None
@@ -64,8 +79,7 @@ class Prompts:
 
     def request(self, record: Record) -> Request:
         """The request, complete but for the seed."""
-        asked = request_of(record) if "prompt" in record.meta else self._request_for(record)
-        asked = asked or Request.of(str(record.meta.get("title") or record.text))
+        asked = asked_in(record) or self._request_for(record) or Request.of(str(record.meta.get("title") or record.text))
         return replace(asked, options={**self._options, **asked.options})
 
     def length(self, record: Record, /) -> int:
@@ -93,7 +107,7 @@ class Reinforcing:
         return self.learner.trainable(phase)
 
     def loss(self, batch: Batch, phase: str, /) -> Loss:
-        """Summed over answers: minus advantage times log-likelihood, and the leash. Without a gradient, minus reward plus the leash."""
+        """Summed over answers, what `surrogate` says. Without a gradient, minus reward plus the leash."""
         learning = torch.is_grad_enabled()
         seed = int(torch.randint(2**31, ()).item()) if learning else 0  # held-out prompts are answered with the same dice every time
         with torch.no_grad(), lora.whole(self.learner.network):  # plain matrices write twice as fast
@@ -109,12 +123,16 @@ class Reinforcing:
         rows = {name: tensor.to(device) for name, tensor in rows.items()}
         log_p = self._policy(self.learner, rows)  # (N, V)
         leash = self._leash(log_p, rows)  # (R,)
-        gain = self._gain(totals.to(device), log_p, rows) if learning else totals.to(device)
+        worth = totals.to(device)
+        if learning:
+            losses = surrogate(worth, self._said(log_p, rows), leash, kl=self.section.kl, samples=self.section.samples)
+        else:
+            losses = self.section.kl * leash - worth
         told = {"reward": totals, "kl": leash.detach(), "length": rows["weights"].sum(dim=1)}  # (R,) each
         if len(self.judges) > 1:
             told |= {f"reward/{name}": torch.tensor([each[name] for each in earned]) for name in self.judges}
         return Loss(
-            total=(self.section.kl * leash - gain).sum(),
+            total=losses.sum(),
             count=len(asked),
             logs={name: float(values.sum()) for name, values in told.items()},
             each={name: values.float().view(-1, self.section.samples).mean(dim=1).tolist() for name, values in told.items()},
@@ -145,17 +163,10 @@ class Reinforcing:
         ids, prompt = self.learner.answered(request, answer.text)
         return (ids, prompt) if answer.ended or len(ids) <= prompt + 1 else (ids[:-1], prompt)
 
-    def _advantages(self, rewards: Tensor) -> Tensor:
-        """How much better (R,) each answer is than the mean of the others to its prompt."""
-        grouped = rewards.view(-1, self.section.samples)  # (P, G)
-        others = (grouped.sum(dim=1, keepdim=True) - grouped) / (self.section.samples - 1)
-        return (grouped - others).flatten()
-
-    def _gain(self, totals: Tensor, log_p: Tensor, rows: Batch) -> Tensor:
-        """Advantage times log-likelihood (R,); its gradient is that of the expected reward."""
+    def _said(self, log_p: Tensor, rows: Batch) -> Tensor:
+        """The log-likelihood (R,) of each answer."""
         targets = rows["tokens"][:, 1:][rows["weights"]]  # (N,)
-        said = log_p.gather(1, targets[:, None])[:, 0]
-        return self._advantages(totals) * row_sums(said, rows["weights"])
+        return row_sums(log_p.gather(1, targets[:, None])[:, 0], rows["weights"])
 
     def _policy(self, answerer: Answerer | Reference, rows: Batch) -> Tensor:
         """log p (N, V) of what answers: the model at the temperature of its answers."""
@@ -167,6 +178,24 @@ class Reinforcing:
             return torch.zeros(len(rows["tokens"]), device=log_p.device)
         apart = F.kl_div(self._policy(self.reference, rows), log_p, reduction="none", log_target=True).sum(dim=1)  # (N,)
         return row_sums(apart, rows["weights"])
+
+
+def surrogate(rewards: Tensor, said: Tensor, leash: Tensor, *, kl: float, samples: int) -> Tensor:
+    """Losses (R,) whose mean gradient is that of kl times the expected divergence minus the expected reward.
+
+    Args:
+        rewards: (R,) of the answers, those to one prompt beside each other.
+        said: (R,) log-likelihoods of the answers.
+        leash: (R,) divergences at an answer's places, summed; the gradient is that of the places, and advantages are that of reaching them.
+    """
+    return kl * leash - advantages(rewards - kl * leash.detach(), samples) * said
+
+
+def advantages(worth: Tensor, samples: int) -> Tensor:
+    """How much better (R,) each answer is than the mean of the others to its prompt."""
+    grouped = worth.view(-1, samples)  # (P, G)
+    others = (grouped.sum(dim=1, keepdim=True) - grouped) / (samples - 1)
+    return (grouped - others).flatten()
 
 
 def judges(learner: Answerer, section: Reinforce, reward: Reward | None) -> dict[str, Judge]:
@@ -211,11 +240,25 @@ def _of_function(function: Reward) -> Judge:
     return judge
 
 
-def _of_model(name: str) -> Judge:
-    """How likely another model finds the answer, in bits per character, with the sign turned."""
+def _of_model(place: str) -> Judge:
+    """How probable another model finds that the answer is of a class; without one, how likely the answer: minus bits per character.
+
+    Raises:
+        UsageError: the model cannot judge so.
+    """
     from miaobi.engine.load import load
 
+    name, _, chosen = place.partition("#")
     model = load(name, runtime="torch").model
+    classes = model.classes if isinstance(model, Classifier) else ()
+    if isinstance(model, Classifier) and chosen in classes:
+        return lambda request, text, meta: model.chances(text)[chosen]
+    if classes or chosen:
+        raise UsageError(
+            "the reward model:{place} names no class of that model; write model:NAME#CLASS. Known: {known}",
+            place=place,
+            known=", ".join(classes) or "–",
+        )
     if not isinstance(model, Scorer):
         raise UsageError("the model {name} gives no likelihoods, so it cannot reward", name=name)
 

@@ -23,13 +23,19 @@ def classify(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[C
     count = Options.model_validate(dict(request.options)).n
     if count > len(codec.labels):
         raise UsageError("there are {known} classes; {count} cannot be named", known=len(codec.labels), count=count)
-    tokens, real = codec.padded([codec.cut(request.prompt)])
+    read = codec.cut(request.prompt)
     unread = len(codec.ids(request.prompt)) - codec.room
-    probabilities = softmax(predict(tokens, real, real))[0]  # (C,)
+    probabilities = chances(predict, codec, read)
     for index, label in enumerate(np.argsort(-probabilities, kind="stable")[:count]):
         yield Piece(part=codec.labels[label], index=index)
         notes = {"probability": round(float(probabilities[label]), 4)} | ({"unread": unread} if unread > 0 else {})
-        yield Done(usage=Usage(prompt=tokens.shape[1], generated=1), index=index, notes=notes)
+        yield Done(usage=Usage(prompt=len(read), generated=1), index=index, notes=notes)
+
+
+def chances(predict: Predict, codec: MaskCodec, ids: list[int]) -> NDArray[np.float64]:
+    """The probability (C,) of each class of a row."""
+    tokens, real = codec.padded([ids])
+    return softmax(predict(tokens, real, real))[0]
 
 
 def tag(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[Chunk]:

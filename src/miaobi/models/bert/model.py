@@ -16,7 +16,7 @@ from miaobi.core.errors import UsageError
 from miaobi.core.protocols import Batch, Loss, Score
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Record, Request, Verb
-from miaobi.models.bert import likelihood
+from miaobi.models.bert import label, likelihood
 from miaobi.models.bert.codec import UNCOUNTED, MaskCodec, labels_of
 from miaobi.models.bert.family import FAMILY
 from miaobi.models.bert.fill import Flags, Floats, Ids, fill
@@ -121,6 +121,17 @@ class Bert:
     def _check_writes(self) -> None:
         if self.codec.config.task != "mask":
             raise UsageError("this model names classes or tags; it gives no likelihoods")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that it tells apart; none where it fills gaps or tags."""
+        return self.codec.labels if self.codec.config.task == "classify" else ()
+
+    def chances(self, text: str, /) -> Mapping[str, float]:
+        """The probability of each class of a text, of which the beginning is read."""
+        self.network.eval()
+        found = label.chances(self._predict, self.codec, self.codec.cut(text))
+        return dict(zip(self.classes, found.tolist(), strict=True))
 
     def request_for(self, record: Record, /) -> Request | None:
         """The text whose class or tags are asked for; a model that fills gaps is asked by the recipe's prompts."""
