@@ -237,7 +237,8 @@ def _measured(
         sides["general"] = general
     models = [api.load(name, runtime="torch", device=device, threads=threads).model for name in (find(before), result.artifact)]
     notes = {name: note for name, note in notes.items() if note}
-    return report(models[0], models[1], sides, run=result.run, count=section.records, seed=recipe.train.seed, notes=notes)
+    best = recipe.train.early_stopping is not None
+    return report(models[0], models[1], sides, run=result.run, count=section.records, best=best, seed=recipe.train.seed, notes=notes)
 
 
 def _general(recipe: Recipe, place: str, on_progress: OnProgress | None) -> tuple[Sequence[Record], str]:

@@ -193,7 +193,11 @@ def test_a_damaged_adapter_says_so(place: Path) -> None:
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     broken = place / "broken"
     shutil.copytree(folder, broken)
-    for change, message in (({"peft_type": "IA3"}, "IA3"), ({"modules_to_save": ["lm_head"]}, "modules_to_save")):
+    for change, message in (
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+    ):
         (broken / "adapter_config.json").write_text(json.dumps(config | change), encoding="utf-8")
         with pytest.raises(ArtifactError, match=message):
             adapter.read(broken)
@@ -231,6 +235,20 @@ def _stop_after(step: int) -> Any:
             raise KeyboardInterrupt
 
     return watch
+
+
+def test_where_nothing_is_better_the_base_is_kept(place: Path, recipe: Any) -> None:
+    """A rate that spoils everything: early stopping keeps the additions of the beginning, which are none, and the report says so."""
+    change = recipe("spoiled", "pairs.jsonl", steps=6, adapt={"rank": 2})
+    change["train"] |= {"evaluate_every": 1, "early_stopping": {"patience": 2}, "optimizer": {"lr": 3.0, "weight_decay": 0.0}}
+    done = adapting.adapt(change, threads=1)
+    assert done.training.steps == 2
+    own = done.report["bits_per_character"]["own"]
+    assert own["after"]["value"] == own["before"]["value"]
+    from safetensors.torch import load_file
+
+    stored = load_file(place / "artifacts" / "spoiled" / "adapter_model.safetensors")
+    assert not any(tensor.any() for name, tensor in stored.items() if "lora_B" in name)
 
 
 def test_recipes_that_contradict_themselves_are_refused(place: Path, recipe: Any) -> None:

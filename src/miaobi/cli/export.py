@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from miaobi.core.shelf import find
 
     output.news("exporting {model}", model=arguments.model)
-    if arguments.formats and arguments.formats[0] in OTHERS:
+    if set(arguments.formats or ()) & set(OTHERS):
         return _convert(arguments, output)
     errors = api.export(arguments.model, formats=arguments.formats or FORMATS, out=arguments.out)
     rows = [(name, f"{key} {value:.3g}") for name, found in errors.items() for key, value in found.items()]

@@ -25,6 +25,11 @@ from miaobi.core.shelf import find, list_models
 from miaobi.engine.lora import Addition, additions, attach_stored, merge, whole
 
 WEIGHTS, BASE = "adapter_model.safetensors", "base.json"
+UNREAD = (  # settings of PEFT with which W + s B A is not, or not alone, what it computes
+    *("bias", "modules_to_save", "layer_replication", "lora_bias", "trainable_token_indices", "target_parameters"),
+    *("use_bdlora", "use_qalora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config"),
+)
+OTHER_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")  # they begin by changing the base's own weights
 _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?")
 
 
@@ -116,8 +121,9 @@ def read(folder: Path) -> dict[str, Addition]:
 
 def _check(config: Mapping[str, Any], folder: Path) -> None:
     """Refuse what would be computed wrongly."""
-    unknown = [name for name in ("bias", "modules_to_save", "layer_replication", "use_bdlora", "lora_bias") if config.get(name)]
-    unknown = [name for name in unknown if config[name] != "none"]
+    unknown = [name for name in UNREAD if config.get(name) and config[name] != "none"]
+    if str(config.get("init_lora_weights")).startswith(OTHER_BASES):
+        unknown.append(f"init_lora_weights={config['init_lora_weights']}")
     if config.get("peft_type") != "LORA" or unknown:
         what = ", ".join(unknown) or str(config.get("peft_type"))
         raise ArtifactError("the adapter in {folder} is of a kind that is not read here: {what}", folder=folder, what=what)

@@ -15,7 +15,7 @@ from miaobi.core.artifact import write_text
 from miaobi.core.protocols import Model, Score, Scorer
 from miaobi.core.types import Record
 from miaobi.engine.ask import draw
-from miaobi.engine.journal import HELD_OUT, LOG
+from miaobi.engine.journal import HELD_OUT, evaluations, rows_of
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import difference, ratio
 
@@ -23,11 +23,19 @@ REPORT, SCHEMA = "adapt.json", "miaobi.adapt/1"
 
 
 def report(
-    before: Model, after: Model, sides: Mapping[str, Sequence[Record]], *, run: Path, count: int, seed: int = 0, notes: Mapping[str, str]
+    before: Model,
+    after: Model,
+    sides: Mapping[str, Sequence[Record]],
+    *,
+    run: Path,
+    count: int,
+    best: bool = False,
+    seed: int = 0,
+    notes: Mapping[str, str],
 ) -> dict[str, Any]:
     """Measure both on every side (`own`, `general`), write `adapt.json` into the run's folder, and return what it holds.
 
-    `notes` says of a side that is missing why it is.
+    `notes` says of a side that is missing why it is; `best`, that the weights of the best evaluation were kept.
     """
     found = {name: compared(before, after, draw(records, count, seed=seed), seed=seed) for name, records in sides.items() if len(records)}
     result = {
@@ -35,7 +43,7 @@ def report(
         "before": before.card.name,
         "after": after.card.name,
         "bits_per_character": {name: side for name, side in found.items() if side},
-        "held_out": watched(run, seed=seed),
+        "held_out": watched(run, best=best, seed=seed),
         "notes": dict(notes),
     }
     write_text(run / REPORT, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
@@ -59,13 +67,14 @@ def _bits(scores: Sequence[Score], seed: int) -> Figure:
     return ratio([score.bits for score in scores], [score.characters for score in scores], seed=seed, unit="bits/character", better="lower")
 
 
-def watched(run: Path, *, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """What the training saw on held-out records, by name: at its first evaluation and its last, and whether they differ."""
-    seen = [row for row in _rows(run / LOG) if row["kind"] == "evaluate"]
+def watched(run: Path, *, best: bool = False, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """What the training saw on held-out records, by name: at its first evaluation and its last (or its best), and whether they differ."""
+    seen = evaluations(run)
     if not seen:
         return {}
-    first, last = seen[0], seen[-1]
-    each = {row["step"]: row for row in _rows(run / HELD_OUT)}
+    kept = seen[-1]["best_step"] if best else seen[-1]["step"]
+    first, last = seen[0], next((row for row in reversed(seen) if row["step"] == kept), seen[-1])
+    each = {row["step"]: row for row in rows_of(run / HELD_OUT)}
     old, new = (each.get(row["step"], {}) for row in (first, last))
     names = [name.removeprefix("val_") for name in first if name.startswith("val_") and name in last]
     steps = {"first_step": first["step"], "last_step": last["step"]}
@@ -74,9 +83,3 @@ def watched(run: Path, *, seed: int = 0) -> dict[str, dict[str, Any]]:
         if name in old and name in new:
             found[name]["difference"] = difference(ratio(new[name], seed=seed), ratio(old[name], seed=seed), seed=seed).to_dict()
     return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of a log; none where there is no log."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]

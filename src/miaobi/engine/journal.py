@@ -50,7 +50,7 @@ class Journal:
         for name in (LOG, SAMPLES, HELD_OUT):
             path = self.folder / name
             if path.is_file():
-                rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+                rows = [line for line in path.read_text(encoding="utf-8").split("\n") if line.endswith("}")]
                 kept = [line for line in rows if step and json.loads(line)["step"] <= step]
                 write_text(path, "".join(line + "\n" for line in kept))
         for sheet in (self.folder / SHEETS).glob("step-*"):
@@ -113,6 +113,17 @@ class Journal:
         path = self.folder / name
         with explain_os_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    """The whole rows of a run's evaluations, in order; none where there is no log."""
+    return [row for row in rows_of(run / LOG) if row["kind"] == "evaluate"]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a log; none where there is no log."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _sheet(step: int) -> str:

@@ -190,7 +190,7 @@ class Run:
         with self._catch_signals():
             try:
                 if self.step == 0 and (self.recipe.adapt or self.aim is not self.learner) and self._evaluation:
-                    self._evaluate()  # where the model that is changed stands
+                    self._where_it_begins()
                 while self.step < total and not self._patience_is_over():
                     self._one_step()
                     self._after_step()
@@ -198,6 +198,13 @@ class Run:
                 self._save_checkpoint()
                 return True
         return False
+
+    def _where_it_begins(self) -> None:
+        """Evaluate the model that is changed. With early stopping it is kept: nothing may be better than it."""
+        self.best, self.stale = None, 0  # a run that was cut here begins again
+        self._evaluate()
+        if self.section.early_stopping is not None:
+            self._save_checkpoint()
 
     def _one_step(self) -> None:
         """Every phase once: accumulate the summed loss over micro-batches, divide by the whole count, clip, move."""
@@ -359,7 +366,7 @@ class Run:
     def finish(self, target: Path, data: Sequence[str], interrupted: bool) -> TrainResult:
         """Seal the artifact with the kept weights (with early stopping: the best ones), unless the run was interrupted."""
         if not interrupted:
-            if self.section.early_stopping is not None and self.best_step not in (0, self.step):
+            if self.section.early_stopping is not None and self.best is not None and self.best_step != self.step:
                 best = checkpoint.read(self.folder / "checkpoints" / f"step-{self.best_step:06d}")
                 if best is not None:
                     self._load_weights(best)

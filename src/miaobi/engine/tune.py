@@ -21,7 +21,7 @@ from miaobi.core.errors import MiaobiError, MissingExtra, UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.recipe import Recipe
 from miaobi.engine import checkpoint
-from miaobi.engine.journal import TrainEvent
+from miaobi.engine.journal import TrainEvent, evaluations
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -110,7 +110,7 @@ def tune(
     """
     optuna = _optuna()
     for one in parameters:
-        for value in (one.values[0], one.values[-1]):
+        for value in one.values:
             _changed(recipe, {one.key: value})  # a wrong key is told before the first attempt
     with checkpoint.lock(folder):
         study = _study(optuna, folder, recipe, parameters, prune=prune, seed=seed)
@@ -132,14 +132,21 @@ def _attempt(optuna: Any, study: Study, recipe: Recipe, parameters: Sequence[Par
     trial.set_user_attr("folder", run.name)
     changed = _changed(recipe, {one.key: one.suggest(trial) for one in parameters}, name=f"{recipe.name[:50]}-{run.name}")
     start = time.perf_counter()
-    losses: list[float] = []
+    losses: dict[int, float] = {}
+
+    def told(step: int, values: Mapping[str, Any]) -> None:
+        if step and step not in losses:
+            losses[step] = float(values["val_loss"])
+            trial.report(losses[step], step)
 
     def watch(event: TrainEvent) -> None:
-        if event.kind == "evaluate" and event.step:
-            losses.append(float(event.values["val_loss"]))
-            trial.report(losses[-1], event.step)
+        if event.kind == "evaluate":
+            told(event.step, event.values)
             if trial.should_prune():
                 raise optuna.TrialPruned
+
+    for row in evaluations(run):  # of an attempt that was cut and goes on
+        told(row["step"], row)
 
     state, value = optuna.trial.TrialState.COMPLETE, None
     try:
@@ -148,7 +155,7 @@ def _attempt(optuna: Any, study: Study, recipe: Recipe, parameters: Sequence[Par
             raise KeyboardInterrupt
         if result.val_loss is None:
             raise UsageError("the recipe holds nothing out (data.split.val), so no value is better than another")
-        value = min([*losses, result.val_loss])
+        value = min([*losses.values(), result.val_loss])
     except optuna.TrialPruned:
         state = optuna.trial.TrialState.PRUNED
     except UsageError:
