@@ -21,6 +21,7 @@ USER, ASSISTANT = "user", "assistant"
 GOOD: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, [(USER, "a"), (ASSISTANT, "b")]),
     ({"prompt": "p", "completion": "c"}, [(USER, "p"), (ASSISTANT, "c")]),
+    ({"messages": '[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]'}, [(USER, "a"), (ASSISTANT, "b")]),
     ({"instruction": "i", "input": "", "output": "o"}, [(USER, "i"), (ASSISTANT, "o")]),
     ({"instruction": "i", "input": "x", "output": "o"}, [(USER, "i\n\nx"), (ASSISTANT, "o")]),
     ({"instruction": "i", "output": "o", "history": [["q", "r"]]}, [(USER, "q"), (ASSISTANT, "r"), (USER, "i"), (ASSISTANT, "o")]),
@@ -36,6 +37,7 @@ GOOD: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": "a"}]}, "says nothing"),
     ({"messages": None}, "neither text nor a list"),
+    ({"messages": "hello"}, "messages is a text, and no JSON of turns"),
     ({"messages": [{"role": "alien", "content": "a"}]}, "turn 1: unknown role 'alien'"),
     ({"messages": [{"role": "user", "content": "a"}, "b"]}, "turn 2 is no object"),
     ({"messages": [{"role": "user", "content": 3}, {"role": "assistant", "content": "b"}]}, "turn 1 has no text"),

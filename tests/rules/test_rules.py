@@ -75,6 +75,15 @@ def test_demands_that_nothing_meets_are_told() -> None:
         texts(rules)
 
 
+def test_features_of_many_values_are_tried_one_after_the_other() -> None:
+    """Ten features of twenty values agree in more ways than a machine could hold."""
+    names = [f"f{number}" for number in range(10)]
+    demands, given = " ".join(f"{name}=@{name}" for name in names), ", ".join(f"{name}: {list(range(20))}" for name in names)
+    assert texts(f"a: '{{w {demands}}} {{w {demands}}}'\nw: [{{text: x, {given}}}]", n=1) == ["x x"]
+    with pytest.raises(UsageError, match="no text of the rule a"):
+        texts(f"a: '{{w {demands}}} {{v f0=@f0}}'\nw: [{{text: x, {given}}}]\nv: [{{text: y, f0: z}}]", n=1)
+
+
 @pytest.mark.parametrize(
     "rules", ["a: ['({a}{a})', x]", "a: ['{b}{b}{b}', x]\nb: ['{a}{a}', '{b}{a}']", "a: ['{a}', '{a}{a}', '{a}{a}{a}{a}', .]"]
 )

@@ -108,8 +108,9 @@ def test_templates_name_what_is_read_and_written() -> None:
     assert request is not None
     assert request.prompt == "孟浩然《春晓》"
     assert make([poem], source="{first_line}", target="{rest}").text_of(poem) == "处处闻啼鸟。"
-    with pytest.raises(UsageError, match="in braces"):
-        make(source="title")
+    for wrong in ("title", "{title:d}", "{title!r}"):
+        with pytest.raises(UsageError, match="in braces"):
+            make(source=wrong)
     with pytest.raises(UsageError, match="template"):
         make(source="{title")
     with pytest.raises(DataError, match="nothing to write"):

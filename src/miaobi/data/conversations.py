@@ -7,6 +7,7 @@ duplicates. A row that has a `text` is a text, whatever stands beside it, unless
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def _of_preference(row: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
 
 def _conversation(turns: Any, row: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """Checked turns, a system turn before them where the row has one apart."""
-    messages = _turns(turns, "messages")
+    messages = _turns(_listed(turns) if isinstance(turns, str) else turns, "messages")
     if isinstance(row.get("system"), str) and row["system"].strip() and (not messages or messages[0]["role"] != SYSTEM):
         messages.insert(0, {"role": SYSTEM, "content": row["system"]})
     answers = [number for number, message in enumerate(messages) if message["role"] == ASSISTANT]
@@ -104,6 +105,14 @@ def _conversation(turns: Any, row: Mapping[str, Any]) -> tuple[list[str], dict[s
     if empty is not None:
         raise _Bad(f"turn {empty + 1}: the assistant's answer is empty")
     return [message["content"] for message in messages], {"messages": messages}
+
+
+def _listed(text: str) -> Any:
+    """Turns that stand as JSON in a text, as a table has them."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _Bad("messages is a text, and no JSON of turns") from None
 
 
 def _turns(value: Any, name: str, *, role: str = USER) -> list[Message]:

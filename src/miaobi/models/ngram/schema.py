@@ -23,10 +23,10 @@ class Config(Schema):
     @classmethod
     def _plain_names(cls, value: str) -> str:
         try:
-            fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
+            fields = [(field, spec or turn) for _, field, spec, turn in string.Formatter().parse(value) if field is not None]
         except ValueError as error:
             raise ValueError(tr("the template is not readable ({error}); write {{text}} for the record's text", error=error)) from None
-        if not fields or not all(field.isidentifier() for field in fields):
+        if not fields or not all(field.isidentifier() and not formed for field, formed in fields):
             raise ValueError(tr("a template names fields of a record in braces: text, title or another entry of its meta"))
         return value
 

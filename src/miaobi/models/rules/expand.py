@@ -8,6 +8,7 @@ since a bad early choice can cost all the time (Gomes et al. 1998); at the depth
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -156,18 +157,25 @@ class _Search:
 
     def agreements(self, option: Option, wanted: Bindings) -> Iterator[Bindings]:
         """The values of the wanted features that the option allows; those of its variables are decided inside it."""
+        self.step()
+        allowed: list[list[str]] = []
+        for key, value in wanted.items():
+            if key in option.features:
+                values = [each for each in option.features[key] if value in ("", each)]
+                self.rng.shuffle(values)
+            else:
+                values = [value] if key in option.variables else []
+            allowed.append(values)
+        for number, chosen in enumerate(itertools.product(*allowed)):  # as many as the features' values multiplied: each is a step
+            if number:
+                self.step()
+            yield dict(zip(wanted, chosen))
+
+    def step(self) -> None:
+        """Count one more thing that is tried."""
         self.steps += 1
         if self.steps > STEPS:
             raise _OutOfSteps
-        found: list[dict[str, str]] = [{}]
-        for key, value in wanted.items():
-            if key in option.features:
-                allowed = [each for each in option.features[key] if value in ("", each)]
-                self.rng.shuffle(allowed)
-            else:
-                allowed = [value] if key in option.variables else []
-            found = [{**before, key: each} for before in found for each in allowed]
-        yield from found
 
     def sequence(self, pieces: Template, bound: Bindings, state: _State, depth: int) -> Iterator[tuple[str, Bindings, _State]]:
         """The texts of an option's pieces, left to right."""

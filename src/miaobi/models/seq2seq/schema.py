@@ -37,10 +37,10 @@ class Config(Schema):
     @classmethod
     def _readable(cls, value: str) -> str:
         try:
-            names = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+            fields = [(name, spec or turn) for _, name, spec, turn in string.Formatter().parse(value) if name is not None]
         except ValueError as error:
             raise ValueError(tr("the template cannot be read: {error}", error=error)) from None
-        if not names or not all(name.isidentifier() for name in names):
+        if not fields or not all(name.isidentifier() and not formed for name, formed in fields):
             raise ValueError(tr("a template names fields in braces, such as {example}", example="{title}"))
         return value
 
