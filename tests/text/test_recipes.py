@@ -22,7 +22,8 @@ RECIPES = sorted(FOLDER.glob("*/*.yaml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_recipe_is_valid(path: Path) -> None:
     recipe = Recipe.load(path)
-    assert recipe.name == f"{path.parent.name}-{path.stem}"
+    assert recipe.name.endswith(f"-{path.stem}")
+    assert path.parent.name == "labels" or recipe.name == f"{path.parent.name}-{path.stem}"
     kind = family(recipe.model.family or "bert")
     config, options = kind.schemas()
     validate(config, recipe.model.config, "model.config")
@@ -34,9 +35,14 @@ def test_a_recipe_is_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["poems", "austen"])
 def test_what_is_compared_learns_the_same(name: str) -> None:
-    compared = [Recipe.load(FOLDER / name / f"{each}.yaml") for each in ("ngram", "ffn", "rnn", "lstm", "gru", "gpt", "bert", "seq2seq")]
+    compared = [Recipe.load(path) for path in RECIPES if path.parent.name == name]
+    assert {recipe.name for recipe in compared} == {
+        f"{name}-{each}" for each in ("ngram", "ffn", "rnn", "lstm", "gru", "gpt", "bert", "seq2seq")
+    }
     assert all(recipe.data == compared[0].data for recipe in compared)
     assert all(recipe.evaluate == compared[0].evaluate for recipe in compared)
+    continuing = [recipe for recipe in compared if recipe.model.family != "seq2seq"]
+    assert all(recipe.generate.prompts == continuing[0].generate.prompts for recipe in continuing), "whichever comes first, they are asked"
 
 
 @pytest.fixture(scope="module")
