@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from miaobi.core.errors import UsageError
+from miaobi.core.schema import validate
 from miaobi.core.types import Record
+from miaobi.models.common.augmentation import Augmentation
 from miaobi.models.common.text_units import Vocabulary
 from miaobi.models.diffusion.codec import DiffusionCodec
 from miaobi.models.diffusion.phrases import TEMPLATES, choose, texts_of
+from miaobi.models.diffusion.schema import Config
 
 torch = pytest.importorskip("torch")
 
@@ -50,7 +53,7 @@ def test_conditions_are_hidden_as_often_as_asked(records: list[Record]) -> None:
 
 
 def test_without_rng_nothing_is_drawn(records: list[Record]) -> None:
-    codec = make(records, shift=1)
+    codec = make(records, augmentation=Augmentation(crop=1))
     first, second = codec.collate(records), pickle.loads(pickle.dumps(codec)).collate(records)
     assert first.keys() == second.keys() >= {"pixels", "rows", "other", "concepts", "style", "class", "seeds"}
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -59,25 +62,49 @@ def test_without_rng_nothing_is_drawn(records: list[Record]) -> None:
 
 
 def test_pictures_are_moved_by_whole_pixels(records: list[Record]) -> None:
-    still, moving = make(records), make(records, shift=1)
+    still, moving = make(records), make(records, augmentation=Augmentation(crop=1))
     whole = still.collate(records[:1])["pixels"][0]
     seen = set()
-    for seed in range(40):
+    for seed in range(60):
         moved = moving.collate(records[:1], rng=np.random.default_rng(seed))["pixels"][0]
         shifts = {(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if torch.equal(whole.roll((dy, dx), (1, 2)), moved)}
         assert shifts, "the margins are empty, so a move is a roll"
         seen |= shifts
-    assert seen == {(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)}
+    assert seen == {(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
 
 
 def test_latents_are_remembered(records: list[Record]) -> None:
-    codec = make(records, latent=True)
+    codec = make(records, views=4)
     batch = codec.collate(records)
     codec.remember(batch["keys"], torch.arange(8.0).view(8, 1, 1, 1).expand(8, 2, 2, 2))
     again = codec.collate(records[3:5])
     assert "pixels" not in again
     assert again["latents"][:, 0, 0, 0].tolist() == [3.0, 4.0]
     assert "pixels" in pickle.loads(pickle.dumps(codec)).collate(records[:1])
+
+
+def test_latents_of_changed_views_are_remembered_and_the_same_in_every_run(records: list[Record]) -> None:
+    changes = Augmentation(flip=True, crop=1, scale=0.1, colour=0.3)
+    codec, seen = make(records, views=2, augmentation=changes), {}
+    for seed in range(30):
+        batch = codec.collate(records, rng=np.random.default_rng(seed))
+        for key, pixels in zip(batch["keys"], batch["pixels"]):
+            assert torch.equal(seen.setdefault(key, pixels), pixels), "a view of a picture is one picture"
+    assert len(seen) == 3 * len(records), "two views, and the plain one"
+    plain = make(records).collate(records)["pixels"]
+    numbers = codec.collate(records)["keys"]
+    assert all(torch.equal(seen[key], pixels) for key, pixels in zip(numbers, plain)), "evaluation sees the plain one"
+    assert not torch.equal(seen[numbers[0]], seen[(numbers[0][0], 1)])
+    resumed = pickle.loads(pickle.dumps(codec)).collate(records, rng=np.random.default_rng(29))
+    assert torch.equal(resumed["pixels"], batch["pixels"])
+    codec.remember(list(seen), torch.arange(24.0).view(24, 1, 1, 1))
+    again = codec.collate(records, rng=np.random.default_rng(29))
+    assert [list(seen)[int(number)] for number in again["latents"].flatten()] == batch["keys"]
+
+
+def test_views_are_for_latents_that_change(records: list[Record]) -> None:
+    assert {view for _, view in make(records, views=3).collate(records, rng=np.random.default_rng(0))["keys"]} == {0}
+    assert validate(Config, {"shift": 2}, "config.json").crop == 2, "what the key was called"
 
 
 def test_wrong_names_list_the_known(records: list[Record]) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miaobi.core.errors import DataError
+from miaobi.core.errors import DataError, UsageError
+from miaobi.core.families import families
+from miaobi.core.schema import validate
 from miaobi.core.types import Media, Modality, Record
 from miaobi.data.pictures import encode, resize
+from miaobi.models.common.augmentation import Augmentation, may_mirror
 from miaobi.models.common.picture_codec import PictureCodec, class_names, from_pixels, to_pixels
 
 torch = pytest.importorskip("torch")
@@ -42,7 +45,7 @@ def test_four_channels_are_premultiplied_and_come_back() -> None:
 def test_three_channels_lie_over_the_background() -> None:
     clear = np.zeros((8, 8, 4), np.uint8)
     assert (PictureCodec(8, 3).collate([record(clear)])["pixels"] == 1).all()
-    red = PictureCodec(8, 3, background="#ff0000").collate([record(clear)])["pixels"]
+    red = PictureCodec(8, 3, augmentation=Augmentation(background="#ff0000")).collate([record(clear)])["pixels"]
     assert red[0, :, 0, 0].tolist() == [1, -1, -1]
 
 
@@ -71,7 +74,7 @@ def test_pixels_and_tensors_are_each_others_inverse(channels: int) -> None:
 
 def test_without_a_generator_nothing_is_drawn_and_with_one_it_repeats() -> None:
     records = [record(noise(seed=n)) for n in range(6)]
-    codec = PictureCodec(8, 4, flip=True, crop=2, scale=0.2, colour=0.3)
+    codec = PictureCodec(8, 4, augmentation=Augmentation(flip=True, crop=2, scale=0.2, colour=0.3))
     plain = codec.collate(records)["pixels"]
     assert torch.equal(plain, PictureCodec(8, 4).collate(records)["pixels"])
     first, same, other = (codec.collate(records, rng=np.random.default_rng(seed))["pixels"] for seed in (1, 1, 2))
@@ -84,7 +87,7 @@ def test_without_a_generator_nothing_is_drawn_and_with_one_it_repeats() -> None:
 def test_a_shift_moves_pixels_and_repeats_the_border() -> None:
     picture = np.zeros((8, 8, 4), np.uint8)
     picture[4, 4] = 255
-    codec = PictureCodec(8, 4, crop=2)
+    codec = PictureCodec(8, 4, augmentation=Augmentation(crop=2))
     places = set()
     for seed in range(40):
         alpha = codec.collate([record(picture)], rng=np.random.default_rng(seed))["pixels"][0, 3]
@@ -96,16 +99,59 @@ def test_a_shift_moves_pixels_and_repeats_the_border() -> None:
 def test_lettering_is_never_mirrored() -> None:
     half = np.zeros((8, 8, 4), np.uint8)
     half[:, :4] = 255
-    codec = PictureCodec(8, 4, flip=True)
+    codec = PictureCodec(8, 4, augmentation=Augmentation(flip=True))
     records = [record(half, "a"), record(half, "b", flip=False)]
     seen = [codec.collate(records, rng=np.random.default_rng(seed))["pixels"][:, 3, 0, 0].tolist() for seed in range(20)]
     assert {first for first, _ in seen} == {1.0, -1.0}
     assert {second for _, second in seen} == {1.0}
 
 
+@pytest.mark.parametrize(
+    ("meta", "allowed"),
+    [
+        ({}, True),
+        ({"flip": False}, False),
+        ({"class": "7"}, False),
+        ({"class": "cat"}, True),
+        ({"concept": "left-facing fist"}, False),
+        ({"caption": {"en": ["right arrow"]}}, False),
+        ({"caption": {"en": ["bright star", "a copyright-free leftover"], "zh": ["星星表情"]}}, True),
+        ({"caption": {"zh": ["三点半"]}}, False),
+        ({"caption": {"zh": "朝左的拳头"}}, False),
+        ({"caption": {"en": ["three o’clock"]}}, False),
+        ({"caption": {"en": ["watermelon"], "zh": ["西瓜"]}}, True),
+    ],
+)
+def test_what_a_mirror_would_belie_is_known_by_its_words(meta: dict[str, Any], allowed: bool) -> None:
+    assert may_mirror(record(noise(), **meta)) is allowed
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_changed_colours_leave_the_background_alone(channels: Any) -> None:
+    half = np.zeros((8, 8, 4), np.uint8)
+    half[:, :4] = (200, 100, 50, 255)
+    codec = PictureCodec(8, channels, augmentation=Augmentation(colour=0.5, background="#0000ff"))
+    plain = codec.collate([record(half)])["pixels"]
+    flat = PictureCodec(8, channels, augmentation=Augmentation(background="#0000ff"))
+    assert torch.allclose(plain, flat.collate([record(half)])["pixels"], atol=0.01)
+    changed = codec.collate([record(half)], rng=np.random.default_rng(0))["pixels"]
+    assert torch.equal(changed[..., 4:], plain[..., 4:])
+    assert (changed[..., :4] - plain[..., :4]).abs().max() > 0.05
+
+
+def test_every_family_that_learns_from_pictures_has_the_same_keys() -> None:
+    given = {"background": "random", "flip": True, "crop": 3, "scale": 0.1, "colour": 0.2}
+    for name in ("vae", "gan", "diffusion", "style", "caption", "scorer"):
+        config = validate(families()[name].schemas()[0], {**families()[name].tiny, **given}, name)
+        assert isinstance(config, Augmentation)
+        assert config.model_dump(include=set(given)) == given
+        with pytest.raises(UsageError, match="unknown colour 'blurple'"):
+            validate(families()[name].schemas()[0], {**families()[name].tiny, "background": "blurple"}, name)
+
+
 def test_a_random_background_differs_by_picture_in_training_only() -> None:
     clear = np.zeros((8, 8, 4), np.uint8)
-    codec = PictureCodec(8, 3, background="random")
+    codec = PictureCodec(8, 3, augmentation=Augmentation(background="random"))
     assert (codec.collate([record(clear)])["pixels"] == 1).all()
     batch = codec.collate([record(clear)] * 3, rng=np.random.default_rng(0))["pixels"]
     assert len({tuple(corner.tolist()) for corner in batch[:, :, 0, 0]}) == 3

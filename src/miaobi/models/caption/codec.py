@@ -27,7 +27,7 @@ class CaptionCodec:
 
     def __init__(self, config: Config, vocabulary: Vocabulary) -> None:
         self.length_limit, self.vocabulary = config.length, vocabulary
-        self.pictures = FeatureCodec(config.size, config.grid, views=config.views)
+        self.pictures = FeatureCodec(config.size, config.grid, views=config.views, augmentation=config)
 
     def length(self, record: Record, /) -> int:
         """Captions are short; their lengths do not matter."""

@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from miaobi.core.language import tr
-from miaobi.core.schema import Schema
 from miaobi.engine.sampling.options import Sampling
+from miaobi.models.common.augmentation import Augmentation
 
 
-class Config(Schema):
+class Config(Augmentation):
     """An eye that does not move (EfficientNet-lite0 with its ImageNet weights) and a Transformer that reads what it sees."""
 
     size: int = Field(128, ge=32, le=512, multiple_of=32)
@@ -20,6 +20,14 @@ class Config(Schema):
     """Rows and columns of vectors that a picture becomes; the Transformer reads them before the words."""
     views: int = Field(2, ge=0, le=64)
     """How many changed views of each picture training sees beside the plain one."""
+    background: str = "white"
+    """views: the colour under transparent pictures, or `random` for another one each time; beside them, and in use, they lie on white."""
+    crop: int = Field(8, ge=0, le=512)
+    """views: shift pictures by at most so many pixels."""
+    scale: float = Field(0.15, ge=0, le=1)
+    """views: zoom by a factor of at most 1 + scale, in or out."""
+    colour: float = Field(0.15, ge=0, lt=1)
+    """views: change brightness, contrast and saturation by at most this share; the background stays as it is."""
     width: int = Field(192, ge=8, le=8192)
     """Length of the vectors that a token is; a multiple of `heads`."""
     layers: int = Field(4, ge=1, le=256)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError
 from miaobi.core.types import Media, Modality, Record
+from miaobi.models.common.augmentation import RANDOM, Augmentation, may_mirror
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]  # (H, W, 4), straight alpha
 Floats = NDArray[np.float32]
+PLAIN = Augmentation()
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601, as pillow's mode L
-RANDOM = "random"  # a background that is drawn anew for every picture while training; white otherwise
 
 
 class PictureCodec:
@@ -36,11 +37,7 @@ class PictureCodec:
         size: width and height; other pictures are resized by area.
         channels: 1 (grey over the background), 3 (colour over the background) or 4 (RGB times alpha, alpha).
         fit: what happens to a picture that is not square: empty stripes (contain), cut (cover) or stretched.
-        flip: mirror half of the pictures. A record whose meta says `flip: false` (lettering, arrows) is never mirrored.
-        crop: shift by at most so many pixels.
-        scale: zoom by a factor of at most 1 + scale, in or out.
-        colour: change brightness, contrast and saturation by at most this share.
-        background: "#rrggbb", a colour's name, or "random".
+        augmentation: what is drawn from `rng`, and the background that transparent pictures are laid over.
         classes: names of the classes, in the order of their numbers; records then need `meta[field]`, and a batch has `labels` (B,).
         cache_bytes: how much memory decoded pictures may take. When it is full, the other pictures are decoded each time.
     """
@@ -51,17 +48,13 @@ class PictureCodec:
         channels: Literal[1, 3, 4] = 3,
         *,
         fit: Literal["contain", "cover", "stretch"] = "contain",
-        flip: bool = False,
-        crop: int = 0,
-        scale: float = 0.0,
-        colour: float = 0.0,
-        background: str = "white",
+        augmentation: Augmentation = PLAIN,
         classes: Sequence[str] = (),
         field: str = "class",
         cache_bytes: int = 2**30,
     ) -> None:
         self.size, self.channels, self.fit = size, channels, fit
-        self.flip, self.crop, self.scale, self.colour, self.background = flip, crop, scale, colour, background
+        self.augmentation = augmentation
         self.classes, self.field = tuple(classes), field
         self.cache_bytes = cache_bytes
         self._decoded: dict[bytes, Pixels] = {}
@@ -82,16 +75,17 @@ class PictureCodec:
         """
         import torch
 
+        changes = self.augmentation
         unit: Floats = np.stack([self._pixels(record) for record in records]).astype(np.float32) / np.float32(
             255
         )  # (B, S, S, stored channels)
-        if rng is not None and self.colour:
-            strength = rng.uniform(1 - self.colour, 1 + self.colour, (3, len(unit), 1, 1, 1)).astype(np.float32)
-            unit[..., :3] = _tinted(unit[..., :3], *strength)
+        if rng is not None and changes.colour:
+            strength = rng.uniform(1 - changes.colour, 1 + changes.colour, (3, len(unit), 1, 1, 1)).astype(np.float32)
+            unit[..., :3] = _tinted(unit, *strength)
         if unit.shape[-1] == 4:
             unit[..., :3] *= unit[..., 3:]
         if rng is not None:
-            unit = self._moved(unit, np.array([record.meta.get("flip", True) is not False for record in records]), rng)
+            unit = self._moved(unit, records, rng)
         if unit.shape[-1] > self.channels:
             unit = self._over_colours(unit, rng)
         batch = {"pixels": torch.from_numpy(np.ascontiguousarray(unit.transpose(0, 3, 1, 2) * 2 - 1))}
@@ -116,7 +110,7 @@ class PictureCodec:
         return to_pixels(tensor if isinstance(tensor, np.ndarray) else tensor.detach().float().cpu().numpy())
 
     def _pixels(self, record: Record) -> Pixels:
-        """The record's picture at the network's size: (S, S, 4) where a background or alpha is still wanted, else (S, S, C)."""
+        """The record's picture at the network's size: (S, S, 4) where its alpha is still wanted, else (S, S, C)."""
         media = picture_of(record)
         key = blake2b(media.data, digest_size=16).digest()
         if key not in self._decoded:
@@ -131,30 +125,36 @@ class PictureCodec:
         from miaobi.data import pictures
 
         pixels = pictures.fit(pictures.decode(media.data), (self.size, self.size), mode=self.fit)
-        if self.channels == 4 or self.background == RANDOM:
+        if self.channels == 4 or self.augmentation.background == RANDOM or self.augmentation.colour:
             return pixels
-        flat = pictures.over(pixels, self.background)  # (S, S, 3)
+        flat = pictures.over(pixels, self.augmentation.background)  # (S, S, 3)
         return np.rint(flat @ GREY).astype(np.uint8)[..., None] if self.channels == 1 else flat
 
-    def _moved(self, unit: Floats, may_flip: NDArray[np.bool_], rng: Generator) -> Floats:
+    def _moved(self, unit: Floats, records: Sequence[Record], rng: Generator) -> Floats:
         """Mirrored, zoomed and shifted; what comes in from outside repeats the border."""
-        if self.flip:
-            mirrored = may_flip & (rng.random(len(unit)) < 0.5)
+        changes = self.augmentation
+        if changes.flip:
+            mirrored = np.array([may_mirror(record, field=self.field) for record in records]) & (rng.random(len(unit)) < 0.5)
             unit = np.where(mirrored[:, None, None, None], unit[:, :, ::-1], unit)
-        if not self.crop and not self.scale:
+        if not changes.crop and not changes.scale:
             return unit
-        zoom = (1 + self.scale) ** rng.uniform(-1, 1, (len(unit), 1))  # (B, 1): as often larger as smaller
+        zoom = (1 + changes.scale) ** rng.uniform(-1, 1, (len(unit), 1))  # (B, 1): as often larger as smaller
         centre = (self.size - 1) / 2
         steps = (np.arange(self.size) - centre) / zoom + centre  # (B, S)
         for axis in (1, 2):
-            places = np.clip(steps + rng.integers(-self.crop, self.crop + 1, (len(unit), 1)), 0, self.size - 1)
+            places = np.clip(steps + rng.integers(-changes.crop, changes.crop + 1, (len(unit), 1)), 0, self.size - 1)
             unit = _resampled(unit, places, axis)
         return unit
 
     def _over_colours(self, unit: Floats, rng: Generator | None) -> Floats:
-        """Premultiplied (B, S, S, 4) over one colour for each picture, random ones while training, else white."""
-        shape = (len(unit), 1, 1, 3)
-        colours = np.ones(shape, np.float32) if rng is None else rng.random(shape, dtype=np.float32)
+        """Premultiplied (B, S, S, 4) over the background; where that is random, over a colour for each picture, white without `rng`."""
+        if self.augmentation.background == RANDOM:
+            shape = (len(unit), 1, 1, 3)
+            colours = np.ones(shape, np.float32) if rng is None else rng.random(shape, dtype=np.float32)
+        else:
+            from miaobi.data.pictures import colour
+
+            colours = np.array(colour(self.augmentation.background), np.float32) / 255  # (3,)
         flat = unit[..., :3] + (1 - unit[..., 3:]) * colours
         return flat if self.channels == 3 else (flat @ GREY)[..., None]
 
@@ -222,10 +222,14 @@ def _resampled(values: Floats, places: NDArray[np.float64], axis: int) -> Floats
     return first + share[index] * (second - first)
 
 
-def _tinted(rgb: Floats, brightness: Floats, contrast: Floats, saturation: Floats) -> Floats:
-    """RGB in [0, 1] with its brightness, contrast (around the picture's mean) and saturation multiplied, each (B, 1, 1, 1)."""
-    rgb = rgb * brightness
-    mean = rgb.mean(axis=(1, 2, 3), keepdims=True)
+def _tinted(unit: Floats, brightness: Floats, contrast: Floats, saturation: Floats) -> Floats:
+    """Colours (B, S, S, 3 or 1) of pictures in [0, 1], with straight alpha where they have one, changed by factors (B, 1, 1, 1).
+
+    Contrast is around the mean of what can be seen.
+    """
+    rgb = unit[..., :3] * brightness
+    seen = unit[..., 3:] if unit.shape[-1] == 4 else np.ones_like(unit[..., :1])
+    mean = (rgb * seen).mean(axis=(1, 2, 3), keepdims=True) / np.maximum(seen.mean(axis=(1, 2, 3), keepdims=True), 1e-6)
     rgb = (rgb - mean) * contrast + mean
     grey = rgb.mean(axis=-1, keepdims=True)
     tinted: Floats = np.clip(grey + (rgb - grey) * saturation, 0, 1)

@@ -1,8 +1,8 @@
 """Pictures as a small grid of vectors by EfficientNet-lite0, which does not learn: what the image–text scorer and the captioner look at.
 
 Unusual: since the eye is fixed, its answer is computed once a picture and kept in memory, so that an epoch over thirty thousand pictures
-costs a few small matrix products. A few views of each picture (shifted, zoomed, recoloured) are kept beside the plain one, against learning
-by heart. The maps at strides 8, 16 and 32 are brought to one grid and laid on each other, so that a vector has fine lines and meaning.
+costs a few small matrix products. A few changed views of each picture are kept beside the plain one, against learning by heart. The maps at
+strides 8, 16 and 32 are brought to one grid and laid on each other, so that a vector has fine lines and meaning.
 
 B pictures, G rows and columns of the grid, F = 472 numbers a cell.
 """
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from miaobi.core.types import Record
 from miaobi.data import pictures
-from miaobi.models.common.picture_codec import PictureCodec, picture_of
+from miaobi.models.common.augmentation import Augmentation
+from miaobi.models.common.picture_codec import PLAIN, PictureCodec, picture_of
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -39,14 +40,15 @@ class FeatureCodec:
         size: what pictures are resized to; a multiple of 32.
         grid: G; the maps are averaged to so many rows and columns.
         views: how many changed views of each picture training sees beside the plain one.
+        augmentation: how a view is changed; the plain one lies on white.
         cache_bytes: how much memory the features may take; beyond it they are computed each time.
     """
 
-    def __init__(self, size: int, grid: int, *, views: int = 0, cache_bytes: int = 4 * 2**30) -> None:
+    def __init__(self, size: int, grid: int, *, views: int = 0, augmentation: Augmentation = PLAIN, cache_bytes: int = 4 * 2**30) -> None:
         assert size % 32 == 0, "the network halves five times"
         self.size, self.grid, self.views, self.cache_bytes = size, grid, views, cache_bytes
         self._plain = PictureCodec(size, 3, cache_bytes=0)
-        self._moved = PictureCodec(size, 3, crop=size // 12, scale=0.15, colour=0.15, cache_bytes=0)
+        self._changed = PictureCodec(size, 3, augmentation=augmentation, cache_bytes=0)
         self._kept: dict[tuple[bytes, int], Features] = {}
         self._held = 0
 
@@ -90,7 +92,7 @@ class FeatureCodec:
     def _view(self, record: Record, key: tuple[bytes, int]) -> Tensor:
         """(1, 3, S, S) in [-1, 1]."""
         picture, view = key
-        codec, rng = (self._moved, np.random.default_rng((int.from_bytes(picture, "big"), view))) if view else (self._plain, None)
+        codec, rng = (self._changed, np.random.default_rng((int.from_bytes(picture, "big"), view))) if view else (self._plain, None)
         seen: Tensor = codec.collate([record], rng=rng)["pixels"]
         return seen
 

@@ -2,7 +2,9 @@
 
 While training, conditions are hidden at random, all together or one alone, so that the model can also be asked without them (Ho and
 Salimans, 2022). Without `rng` nothing is drawn, and `seeds` (from the records' ids) fix the noise: the validation loss is then one number
-and not a draw. Unusual: latents of pictures are remembered, so a picture is decoded and encoded once and not in every epoch.
+and not a draw. Unusual: latents of pictures are remembered, so a picture is decoded and encoded once and not in every epoch. What training
+changes in a picture changes its latents, so a few changed views of each are remembered beside the plain one; what a view shows depends on
+the record alone, so a resumed training sees the same.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import UsageError, unknown
 from miaobi.core.types import Record
+from miaobi.models.common.augmentation import Augmentation
 from miaobi.models.common.captions import concept_of
-from miaobi.models.common.picture_codec import PictureCodec
+from miaobi.models.common.picture_codec import PLAIN, PictureCodec
 from miaobi.models.common.text_units import Vocabulary
 from miaobi.models.diffusion.phrases import choose
 
@@ -29,18 +32,20 @@ if TYPE_CHECKING:
 
 ALONE = 0.5  # one condition alone is hidden this much as often as all together
 MOST_LATENTS = 2**31  # bytes of latents that are remembered
-Key = tuple[int, int]  # a record's number, and how its picture is moved
+Key = tuple[int, int]  # a record's number, and which view of its picture; 0 is the plain one
 
 
 class DiffusionCodec:
     """Pictures and conditions. Style and class are numbers from 1; 0 is none given.
 
     Args:
-        vocabulary: the words that captions are read in; None for a model without text. styles, classes: known names. dropout: how often all
-        conditions are hidden. shift: pictures are moved by so many pixels up, down, left or right, or not at all. latent: the model works
-        on latents, which `remember` is told. pairs: above 0 no pictures are read: a record stands for so many pairs of a noise and what a
-        teacher makes of it, which `remember` is
-            told, and caption and noise of a pair are always the same.
+        vocabulary: the words that captions are read in; None for a model without text.
+        styles, classes: known names.
+        dropout: how often all conditions are hidden.
+        augmentation: how training changes pictures.
+        views: above 0 the model works on latents, which `remember` is told, of so many changed views of a picture and of the plain one.
+        pairs: above 0 no pictures are read: a record stands for so many pairs of a noise and what a teacher makes of it, which `remember`
+            is told, and caption and noise of a pair are always the same.
     """
 
     def __init__(
@@ -52,18 +57,16 @@ class DiffusionCodec:
         styles: Sequence[str] = (),
         classes: Sequence[str] = (),
         dropout: float = 0.1,
-        shift: int = 0,
-        flip: bool = False,
-        background: str = "white",
-        latent: bool = False,
+        augmentation: Augmentation = PLAIN,
+        views: int = 0,
         pairs: int = 0,
     ) -> None:
         self._pairs = pairs
-        self._latent = latent and not flip  # a mirrored picture has other latents
-        self.pictures = PictureCodec(size, channels, flip=flip, background=background, cache_bytes=0 if self._latent else 2**30)
+        self._latent, self._views = views > 0, views if augmentation.changes(channels) else 0
+        self.pictures = PictureCodec(size, channels, augmentation=augmentation, cache_bytes=0 if self._latent else 2**30)
         self.size, self.channels = size, channels
         self.vocabulary, self.styles, self.classes = vocabulary, tuple(styles), tuple(classes)
-        self.dropout, self.shift = dropout, shift
+        self.dropout = dropout
         self._known: dict[Key, NDArray[np.float16]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,6 +142,14 @@ class DiffusionCodec:
             raise UsageError("this model knows no styles; leave out the option style")
         return _among("style", name, self.styles)
 
+        if not self._latent:
+            return {"pixels": self.pictures.collate(records, rng=rng)["pixels"]}
+        views = rng.integers(0, self._views + 1, len(records)).tolist() if rng is not None and self._views else [0] * len(records)
+        keys = list(zip(numbers, views))
+        return self._remembered(keys) or {"pixels": self._seen(records, keys), "keys": keys}
+
+    def _seen(self, records: Sequence[Record], keys: Sequence[Key]) -> Tensor:
+        """Pictures (B, C, S, S), each in its view."""
     def label(self, name: str) -> int:
         """The number of a class that a person asks for; the empty name is none."""
         return _among("class", name, self.classes)
@@ -147,14 +158,11 @@ class DiffusionCodec:
         """Latents where all are known, else pixels, and what to call their latents."""
         import torch
 
-        moves = rng.integers(0, 5, len(records)) if rng is not None and self.shift else np.zeros(len(records), dtype=np.int64)
-        keys = [(number, int(move)) for number, move in zip(numbers, moves)]
-        if self._latent and (found := self._remembered(keys)):
-            return found
-        pixels = self.pictures.collate(records, rng=rng)["pixels"]
-        if moves.any():
-            pixels = torch.stack([_moved(picture, int(move), self.shift) for picture, move in zip(pixels, moves)])
-        return {"pixels": pixels} | ({"keys": keys} if self._latent else {})
+        if not any(view for _, view in keys):
+            pixels: Tensor = self.pictures.collate(records)["pixels"]
+            return pixels
+        drawn = [np.random.default_rng(key) if key[1] else None for key in keys]
+        return torch.cat([self.pictures.collate([record], rng=rng)["pixels"] for record, rng in zip(records, drawn)])
 
     def _index(self, record: Record, field: str, known: Sequence[str]) -> int:
         """1 and up; 0 for a record of another or no style or class."""
@@ -195,16 +203,3 @@ def _among(kind: str, name: str, known: Sequence[str]) -> int:
 def _number(text: str) -> int:
     """A stable 62-bit number of a name."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 2
-
-
-def _moved(picture: Tensor, move: int, pixels: int) -> Tensor:
-    """(C, S, S) moved right, left, down or up (1 to 4); the border repeats. 0 leaves it."""
-    import torch.nn.functional as F
-
-    if move == 0:
-        return picture
-    S = picture.shape[-1]
-    padded = F.pad(picture[None], (pixels,) * 4, mode="replicate")[0]
-    down, right = {1: (0, -1), 2: (0, 1), 3: (-1, 0), 4: (1, 0)}[move]
-    top, left = pixels * (1 + down), pixels * (1 + right)
-    return padded[:, top : top + S, left : left + S]

@@ -64,14 +64,14 @@ def read_given(model: Encoder, request: Request, size: int, *, margin: float = 0
             raise UsageError("this model makes a picture larger; give it one as image")
         return Given()
     if config.upscale > 1:
-        small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=config.background)
+        small = from_pixels([fit(pictures[0], config.size // config.upscale)], config.channels, background=config.ground)
         return Given(low=small.repeat(config.upscale, axis=2).repeat(config.upscale, axis=3))
     shown = pictures[0]
     seen = _as_learned(shown, config)
     if margin:
         seen, (shown, mask) = _framed(seen, margin)[0], _framed(shown, margin)
         masks = [mask]
-    start = model.encode(from_pixels([fit(seen, config.size)], config.channels, background=config.background))
+    start = model.encode(from_pixels([fit(seen, config.size)], config.channels, background=config.ground))
     if not masks:
         return Given(start=start)
     if masks[0].shape != shown.shape:

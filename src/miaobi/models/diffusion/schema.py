@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema
+from miaobi.models.common.augmentation import Augmentation
 
 
-class Config(Schema):
+class Config(Augmentation):
     """Pictures, network, noise and conditions."""
 
     size: int = Field(32, ge=4, le=1024)
     """Width and height of the pictures."""
     channels: Literal[1, 3, 4] = 3
     """1 is grey, 3 colour over `background`, 4 colour with transparency."""
-    background: str = "white"
-    """The colour that transparent pictures are laid over (channels 1 and 3)."""
-    flip: bool = False
-    """Mirror half of the training pictures."""
-    shift: int = Field(0, ge=0, le=64)
-    """Move training pictures by so many pixels up, down, left or right, or not at all."""
     codec: str = ""
     """A trained `vae` (its folder or name): the model then draws in its latents. In pixels when empty."""
+    views: int = Field(4, ge=1, le=64)
+    """codec: of a picture that training changes, the latents of so many changed views and of the plain one are computed once and kept."""
 
     backbone: Literal["unet", "dit"] = "dit"
     """The network: convolutions over several resolutions, or a Transformer over patches."""
@@ -81,6 +78,14 @@ class Config(Schema):
     """distill: noises of each record, whose pictures the teacher is asked for."""
     stored: Literal["fp32", "fp16"] = "fp32"
     """The number format of the weights on disk."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, values: Any) -> Any:
+        """`shift` is what `crop` was called."""
+        if not isinstance(values, dict) or "shift" not in values:
+            return values
+        return {"crop": values["shift"]} | {name: value for name, value in values.items() if name != "shift"}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:

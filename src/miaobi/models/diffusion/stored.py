@@ -68,9 +68,7 @@ def make_codec(
         styles=styles,
         classes=classes,
         dropout=config.condition_dropout,
-        shift=config.shift,
-        flip=config.flip,
-        background=config.background,
-        latent=bool(config.codec),
+        augmentation=config,
+        views=config.views if config.codec else 0,
         pairs=pairs,
     )

@@ -62,13 +62,7 @@ class GAN:
     def __init__(self, network: Network, config: Config, *, classes: Sequence[str] = (), name: str = "gan") -> None:
         self.network, self.config, self.classes = network, config, tuple(classes)
         self.codec = PictureCodec(
-            config.size,
-            config.channels,
-            fit=config.fit,
-            flip=config.flip,
-            background=config.background,
-            classes=self.classes,
-            field=config.field,
+            config.size, config.channels, fit=config.fit, augmentation=config, classes=self.classes, field=config.field
         )
         self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
 

@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema
+from miaobi.models.common.augmentation import Augmentation
 
 
-class Config(Schema):
+class Config(Augmentation):
     """The pictures, the two networks, and the game that they play."""
 
     size: int = Field(32, ge=4, le=1024)
@@ -19,10 +20,6 @@ class Config(Schema):
     """1 is grey, 3 colour over the background, 4 colour and transparency."""
     fit: Literal["contain", "cover", "stretch"] = "contain"
     """What is done to a picture that is not square: margins, its middle, or stretched."""
-    background: str = "white"
-    """The colour under transparent pictures, or `random` for another one each time."""
-    flip: bool = False
-    """Mirror half of the pictures, apart from those whose meta says `flip: false`."""
     conditional: bool = False
     """Learn the classes in the records' meta; the prompt then names one."""
     field: str = "class"

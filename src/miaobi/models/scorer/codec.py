@@ -27,7 +27,7 @@ class ScorerCodec:
 
     def __init__(self, config: Config) -> None:
         self.buckets = config.buckets
-        self.pictures = FeatureCodec(config.size, config.grid, views=config.views)
+        self.pictures = FeatureCodec(config.size, config.grid, views=config.views, augmentation=config)
 
     def length(self, record: Record, /) -> int:
         """Lengths do not matter."""

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class StyleCodec:
-    """`pixels` (B, 3, S, S) on white in [-1, 1], `labels` (B,) the numbers of their styles. With `cycle` other styles are refused."""
+    """`pixels` (B, 3, S, S) over the background, in [-1, 1]; `labels` (B,) the numbers of their styles. `cycle` refuses other styles."""
 
     def __init__(self, config: Config, styles: Sequence[str]) -> None:
         self.styles = tuple(styles)
-        self.pictures = PictureCodec(config.size, 3, flip=config.flip, crop=config.size // 16, classes=styles, field="style")
+        self.pictures = PictureCodec(config.size, 3, augmentation=config, classes=styles, field="style")
 
     def length(self, record: Record, /) -> int:
         """Pictures are of one size."""

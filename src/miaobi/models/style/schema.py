@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema
+from miaobi.models.common.augmentation import Augmentation
 
 MULTIPLE = 16  # the networks halve a picture at most four times
 
 
-class Config(Schema):
+class Config(Augmentation):
     """How a style is learned. Styles are the values of `meta.style` of the records."""
 
     method: Literal["fast", "adain", "cycle"] = "adain"
@@ -36,7 +37,9 @@ class Config(Schema):
     same_weight: float = Field(5.0, ge=0)
     """How much it counts that a picture already in the style stays as it is (adain, cycle)."""
     flip: bool = True
-    """Mirror half of the training pictures."""
+    """Mirror half of the pictures, apart from those whose words name a side or writing, and those whose meta says `flip: false`."""
+    crop: int = Field(4, ge=0, le=512)
+    """Shift pictures by at most so many pixels."""
 
     @model_validator(mode="after")
     def _two_styles(self) -> Config:

@@ -127,8 +127,7 @@ def _decoded(model: Artist, latents: Floats, label: int | None) -> list[Pixels]:
 
 def _values(model: Artist, pictures: Sequence[Pixels]) -> Floats:
     """Pictures of the model's size as it reads them (B, C, S, S)."""
-    background = "white" if model.config.background == "random" else model.config.background
-    return from_pixels(pictures, model.config.channels, background=background)
+    return from_pixels(pictures, model.config.channels, background=model.config.ground)
 
 
 def _best_labels(model: Artist, values: Floats) -> list[int]:

@@ -59,16 +59,7 @@ class VAE:
         self.phases: tuple[str, ...] = ("main",) if network.prior is None else ("prior", "main")
         self.latent_shape = network.autoencoder.latent_shape
         self.codec = PictureCodec(
-            config.size,
-            config.channels,
-            fit=config.fit,
-            flip=config.flip,
-            crop=config.crop,
-            scale=config.scale,
-            colour=config.colour,
-            background=config.background,
-            classes=self.classes,
-            field=config.field,
+            config.size, config.channels, fit=config.fit, augmentation=config, classes=self.classes, field=config.field
         )
         verbs = FAMILY.verbs if config.likelihood != "none" else FAMILY.verbs - {Verb.SCORE}
         self.card = Card(family=FAMILY.name, name=name, outputs=FAMILY.outputs, verbs=verbs)

@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema
+from miaobi.models.common.augmentation import Augmentation
 
 
-class Config(Schema):
+class Config(Augmentation):
     """The pictures, the network, the latents, and what is learned."""
 
     size: int = Field(32, ge=4, le=1024)
@@ -19,16 +20,6 @@ class Config(Schema):
     """1 is grey, 3 colour over the background, 4 colour and transparency."""
     fit: Literal["contain", "cover", "stretch"] = "contain"
     """What is done to a picture that is not square: margins, its middle, or stretched."""
-    background: str = "white"
-    """The colour under transparent pictures, or `random` for another one each time."""
-    flip: bool = False
-    """Mirror half of the pictures, apart from those whose meta says `flip: false`."""
-    crop: int = Field(0, ge=0, le=512)
-    """Shift pictures by at most so many pixels."""
-    scale: float = Field(0.0, ge=0, le=1)
-    """Zoom by a factor of at most 1 + scale, in or out."""
-    colour: float = Field(0.0, ge=0, lt=1)
-    """Change brightness, contrast and saturation by at most this share."""
     conditional: bool = False
     """Learn the classes in the records' meta; the prompt then names one."""
     field: str = "class"
