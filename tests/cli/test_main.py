@@ -20,7 +20,7 @@ from miaobi.cli.parser import width, wrap
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`miaobi WORDS` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "miaobi.cli.main", *words], capture_output=True, text=True, env={**os.environ, **environment}, timeout=60
+        [sys.executable, "-m", "miaobi", *words], capture_output=True, text=True, env={**os.environ, **environment}, timeout=60
     )
 
 
@@ -152,7 +152,7 @@ def wait_until_it_reads(pid: int) -> None:
 
 def test_a_real_ctrl_c_ends_quietly(polly: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "miaobi.cli.main", "generate", "polly", "-"],
+        [sys.executable, "-m", "miaobi", "generate", "polly", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -167,7 +167,7 @@ def test_a_real_ctrl_c_ends_quietly(polly: Path) -> None:
 
 
 def test_a_closed_pipe_is_silent(polly: Path) -> None:
-    command = f"{sys.executable} -m miaobi.cli.main generate polly --seed 1 | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m miaobi generate polly --seed 1 | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert result.stdout == "141\n"
     assert result.stderr == ""
