@@ -142,6 +142,12 @@ class DiffusionCodec:
             raise UsageError("this model knows no styles; leave out the option style")
         return _among("style", name, self.styles)
 
+    def label(self, name: str) -> int:
+        """The number of a class that a person asks for; the empty name is none."""
+        return _among("class", name, self.classes)
+
+    def _pictures(self, records: Sequence[Record], numbers: Sequence[int], rng: Generator | None) -> dict[str, Any]:
+        """Latents where all are known, else pixels, and what to call their latents."""
         if not self._latent:
             return {"pixels": self.pictures.collate(records, rng=rng)["pixels"]}
         views = rng.integers(0, self._views + 1, len(records)).tolist() if rng is not None and self._views else [0] * len(records)
@@ -150,12 +156,6 @@ class DiffusionCodec:
 
     def _seen(self, records: Sequence[Record], keys: Sequence[Key]) -> Tensor:
         """Pictures (B, C, S, S), each in its view."""
-    def label(self, name: str) -> int:
-        """The number of a class that a person asks for; the empty name is none."""
-        return _among("class", name, self.classes)
-
-    def _pictures(self, records: Sequence[Record], numbers: Sequence[int], rng: Generator | None) -> dict[str, Any]:
-        """Latents where all are known, else pixels, and what to call their latents."""
         import torch
 
         if not any(view for _, view in keys):
