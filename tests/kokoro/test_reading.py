@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from miaobi.data.speech_text import chinese, numerals
+from miaobi.data.speech_text import chinese, english, numerals
 from miaobi.data.speech_text.reading import Sentence, read, sentences
 
 PLACES = {"十": 10, "百": 100, "千": 1000}
@@ -43,6 +43,14 @@ def test_a_number_in_words_means_the_number(number: int) -> None:
     ("written", "said"),
     [
         ("2024年3月5日8:30", "二零二四年三月五日八点三十分"),
+        ("第2个、第22条和第1-2页", "第二个、第二十二条和第一到二页"),
+        ("2两白酒，2倍，2支笔，下午2点30分", "二两白酒，两倍，两支笔，下午两点三十分"),
+        ("2-3次，5~10℃，-5~3℃，10-15km", "两到三次，五到十摄氏度，零下五到三摄氏度，十到十五千米"),
+        ("80后和00后", "八零后和零零后"),
+        ("比分21:19，以21:15获胜，21:15开始", "比分二十一比十九，以二十一比十五获胜，二十一点十五分开始"),
+        ("303路公交，101房间，邮编100084", "三零三路公交，幺零幺房间，邮编幺零零零八四"),
+        ("打119，打300米", "打幺幺九，打三百米"),
+        ("4008-123-123", "四零零八，幺二三，幺二三"),
         ("2024-03-05 14:05", "二零二四年三月五日 十四点零五分"),
         ("1990年，90年代，98年", "一九九零年，九十年代，九八年"),
         ("气温-5℃，涨了12.5%", "气温零下五摄氏度，涨了百分之十二点五"),
@@ -102,6 +110,13 @@ def words_of(text: str) -> list[Sentence]:
     ("text", "wanted"),
     [
         ("他还没还钱", "ta1 hai2 mei2 huan2 qian2"),
+        ("千里江陵一日还", "qian1 li3 jiang1 ling2 yi1 ri4 huan2"),
+        ("切菜削苹果", "qie1 cai4 xiao1 ping2 guo3"),
+        ("他一步一步地走", "ta1 yi1 bu4 yi1 bu4 de5 zou3"),
+        ("小心地滑", "xiao3 xin1 di4 hua2"),
+        ("头发长了，孩子长大了", "tou2 fa4 chang2 le5 hai2 zi5 zhang3 da4 le5"),
+        ("你得小心猜中", "ni3 dei3 xiao3 xin1 cai1 zhong4"),
+        ("姓单的蒙古人", "xing4 shan4 de5 meng3 gu3 ren2"),
         ("他跑得很快，我得走了", "ta1 pao3 de5 hen3 kuai4 wo3 dei3 zou3 le5"),
         ("银行行长在行走", "yin2 hang2 hang2 zhang3 zai4 xing2 zou3"),
         ("這行字寫得好", "zhe4 hang2 zi4 xie3 de5 hao3"),
@@ -148,6 +163,20 @@ def test_money_does_not_run_into_the_next_number() -> None:
     sounds = {word.text: word.sounds for word in sentence.words}
     assert "pˈWndz" in sounds["£20"]
     assert "pˈWndz" not in sounds["¥100"]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("US$5 or HK$2m", "5 US dollars or 2 million Hong Kong dollars"),
+        ("25 m² and 3½ cups", "25 square meters and 3 and a half cups"),
+        ("0.5, .75", "0.5, 0.75"),
+        ("one vs. two", "one versus two"),
+        ("he is 5'10\" tall", "he is 5 foot 10 tall"),
+    ],
+)
+def test_english_signs_are_said_in_order(written: str, said: str) -> None:
+    assert english.in_words(written) == said
 
 
 def test_characters_that_nobody_reads_are_named_and_break_nothing() -> None:

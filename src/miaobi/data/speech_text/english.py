@@ -18,7 +18,15 @@ from typing import Any
 from miaobi.core.errors import MissingExtra
 from miaobi.core.language import tr
 
-ABBREVIATIONS = {"e.g.": "for example", "i.e.": "that is", "w/o": "without", "w/": "with", "vs": "versus", "approx.": "approximately"}
+ABBREVIATIONS = {
+    "e.g.": "for example",
+    "i.e.": "that is",
+    "w/o": "without",
+    "w/": "with",
+    "vs.": "versus",
+    "vs": "versus",
+    "approx.": "approximately",
+}
 CURRENCIES = {  # one, many, a hundredth of one, hundredths
     "$": ("dollar", "dollars", "cent", "cents"),
     "€": ("euro", "euros", "cent", "cents"),
@@ -27,7 +35,14 @@ CURRENCIES = {  # one, many, a hundredth of one, hundredths
     "￥": ("yuan", "yuan", "fen", "fen"),
     "₩": ("won", "won", "", ""),
     "₹": ("rupee", "rupees", "paisa", "paise"),
+    "US$": ("US dollar", "US dollars", "cent", "cents"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
+    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
 }
+_SQUARE = {"²": "square", "³": "cubic"}
+_LENGTHS = {"km": "kilometers", "cm": "centimeters", "mm": "millimeters", "m": "meters", "ft": "feet", "in": "inches"}
+_HALVES = {"½": "a half", "¼": "a quarter", "¾": "three quarters", "⅓": "a third", "⅔": "two thirds"}
 _TELEPHONE = re.compile(r"(?<![\w.])(?:\+(\d{1,3})[-\s.]?)?\(?(\d{3})\)?[-\s.](\d{3})[-\s.](\d{4})(?!\w)")
 _NAME = r"[A-Za-z0-9_-]+"
 ADDRESS = re.compile(
@@ -36,9 +51,15 @@ ADDRESS = re.compile(
     rf"|(?<![\w@.])[a-z]{_NAME}(?:\.{_NAME})*\.(?:com|org|net|edu|io|cn|gov)\b(?:/[A-Za-z0-9_/.-]*)?"
 )
 _SHORT = re.compile("|".join(rf"(?<!\w){re.escape(short)}(?!\w)" for short in ABBREVIATIONS))
+_SIGN = "|".join(map(re.escape, sorted(CURRENCIES, key=len, reverse=True)))
 _MONEY = re.compile(
-    rf"([{''.join(CURRENCIES)}])\s?(\d+(?:,\d{{3}})*)(?:\.(\d\d)(?!\d)|(\.\d+))?(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB])\b)?"
+    rf"(?<![A-Za-z])({_SIGN})\s?(\d+(?:,\d{{3}})*)(?:\.(\d\d)(?!\d)|(\.\d+))?"
+    r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB])\b)?"
 )
+_AREA = re.compile(rf"(\d)\s?({'|'.join(_LENGTHS)})([²³])")
+_HALF = re.compile(rf"(\d)\s?([{''.join(_HALVES)}])")
+_HEIGHT = re.compile(r"(?<!\d)([3-8])['’′](\d{1,2})(?:[\"”″]|'')")
+_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _MANY = {"k": "thousand", "m": "million", "b": "billion"}
 _SIGNS = {
     "/": "slash",
@@ -89,6 +110,10 @@ def in_words(text: str) -> str:
     text = ADDRESS.sub(_address, text)
     text = _SHORT.sub(lambda found: ABBREVIATIONS[found[0]], text)
     text = _MONEY.sub(_money, text)
+    text = _AREA.sub(lambda found: f"{found[1]} {_SQUARE[found[3]]} {_LENGTHS[found[2]]}", text)
+    text = _HALF.sub(lambda found: f"{found[1]} and {_HALVES[found[2]]}", text)
+    text = _HEIGHT.sub(lambda found: f"{found[1]} foot {found[2]}", text)
+    text = _POINT.sub("0.", text)
     normalised: str = _hibari().normalize(text)
     return normalised
 
