@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.evaluate.conftest import MakeEvidence
 
 from miaobi.core.recipe import Evaluate
-from miaobi.core.types import Record
+from miaobi.core.types import Card, Chunk, Record, Request
 from miaobi.engine.evaluate import measure
-from miaobi.engine.extraction import beginning
+from miaobi.engine.extraction import beginning, beginning_of_ids, extracts
 from miaobi.engine.metrics import classification, meaning
 from miaobi.models.ngram.model import NGram
 
@@ -65,6 +70,66 @@ def test_a_model_that_knows_its_texts_by_heart_is_found_out() -> None:
     assert found["extraction"].value > 0.9
     assert found["extraction_real"].value == 0.0
     assert found["extraction_units"].value > 7 > found["extraction_units_real"].value
+
+
+class Parrot:
+    """Tokens are letters; it knows one text by heart, header included, and says `z` after every other."""
+
+    card = Card(family="gpt", name="parrot", outputs=frozenset(), verbs=frozenset())
+    recites = True
+    known = (0, 1, *range(10, 60))
+    codec = SimpleNamespace(text=lambda ids: "".join(chr(0x4E00 + number) for number in ids))
+    vocab_size = 100
+
+    def sequences(self, records: Sequence[Record]) -> list[tuple[list[int], list[bool]]]:
+        rows = [[0, 1, *map(int, record.text.split())] for record in records]
+        return [(ids, [False, False] + [number % 7 != 0 for number in ids[2:]]) for ids in rows]
+
+    def stepper(self) -> Parrot:
+        return self
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.rows = [list(prompt) for prompt in prompts]
+        return self._next()
+
+    def step(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        self.rows = [[*row, token] for row, token in zip(self.rows, tokens, strict=True)]
+        return self._next()
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        self.rows = [self.rows[row] for row in rows]
+
+    def generate(self, request: Request) -> Iterator[Chunk]:
+        raise AssertionError("it is given tokens, not a prompt")
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Parrot:
+        return cls()
+
+    def _next(self) -> NDArray[np.float32]:
+        logits = np.zeros((len(self.rows), self.vocab_size), dtype=np.float32)
+        for number, row in enumerate(self.rows):
+            logits[number, self.known[len(row)] if tuple(row) == self.known[: len(row)] and len(row) < len(self.known) else 99] = 1
+        return logits
+
+
+def test_a_model_of_tokens_is_given_what_it_learned_from_with_its_header() -> None:
+    by_heart = Record(id="a", parts=(" ".join(map(str, Parrot.known[2:])),))
+    other = Record(id="b", parts=(" ".join(map(str, range(20, 80))),))
+    short = Record(id="c", parts=("11",))
+    found = extracts(Parrot(), [by_heart, short, other], [other], seed=0)
+    assert [said == rest for said, rest in found["training"]] == [True, False]
+    assert [said == rest for said, rest in found["held_out"]] == [False]
+    assert len(found["training"][0][1]) >= 20
+
+
+def test_a_beginning_ends_where_somebody_else_speaks() -> None:
+    learned = [False] * 3 + [True] * 8 + [False] * 9 + [True] * 30
+    assert beginning_of_ids(range(50), learned) == (list(range(7)), [7, 8, 9, 10])
+    assert beginning_of_ids(range(50), [False] * 50) is None
+    assert beginning_of_ids(range(60), [True] * 60) == (list(range(21)), list(range(21, 41)))
 
 
 def test_precision_recall_and_f1_of_each_class(evidence: MakeEvidence) -> None:

@@ -11,6 +11,7 @@ from miaobi.core.protocols import Model, Scorer
 from miaobi.core.recipe import Evaluate
 from miaobi.core.types import Card, Verb
 from miaobi.engine.ask import Abstainer, PseudoScorer, Reconstructor
+from miaobi.engine.extraction import can_recite
 from miaobi.engine.metrics import ON_REQUEST, Metric, Need, find_metric, fitting_metrics, known_metrics
 
 
@@ -37,7 +38,7 @@ class Have:
             )
         if Need.PSEUDO in metric.needs and not (scores_records(self.scorer) and isinstance(self.scorer, PseudoScorer)):
             return tr("the model {name} does not fill gaps", name=self.card.name)
-        if Need.EXTRACTS in metric.needs and not continues(self.model):
+        if Need.EXTRACTS in metric.needs and not (continues(self.model) or can_recite(self.scorer)):
             return tr("the family {family} does not continue texts", family=family)
         if Need.COPIES in metric.needs and not isinstance(self.model, Reconstructor):
             return tr("the family {family} reconstructs nothing", family=family) if family else tr("a folder of pictures has no copies")

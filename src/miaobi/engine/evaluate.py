@@ -27,7 +27,7 @@ from miaobi.engine import baselines
 from miaobi.engine.ask import Prompter, PseudoScorer, Reader, Reconstructor, as_record, draw, requests_for, sample
 from miaobi.engine.attention import looks
 from miaobi.engine.choose import Have, choose_metrics
-from miaobi.engine.extraction import extracts
+from miaobi.engine.extraction import can_recite, extracts
 from miaobi.engine.metrics import (
     Evidence,
     Figure,
@@ -159,7 +159,7 @@ def measure(
     evidence = Evidence(
         records=records,
         scores=clock("score", lambda: _scores(scorer, records, report)) if with_scores else [],
-        extracts=clock("extract", lambda: extracts(model, training, records, seed=seed)) if Need.EXTRACTS in needs else {},
+        extracts=clock("extract", lambda: extracts(_reciter(model, scorer), training, records, seed=seed)) if Need.EXTRACTS in needs else {},
         pseudo=clock("pseudo", lambda: _pseudo(scorer, records)) if Need.PSEUDO in needs else [],
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
         training=training,
@@ -306,6 +306,11 @@ def _sample_variants(
 ) -> dict[str, list[Sample]]:
     """What each variant of the options generates for the same requests and seeds."""
     variants: dict[str, Options] = {}
+def _reciter(model: Model, scorer: Model) -> Model:
+    """Which of the two is asked for what it knows by heart: weights that show their tokens, where there are any."""
+    return scorer if can_recite(scorer) else model
+
+
     for metric in metrics:
         if Need.SAMPLES in metric.needs:
             variants = {"": {}, **variants, **metric.variants}

@@ -38,6 +38,7 @@ class CausalLoss:
     """Next-token cross-entropy in nats, summed over the positions that the batch weighs."""
 
     phases: tuple[str, ...] = ("main",)
+    recites: bool = True  # it goes on with what it is given (`engine.extraction`)
 
     def __init__(self, network: Transformer, *, label_smoothing: float = 0.0) -> None:
         self.network = network
@@ -55,6 +56,10 @@ class CausalLoss:
         positions, mask = packed_attention(batch["segments"]) if "segments" in batch else (None, None)
         logits: Tensor = self.network(batch["tokens"][:, :-1], positions=positions, mask=mask, select=batch["weights"])
         return logits
+
+    def stepper(self) -> Stepper:
+        """What decoding goes on with."""
+        return TorchStepper(self.network.eval())
 
     def graph(self, folder: Path, form: str, *, group: int | None = None) -> Stepper:
         """Write the graph of that form (fp32, int8, int4) beside the saved weights in `folder`, and step through it."""
