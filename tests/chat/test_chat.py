@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from miaobi.cli import chat
 from miaobi.cli.main import main
+from miaobi.core.errors import UsageError
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -182,6 +183,62 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(model: Path, monkeypatch: pytest.Mo
     assert "(stopped)" in capsys.readouterr().err
     marks = talk.as_json()["messages"][1]
     assert (marks.get("label"), marks["ai_generated"], marks["stopped"]) == (None, True, True), "half an answer has no label of a whole one"
+
+
+class Silent:
+    """Answers that end before their first word, until one has one."""
+
+    def __init__(self, loaded: Any, ends: list[BaseException | None]) -> None:
+        self.loaded, self.ends = loaded, ends
+        self.family, self.card = loaded.family, loaded.card
+        self.seeds: list[int] = []
+
+    def answer(self, request: Any) -> Any:
+        self.seeds.append(request.seed)
+        end = self.ends.pop(0)
+        if end is None:
+            yield from self.loaded.answer(request)
+        else:
+            raise end
+
+
+def test_a_question_without_an_answer_is_asked_again(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from miaobi import api
+    from miaobi.cli.terminal import Output
+
+    silent: Any = Silent(api.load(model), [None, KeyboardInterrupt(), UsageError("busy"), None])
+    talk = chat.Talk(silent, Output(), {"max_tokens": 4}, seed=7)
+    talk.say("Hello")
+    talk.say("And you?")
+    assert "(stopped)" in capsys.readouterr().err
+    assert len(talk.turns) == 2, "what got no answer was not said"
+    with pytest.raises(UsageError, match="busy"):
+        talk.command("/retry")
+    talk.command("/retry")
+    assert [str(turn.parts[0]) for turn in talk.turns if turn.role == "user"] == ["Hello", "And you?"]
+    assert silent.seeds[:2] == [7, 7]
+    assert silent.seeds[3] != 7
+
+
+def test_ctrl_c_before_another_try_says_anything_keeps_the_first(model: Path) -> None:
+    from miaobi import api
+    from miaobi.cli.terminal import Output
+
+    silent: Any = Silent(api.load(model), [None, KeyboardInterrupt()])
+    talk = chat.Talk(silent, Output(), {"max_tokens": 4})
+    talk.say("Hello")
+    before = (list(talk.turns), list(talk.marks))
+    talk.command("/retry")
+    assert (talk.turns, talk.marks) == before
+
+
+def test_names_of_files_and_options_are_as_in_a_shell(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    out = say("Hello", "/save ~/talk.json", "/clear", "/load ~/talk.json", "/set n=3")
+    assert len(messages(tmp_path / "me/talk.json")) == 2
+    assert not (tmp_path / "~").exists()
+    assert "2 turns" in out
+    assert "one answer at a time" in out
 
 
 def test_models_that_do_not_converse_say_so(capsys: pytest.CaptureFixture[str]) -> None:

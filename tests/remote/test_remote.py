@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from miaobi import api
+from miaobi.cli.main import main
 from miaobi.core.errors import DataError, MiaobiError, UsageError
 from miaobi.core.schema import validate
 from miaobi.core.types import Done, Media, Modality, Piece, Request, Turn
@@ -214,6 +216,27 @@ def test_the_key_is_sent_and_never_told(endpoint: Endpoint, model: Remote, monke
     assert KEY not in (tmp_path / "remote.json").read_text()
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\nX", f"{KEY}钥", f"{KEY}\x00"])
+def test_a_key_that_cannot_be_sent_is_told_to_nobody(
+    endpoint: Endpoint, model: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    monkeypatch.setattr("os.environ", os.environ | {"MIAOBI_REMOTE_KEY": key, "MIAOBI_HOME": str(tmp_path)})
+    pull(f"{endpoint.url}#there")
+    assert main(["generate", "there", "Hello", "--lang", "en"]) == 2
+    told = capsys.readouterr()
+    assert "key has a line break" in told.err
+    assert KEY not in told.err + told.out
+    assert not endpoint.asked
+    assert not [path for path in (tmp_path / "log").rglob("*") if KEY in path.read_text()]
+
+
+def test_the_line_break_of_a_file_is_no_part_of_a_key(endpoint: Endpoint, model: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIAOBI_REMOTE_KEY", f"{KEY}\r\n")
+    endpoint.answers = [stream("ok")]
+    collect(model, Request.of("Hello"))
+    assert endpoint.keys == [f"Bearer {KEY}"]
+
+
 def test_a_redirect_is_not_followed(endpoint: Endpoint, model: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIAOBI_REMOTE_KEY", KEY)
     other = Endpoint()
@@ -271,6 +294,34 @@ def test_an_answer_without_end_is_given_up(endpoint: Endpoint, model: Remote) ->
         collect(model, Request.of("Hello", seconds=0.2))
 
 
+def test_letters_that_never_become_a_line_are_given_up(endpoint: Endpoint, model: Remote) -> None:
+    def drips(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler)
+        for _ in range(300):
+            handler.wfile.write(b"d")
+            handler.wfile.flush()
+            time.sleep(0.01)
+
+    endpoint.answers = [drips]
+    begun = time.monotonic()
+    with pytest.raises(wire.Unanswered, match="too long"):
+        collect(model, Request.of("Hello", seconds=0.2, tries=1))
+    assert time.monotonic() - begun < 2
+
+
+def test_events_may_come_in_any_pieces(endpoint: Endpoint, model: Remote) -> None:
+    whole = event({"content": "床前"}) + event({"content": "明月"}, finish_reason="stop").replace(b"\n", b"\r\n")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        begin(handler)
+        for place in range(0, len(whole), 7):
+            handler.wfile.write(whole[place : place + 7])
+            handler.wfile.flush()
+
+    endpoint.answers = [answer]
+    assert collect(model, Request.of("Hello"))[0].text == "床前明月"
+
+
 def test_nobody_there(model: Remote) -> None:
     nobody = Remote(Config(url="http://127.0.0.1:9/v1", model="x"))
     with pytest.raises(wire.Unanswered, match=r"127\.0\.0\.1:9"):
@@ -300,7 +351,19 @@ def test_an_endpoint_is_pulled_and_used_by_name(endpoint: Endpoint, tmp_path: Pa
         api.generate("org-there-7b", "Hello")
 
 
-@pytest.mark.parametrize("source", ["http://127.0.0.1/v1", "http://user:word@host/v1#m", "http:///v1#m"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://127.0.0.1/v1",
+        "http://user:word@host/v1#m",
+        "http:///v1#m",
+        "http://[abc/v1#m",
+        "http://host:port/v1#m",
+        "http://host:99999/v1#m",
+        "http://host/模型#m",
+        "http://host/a b#m",
+    ],
+)
 def test_an_address_that_is_none_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIAOBI_HOME", str(tmp_path))
     with pytest.raises(MiaobiError):

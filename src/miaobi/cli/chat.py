@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "/help": "these commands",
     "/system TEXT": "what the model is told before everything else; without a text, say it",
-    "/retry": "the last answer again, with another seed",
+    "/retry": "the last answer again, with another seed; or a question that got none",
     "/undo": "forget the last question and its answer",
     "/clear": "forget the conversation, but not the system's words",
     "/set NAME=VALUE": "an option of the model, such as temperature=0.2",
@@ -52,17 +52,19 @@ class Talk:
     system: str = ""
     turns: list[Turn] = field(default_factory=list)
     marks: list[dict[str, Any]] = field(default_factory=list)
+    unanswered: str = ""  # the last question, where something came between it and its answer
     over: bool = False
 
-    def say(self, text: str) -> None:
-        """A turn of the person's, and the answer to it."""
+    def say(self, text: str, *, again: bool = False) -> None:
+        """A turn of the person's, and the answer to it; `again` with another seed."""
         self.turns.append(Turn(role="user", parts=(text,)))
         try:
-            self._answer(self.seed)
-        except BaseException:
+            self._answer(None if again else self.seed)
+        finally:
+            self.unanswered = ""
             if self.turns[-1].role == "user":
                 self.turns.pop()  # it was not answered, so it was not said
-            raise
+                self.unanswered = text
 
     def command(self, line: str) -> None:
         """A line that begins with a slash.
@@ -96,7 +98,7 @@ class Talk:
         """
         from miaobi.core.artifact import read_text
 
-        path = Path(name or DEFAULT_FILE)
+        path = Path(name or DEFAULT_FILE).expanduser()
         try:
             values: Any = json.loads(read_text(path, limit=64 << 20))
             messages = values["messages"] if isinstance(values, dict) else values
@@ -106,7 +108,7 @@ class Talk:
         if any(turn.role not in ("system", "user", "assistant") for turn in turns):
             raise UsageError("{path} holds no conversation: a JSON list of messages with role and content is wanted", path=path)
         self.system = "\n".join(str(turn.parts[0]) for turn in turns if turn.role == "system")
-        self.turns = [turn for turn in turns if turn.role != "system"]
+        self.turns, self.unanswered = [turn for turn in turns if turn.role != "system"], ""
         answers = [message for message in messages if message["role"] == "assistant"]
         self.marks = [{name: message[name] for name in MARKS if name in message} for message in answers]
         self.output.news("{count} turns read from {path}", count=len(self.turns), path=path)
@@ -139,6 +141,8 @@ class Talk:
             self.output.news("(stopped)")
         if cut:
             self.output.news("(cut at {tokens} tokens; /set max_tokens=… allows more)", tokens=cut)
+        if not said and stopped:
+            return
         if not said:
             raise UsageError("the model said nothing; try /retry")
         self.turns.append(Turn(role="assistant", parts=("".join(said),)))
@@ -160,6 +164,9 @@ class Talk:
         self._show((self.system or tr("(nothing)")) + "\n")
 
     def _retry(self, rest: str) -> None:
+        if self.unanswered:
+            self.say(self.unanswered, again=True)
+            return
         if not self.turns:
             raise UsageError("there is no answer yet")
         kept = (list(self.turns), list(self.marks))
@@ -168,18 +175,21 @@ class Talk:
             self.marks.pop()
         try:
             self._answer(None)
-        except BaseException:
-            self.turns, self.marks = kept
-            raise
+        finally:
+            if not self.turns or self.turns[-1].role == "user":
+                self.turns, self.marks = kept
 
     def _undo(self, rest: str) -> None:
+        if self.unanswered:
+            self.unanswered = ""
+            return
         if not self.turns:
             raise UsageError("there is no answer yet")
         while self.turns and self.turns.pop().role != "user":
             self.marks.pop()
 
     def _clear(self, rest: str) -> None:
-        self.turns, self.marks = [], []
+        self.turns, self.marks, self.unanswered = [], [], ""
 
     def _set(self, rest: str) -> None:
         from miaobi.core.schema import validate
@@ -197,13 +207,15 @@ class Talk:
         schema = self.loaded.family.schemas()[1]
         where = tr("options of {model}", model=self.loaded.card.name)
         changed = {**self.options, name.strip().replace("-", "_"): given}
+        if "n" in changed:
+            raise UsageError("a conversation has one answer at a time, so n is not set here")
         validate(schema, changed, where)
         self.options = changed
 
     def _save(self, rest: str) -> None:
         from miaobi.core.artifact import write_text
 
-        path = Path(rest or DEFAULT_FILE)
+        path = Path(rest or DEFAULT_FILE).expanduser()
         if not self.turns:
             raise UsageError("there is no answer yet")
         if path.suffix not in (".json", ".md"):
@@ -278,6 +290,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         try:
             line = _line(person)
         except (EOFError, KeyboardInterrupt):
+            if person:
+                print(file=sys.stderr)  # the shell's prompt is not to stand behind ours
             break
         if line.strip():
             _do(talk, line.strip(), output)

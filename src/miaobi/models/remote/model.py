@@ -46,7 +46,7 @@ class Remote:
         call = Call(
             url=f"{self.config.url.rstrip('/')}/chat/completions",
             body=self._body(request, options),
-            key=os.environ.get(self.config.key, ""),
+            key=os.environ.get(self.config.key, "").strip(),
             silence_seconds=options.silence_seconds,
             seconds=options.seconds,
             tries=options.tries,

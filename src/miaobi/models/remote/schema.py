@@ -12,7 +12,7 @@ from miaobi.core.schema import Schema
 class Config(Schema):
     """An endpoint, as `remote.json` has it. The key is never in it."""
 
-    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    url: str = Field(pattern=r"^https?://[!-?A-~]+$")
     """Where the routes begin: `http://127.0.0.1:11434/v1`."""
     model: str = Field(min_length=1, max_length=300)
     """What the model is called there."""

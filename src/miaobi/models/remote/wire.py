@@ -21,6 +21,7 @@ from miaobi.core.errors import DataError, MiaobiError, UsageError
 
 MOST_LINE = 4 << 20  # bytes of one event
 MOST_ANSWER = 64 << 20  # bytes of an answer
+PIECE = 1 << 16
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # what may be different in a moment
 LONGEST_WAIT = 30.0
 
@@ -30,12 +31,12 @@ class Unanswered(MiaobiError):
 
 
 class Reply(Protocol):
-    """What a transport gives back: lines of bytes, and the headers."""
+    """What a transport gives back: bytes as they come, and the headers."""
 
     headers: Message
 
-    def readline(self, limit: int, /) -> bytes:
-        """The next line, at most `limit` bytes of it; b"" at the end."""
+    def read1(self, limit: int, /) -> bytes:
+        """What has come, at most `limit` bytes of it; b"" at the end."""
         ...
 
 
@@ -68,6 +69,8 @@ def events(call: Call, transport: Transport = send, *, wait: Callable[[float], N
         Unanswered: it is not there, busy to the end, silent, or breaks off.
         DataError: it answers something that is no stream of events.
     """
+    if not (call.key.isascii() and call.key.isprintable()):
+        raise UsageError("the endpoint's key has a line break or a letter that no key has; put it into the environment again")
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json", "User-Agent": "miaobi"}
     if call.key:
         headers["Authorization"] = f"Bearer {call.key}"
@@ -100,28 +103,48 @@ def events(call: Call, transport: Transport = send, *, wait: Callable[[float], N
 
 def _read(reply: Reply, deadline: float) -> Iterator[dict[str, Any]]:
     """Events of a stream, or the one object of an answer that came whole."""
-    whole = "text/event-stream" not in str(reply.headers.get("Content-Type", ""))
-    size, pieces = 0, []
+    if "text/event-stream" not in str(reply.headers.get("Content-Type", "")):
+        yield _object(b"".join(_pieces(reply, deadline)))
+        return
     done = False
-    while line := reply.readline(MOST_LINE):
-        size += len(line)
-        if size > MOST_ANSWER or (len(line) == MOST_LINE and not whole):
-            raise DataError("the endpoint's answer is too long to be one; it was given up")
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer takes too long")
-        if whole:
-            pieces.append(line)
-        elif line.startswith(b"data:"):
+    for line in _lines(reply, deadline):
+        if line.startswith(b"data:"):
             data = line[5:].strip()
             if data == b"[DONE]":
                 return
             event = _object(data)
             done = done or any(choice.get("finish_reason") for choice in event.get("choices") or () if isinstance(choice, dict))
             yield event
-    if whole:
-        yield _object(b"".join(pieces))
-    elif not done:
+    if not done:
         raise ConnectionError("the stream ended before the answer did")
+
+
+def _lines(reply: Reply, deadline: float) -> Iterator[bytes]:
+    """The lines of an answer, as soon as each is whole."""
+    begun = b""
+    for data in _pieces(reply, deadline):
+        *lines, begun = (begun + data).split(b"\n")
+        yield from lines
+        if len(begun) > MOST_LINE:
+            raise _too_long()
+    if begun:
+        yield begun
+
+
+def _pieces(reply: Reply, deadline: float) -> Iterator[bytes]:
+    """The bytes as they come. The clock is looked at each time: a server may send a letter a minute, and never a line."""
+    size = 0
+    while data := reply.read1(PIECE):
+        size += len(data)
+        if size > MOST_ANSWER:
+            raise _too_long()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer takes too long")
+        yield data
+
+
+def _too_long() -> DataError:
+    return DataError("the endpoint's answer is too long to be one; it was given up")
 
 
 def _object(data: bytes) -> dict[str, Any]:
