@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from miaobi import api
+from miaobi.adapting import quantise
 from miaobi.core.artifact import open_artifact, seal
 from miaobi.core.families import family
 from miaobi.core.types import Record
@@ -112,3 +113,17 @@ def test_an_adapter_finds_its_base_after_a_graph_joined_it_and_may_have_a_graph(
     exported = api.load("mine")
     assert exported.card.runtime == "onnx"
     assert exported.generate("the quick", temperature=0)[0].text == plain.generate("the quick", temperature=0)[0].text
+
+
+def test_a_sealed_model_keeps_its_graph_and_what_belongs_to_it(llama: Path, tmp_path: Path, home: Path) -> None:
+    """Rounded models have a graph and no weights beside it."""
+    source = tmp_path / "small"
+    (tmp_path / "held.txt").write_text("the quick brown fox jumps over the lazy dog\n")
+    quantise(llama, bits=4, data=tmp_path / "held.txt", out=source)
+    (source / "evil.py").write_text("print('evil')")
+    found = pull(str(source), name="mine")
+    assert graphs_in(found.folder) == ["model_q4.onnx"]
+    assert not (found.folder / "evil.py").exists()
+    first, again = (api.load(folder).generate("the quick", temperature=0)[0].text for folder in (source, "mine"))
+    assert first == again
+    assert "quantise.json" in found.files

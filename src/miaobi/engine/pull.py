@@ -17,11 +17,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miaobi.core.artifact import GGUF, MANIFEST, WEIGHTS, Artifact, explain_os_errors, is_model, new_folder, open_artifact, seal, write_text
+from miaobi.core.artifact import (
+    GGUF,
+    MANIFEST,
+    WEIGHTS,
+    Artifact,
+    explain_os_errors,
+    is_model,
+    new_folder,
+    open_artifact,
+    read_json,
+    seal,
+    write_text,
+)
 from miaobi.core.errors import ArtifactError, DataError, UsageError
 from miaobi.core.families import family
 from miaobi.core.home import home
 from miaobi.core.language import tr
+from miaobi.core.schema import validate
 from miaobi.data.readers import packages
 from miaobi.engine import graphs, hubs
 
@@ -34,6 +47,7 @@ _HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _DEEPEST = 4
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 _DATA = (*hubs.WANTED, MANIFEST, "*.yaml", "eval.json")
+_CODE = (".py", ".pyc", ".so", ".pyd", ".dll", ".sh", ".exe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +132,10 @@ def _finish(found: Found, folder: Path, name: str, *, graph: bool, on_bytes: hub
     kind = family(kept.family if kept else open_artifact(folder).family)
     described = _about(found, folder)
     unwanted = {"without": tr("it was pulled without one; miaobi export {name} writes it", name=name)}
-    told = graphs.write(kind, folder, on_bytes=on_bytes) if graph else unwanted
+    if kept and (folder / graphs.FOLDER).is_dir():
+        told = _told_before(found.folder)  # a sealed model brings its graphs, and may have no weights beside them
+    else:
+        told = graphs.write(kind, folder, on_bytes=on_bytes) if graph else unwanted
     write_text(folder / PULLED, json.dumps(described | {GRAPH: told}, ensure_ascii=False, indent=2) + "\n")
     seal(
         folder,
@@ -126,6 +143,7 @@ def _finish(found: Found, folder: Path, name: str, *, graph: bool, on_bytes: hub
         name=name,
         licence=described["licence"],
         base=described["source"],
+        data=kept.data if kept else (),
         describe=("README.md", "eval.json", PULLED),
     )
 
@@ -257,12 +275,18 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What of a folder is data of the model. Links that lead out of it are left where they are."""
+    """What of a folder is data of the model: of one that was sealed here, graphs and filters too. Links that lead out of it stay behind."""
     root = folder.resolve()
+    sealed = open_artifact(folder).files if (folder / MANIFEST).is_file() else {}
     for path in sorted(folder.rglob("*")):
         inside = path.is_file() and path.resolve().is_relative_to(root)
-        if inside and any(fnmatch.fnmatch(path.name, pattern) for pattern in _DATA) and path.name not in (PULLED, _WHOLE):
+        ours = path.relative_to(folder).as_posix() in sealed and path.suffix not in (*PICKLED, *_CODE)
+        if inside and (ours or _fits(path.name)) and path.name not in (PULLED, _WHOLE):
             yield path
+
+
+def _fits(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in _DATA)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -314,6 +338,13 @@ def _sealed_before(folder: Path) -> Artifact | None:
     return open_artifact(folder, verify=True)
 
 
+def _told_before(folder: Path) -> dict[str, Any]:
+    """What was told of the graph when the model was pulled for the first time, if it was."""
+    path = folder / PULLED
+    told = read_json(path).get(GRAPH) if path.is_file() else None
+    return told if isinstance(told, dict) else {}
+
+
 def _licence_before(folder: Path) -> str:
     kept = _sealed_before(folder)
     return kept.licence if kept else ""
@@ -335,13 +366,18 @@ def _install_endpoint(source: str, name: str, replace: bool) -> Artifact:
     from urllib.parse import urlsplit
 
     address, _, model = source.partition("#")
-    parts = urlsplit(address)
-    if not model or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        named = parts.hostname and (parts.port or True)  # a port that is no number is found out here
+    except ValueError:
+        named = None
+    if not model or not named:
         raise UsageError("write the endpoint's address and behind # the model's name there: http://127.0.0.1:11434/v1#llama3.2")
     if parts.username or parts.password:
         raise UsageError("an address with a password in it is not kept; put the key into the environment: MIAOBI_REMOTE_KEY")
-    target = _target(name or re.sub(r"[^\w.+-]+", "-", model), replace)
+    target = _target(name or re.sub(r"[^\w.+-]+", "-", model).strip("-.+"), replace)
     values: dict[str, Any] = {"url": address.rstrip("/"), "model": model}
+    validate(family("remote").schemas()[0], values, source)
     with new_folder(target, replace=replace) as folder:
         write_text(folder / ENDPOINT, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
         seal(folder, family="remote", name=target.name, base=source)
