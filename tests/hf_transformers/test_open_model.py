@@ -18,6 +18,7 @@ from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.types import Done, Record, Request, Turn
 from miaobi.engine.generate import collect, run
 from miaobi.models.common.transformer import Transformer
+from miaobi.models.hf_transformers import checkpoint
 from miaobi.models.hf_transformers.model import OpenModel
 from miaobi.models.hf_transformers.network import Foreign
 from miaobi.models.hf_transformers.schema import Options
@@ -34,6 +35,7 @@ OURS = {
 }
 THEIRS = {
     "mistral": GROUPED | {"sliding_window": 16},
+    "gpt2": OURS["gpt2"] | {"scale_attn_by_inverse_layer_idx": True},
     "gpt_neox": SMALL,
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "mixtral": GROUPED | {"num_local_experts": 2},
@@ -237,8 +239,8 @@ def test_an_architecture_of_the_library_has_no_graph(hub_folder: Folders, chat_t
         api.export(folder, out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("kind", ["t5", "bart"])
-def test_other_texts_of_texts(hub_folder: Folders, chat_tokenizer: Tokenizer, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "first"), [("t5", None), ("bart", None), ("bart", 7)])
+def test_other_texts_of_texts(hub_folder: Folders, chat_tokenizer: Tokenizer, kind: str, first: int | None) -> None:
     shape: dict[str, Any] = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "decoder_start_token_id": 0}
     if kind == "bart":
         names = ("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads")
@@ -247,8 +249,12 @@ def test_other_texts_of_texts(hub_folder: Folders, chat_tokenizer: Tokenizer, ki
     folder = hub_folder(chat_tokenizer, template=None)
     theirs = made(folder, chat_tokenizer, kind, shape, "AutoModelForSeq2SeqLM")
     theirs.generation_config.forced_eos_token_id = None
+    theirs.generation_config.forced_bos_token_id = first
+    theirs.generation_config.save_pretrained(folder)
     ids = chat_tokenizer.encode("Hello there").ids
-    expected = theirs.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False, num_beams=1)[0, 1:].tolist()
+    expected = theirs.generate(torch.tensor([ids]), max_new_tokens=13, do_sample=False, num_beams=1)[0, 1:].tolist()
+    assert first is None or expected[0] == first
+    expected = expected[1:] if first is not None else expected[:-1]
     ours = OpenModel.load(folder)
     assert collect(ours, Request.of("Hello there", temperature=0, max_tokens=12))[0].text == chat_tokenizer.decode(expected)
     assert len(collect(ours, Request.of("Hello there", n=3, max_tokens=4, seed=1))) == 3
@@ -281,6 +287,20 @@ def test_gaps_are_filled_and_priced(hub_folder: Folders, chat_tokenizer: Tokeniz
         total -= torch.log_softmax(row, dim=-1)[number].item() / math.log(2)
     [score] = ours.score([Record(id="1", parts=(text,))])
     assert score.bits == pytest.approx(total, rel=1e-4)
+
+
+def test_an_encoder_fills_gaps_whatever_its_configuration_forgets(hub_folder: Folders, chat_tokenizer: Tokenizer) -> None:
+    """Of BERT transformers also builds a decoder, which nobody trained."""
+    tokenizer = Tokenizer.from_str(chat_tokenizer.to_str())
+    tokenizer.add_special_tokens(["[MASK]"])
+    folder = hub_folder(tokenizer, template=None)
+    made(folder, tokenizer, "bert", SMALL, "AutoModelForMaskedLM")
+    config = json.loads((folder / "config.json").read_text())
+    for architectures, kind in (([], "masked"), (["BertForPreTraining"], "masked"), (["BertLMHeadModel"], "causal")):
+        (folder / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+        assert checkpoint.read(folder).kind == kind
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": [], "is_decoder": True}))
+    assert checkpoint.read(folder).kind == "causal"
 
 
 def test_old_tokenizer_files_are_read(hub_folder: Folders, chat_tokenizer: Tokenizer) -> None:

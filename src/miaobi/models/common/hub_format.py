@@ -79,6 +79,8 @@ def config_from_hub(values: Mapping[str, Any]) -> TransformerConfig:
         raise unknown("architecture", kind, ARCHITECTURES)
     if kind == "gpt2":
         _expect(values, "activation_function", ("gelu_new", "gelu_pytorch_tanh"), "gelu_new")
+        for key, usual in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False), ("add_cross_attention", False)):
+            _expect({key: str(bool(values.get(key, usual)))}, key, (str(usual),), "")
         heads, width = int(values["n_head"]), int(values["n_embd"])
         return TransformerConfig(
             vocab_size=int(values["vocab_size"]),

@@ -35,6 +35,9 @@ LARGEST = {  # beyond these a number in config.json is a mistake or an attack: t
     "position": 1 << 26,
 }
 CONTEXTS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length", "max_seq_len")
+_ENCODERS = """albert bert big_bird camembert convbert deberta deberta-v2 distilbert electra ernie esm modernbert mpnet nystromformer
+    roberta roberta-prelayernorm roformer xlm-roberta xlm-roberta-xl"""
+ENCODERS = frozenset(_ENCODERS.split())  # of these transformers also builds decoders, which nobody trained
 ENDLESS = 1 << 20  # tokens, of a model whose configuration names no longest context
 
 
@@ -48,6 +51,7 @@ class Checkpoint:
     template: ChatTemplate | None
     begin: int | None
     ends: tuple[int, ...]
+    first: int | None = None  # what every answer of an encoder-decoder begins with, behind its start token
     gguf: Path | None = None
 
     @property
@@ -56,7 +60,10 @@ class Checkpoint:
         named = " ".join(map(str, self.config.get("architectures") or ()))
         if self.config.get("is_encoder_decoder"):
             return "seq2seq"
-        return "masked" if "MaskedLM" in named else "causal"
+        if "MaskedLM" in named:
+            return "masked"
+        fills = self.config.get("model_type") in ENCODERS and not self.config.get("is_decoder")
+        return "masked" if fills and not any(part in named for part in ("CausalLM", "LMHead")) else "causal"
 
     @property
     def context(self) -> int:
@@ -93,9 +100,10 @@ def read(path: Path, *, weights: bool = True) -> Checkpoint:
     settings = read_settings(path)
     ids = {str(token["content"]): int(token["id"]) for token in json.loads(tokenizer).get("added_tokens", ())}
     specials = special_texts(settings)
-    begin = config.get("bos_token_id")
+    begin, generation = config.get("bos_token_id"), _generation(path)
+    first = generation.get("forced_bos_token_id", config.get("forced_bos_token_id"))
     named = [ids[text] for text in (specials.get("eos_token"),) if text in ids]
-    ends = _numbers(_generation(path).get("eos_token_id")) + _numbers(config.get("eos_token_id")) + named
+    ends = _numbers(generation.get("eos_token_id")) + _numbers(config.get("eos_token_id")) + named
     return Checkpoint(
         folder=path,
         config=config,
@@ -103,6 +111,7 @@ def read(path: Path, *, weights: bool = True) -> Checkpoint:
         template=read_template(path),
         begin=begin if isinstance(begin, int) else _first(ids, (specials.get("bos_token", ""), *BEGIN_NAMES, "[CLS]")),
         ends=tuple(dict.fromkeys(ends or [number for number in (_first(ids, (*END_NAMES, "[SEP]")),) if number is not None])),
+        first=next(iter(_numbers(first)), None),
     )
 
 

@@ -49,6 +49,7 @@ class OpenModel(CausalLoss):
     def __init__(self, network: Transformer | Foreign, checkpoint: Checkpoint, codec: OpenCodec) -> None:
         super().__init__(network)  # type: ignore[arg-type]
         self.checkpoint, self.codec = checkpoint, codec
+        self.recites = checkpoint.kind == "causal"
         self.card = Card(family=FAMILY.name, name=checkpoint.folder.stem, outputs=FAMILY.outputs, verbs=FAMILY.verbs)
 
     @classmethod
@@ -96,7 +97,7 @@ class OpenModel(CausalLoss):
             yield from fill(self._inner(), self.codec, request)
         else:
             source = self._source(request)
-            yield from answer(Seq2SeqStepper(self._inner(), source), self.codec, request, prompt=[self._start()])
+            yield from answer(Seq2SeqStepper(self._inner(), source), self.codec, request, prompt=self._begun())
 
     def loss(self, batch: Batch, phase: str, /) -> Loss:
         """Next-token cross-entropy.
@@ -151,10 +152,12 @@ class OpenModel(CausalLoss):
             raise UsageError("the text has {tokens} tokens; this model reads 1 to {context}", tokens=len(ids), context=self.codec.reads)
         return ids
 
-    def _start(self) -> int:
-        """What an answer of the decoder begins with."""
+    def _begun(self) -> list[int]:
+        """What an answer of the decoder begins with: the start token, and what BART for summaries and its kin want behind it."""
         named = (self.checkpoint.config.get(name) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
-        return next((number for number in named if isinstance(number, int)), self.codec.begin)
+        start = next((number for number in named if isinstance(number, int)), self.codec.begin)
+        first = self.checkpoint.first
+        return [start] if first is None or first >= self.network.embed.weight.shape[0] else [start, first]
 
     def sequences(self, records: Sequence[Record], /) -> list[tuple[list[int], list[bool]]]:
         """What is read of each record, its first window, and which of its ids are learned."""
@@ -211,7 +214,10 @@ class OpenModel(CausalLoss):
         template = self.codec.chat.template if self.codec.chat else None
         specials = dict(template.specials) if template else {}
         write_text(folder / SETTINGS, json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **specials}, indent=2) + "\n")
-        write_text(folder / GENERATION, json.dumps({"bos_token_id": self.codec.begin, "eos_token_id": list(self.codec.ends)}) + "\n")
+        marks: dict[str, Any] = {"bos_token_id": self.codec.begin, "eos_token_id": list(self.codec.ends)}
+        if self.checkpoint.first is not None:
+            marks["forced_bos_token_id"] = self.checkpoint.first
+        write_text(folder / GENERATION, json.dumps(marks) + "\n")
         if template:
             write_text(folder / TEMPLATE, template.source)
 
