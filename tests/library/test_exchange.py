@@ -39,6 +39,7 @@ def test_out_and_in_again(filled: Library, tmp_path: Path) -> None:
     assert list(other.each()) == list(filled.each())
     assert other.part(other.find(limit=1)[0].media[0]) == filled.part(filled.find(limit=1)[0].media[0])
     assert [kept.text for kept in other.find(Query(text="清风"))] == ["清风"]
+    assert [kept.text for kept in other.find(Query(text="徐来"))] == ["清风"]  # by what a person made of it
     again = import_(other, tmp_path / "out")
     assert (again.contents, again.known) == (0, 4)
     export(other, tmp_path / "back")
@@ -82,7 +83,11 @@ def _with(key: str, value: object) -> Callable[[dict[str, object]], str]:
         _with("label", {"schema": "miaobi.label/1"}),
         _with("modality", "smell"),
         _with("ratings", [{"value": 9, "by": "", "at": ""}]),
+        _with("ratings", [{"value": 5}]),
         _with("tags", [1]),
+        _with("tags", ["\ud800"]),
+        _with("edits", [{"value": 7, "by": "", "at": ""}]),
+        _with("comments", [{"value": ["x"], "by": "", "at": ""}]),
         _with("parts", [{"sha256": "../../etc/passwd"}]),
         _with("parents", [{}]),
     ],

@@ -67,6 +67,17 @@ def test_pictures_by_what_is_seen(library: Library, make: Make, red: Media) -> N
         search(library, space, "red", query=Query(modality="text"))
 
 
+def test_a_picture_that_is_lost_hides_no_other(library: Library, make: Make, red: Media) -> None:
+    lost, there = library.keep(make(red)), library.keep(make(picture((0, 255, 0))))
+    path = library.files.path(library.get(lost).media[0].sha256)
+    saved = path.read_bytes()
+    path.unlink()
+    space = PictureSpace(Colours(), "0" * 64)
+    assert [found.kept.id for found in search(library, space, "green")] == [there]
+    library.files.put(saved)  # brought back from a backup
+    assert {found.kept.id for found in search(library, space, "green")} == {there, lost}
+
+
 def test_pictures_that_look_like_one(library: Library, make: Make, red: Media) -> None:
     ids = {library.keep(make(red)): "red", library.keep(make(picture((90, 160, 20)))): "moss", library.keep(make("moss")): "words"}
     space = PictureSpace(Colours(), "0" * 64)

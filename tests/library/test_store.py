@@ -9,9 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from miaobi.core.errors import ArtifactError, DataError, MiaobiError, UsageError
 from miaobi.core.types import Media, Modality
+from miaobi.library import words
 from miaobi.library.store import Library, Query
 from miaobi.trust import label as labels
 
@@ -52,6 +54,28 @@ def test_found_by_words(library: Library, make: Make) -> None:
     ids = {library.keep(make(text, prompt="秋夜" if name == "asked" else "")): name for name, text in texts.items()}
     found = {query: {ids[kept.id] for kept in library.find(Query(text=query))} for query in WORDS}
     assert found == WORDS
+
+
+def test_found_by_what_people_said(library: Library, make: Make) -> None:
+    one, two = library.keep(make("明月")), library.keep(make("清风"))
+    library.edit(two, "清风徐来")
+    library.edit(two, "清风不来")
+    library.comment(one, "皎洁如霜")
+    found = {query: [kept.id for kept in library.find(Query(text=query))] for query in ("不来", "徐来", "清风", "如霜", "明月")}
+    assert found == {"不来": [two], "徐来": [], "清风": [two], "如霜": [one], "明月": [one]}
+
+
+def test_an_older_library_learns_to_find_what_people_said(library: Library, make: Make) -> None:
+    id = library.keep(make("清风"))
+    library.edit(id, "清风徐来")
+    library.comment(id, "皎洁如霜")
+    with library.database.engine.begin() as connection:  # as version 4 left it
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+    with library.database.writing() as session:
+        words.index(session, 1, "写一首诗\n清风")
+    assert library.find(Query(text="徐来")) == []
+    library.database._upgrade()
+    assert [kept.id for query in ("徐来", "如霜", "清风") for kept in library.find(Query(text=query))] == [id] * 3
 
 
 def test_narrowed_and_paged(library: Library, make: Make, red: Media) -> None:
@@ -225,6 +249,15 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     if Path("/proc/self").is_dir():
         with pytest.raises(MiaobiError, match="cannot be written"):
             Library.open("/proc/library")
+
+
+def test_a_file_that_comes_again_is_not_swept(tmp_path: Path, make: Make, red: Media) -> None:
+    library = Library.open(tmp_path)
+    stored = library.get(library.keep(make(red))).media[0]
+    path = library.files.path(stored.sha256)
+    os.utime(path, (1, 1))
+    library.files.put(path.read_bytes())  # somebody is just keeping it: the row comes later
+    assert library.files.sweep(()) == (0, 0)
 
 
 def test_a_newer_library_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ except ImportError:
     raise MissingExtra(tr("the library"), "library", "sqlalchemy") from None
 
 SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0004"  # the newest revision under migrations/versions; a test compares
+HEAD = "0005"  # the newest revision under migrations/versions; a test compares
 WAIT_SECONDS = 30.0  # for another writer
 _LOCK = 0x6D69616F  # of PostgreSQL's advisory locks: "miao"
 

@@ -21,7 +21,7 @@ from miaobi.core.errors import ArtifactError, DataError, UsageError
 from miaobi.core.types import Modality
 from miaobi.library import words
 from miaobi.library.preferences import Preference, preferences
-from miaobi.library.store import EVERYTHING, Kept, Library, Query, id_of
+from miaobi.library.store import EVERYTHING, Kept, Library, Query, id_of, searched
 from miaobi.library.tables import ChoiceRow, CommentRow, ContentRow, EditRow, ParentRow, PartRow, RatingRow, TagRow
 from miaobi.trust import label as labels
 from miaobi.trust.media import suffix_of
@@ -135,7 +135,7 @@ def import_(library: Library, folder: Path) -> Moved:
                 new = _row(row)
                 session.add(new)
                 session.flush()
-                words.index(session, new.number, f"{new.prompt}\n" + "\n".join(_texts(row)))
+                words.index(session, new.number, searched(new))
                 numbers[row["id"]] = new.number
         for row in rows:
             if row["id"] not in numbers:
@@ -176,11 +176,14 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     strings = [row["origin"], row["kept"], *_texts(row), *row["tags"]]
     said = [*row["ratings"], *row["edits"], *row["comments"]]
     strings += [text for each in said for text in (each["by"], each["at"])]
+    strings += [each["value"] for each in (*row["edits"], *row["comments"])]
     strings += [choice[key] for choice in row["chosen_over"] for key in ("rejected", "by", "at")]
     strings += [parent[key] for parent in row["parents"] for key in ("role", "sha256")]
     strings += [media[key] for media in _media(row) for key in ("mime", "name")]
-    if not all(isinstance(text, str) and "\0" not in text for text in strings):
-        raise ValueError("a value is no text")
+    for text in strings:
+        if not isinstance(text, str) or "\0" in text:
+            raise ValueError("a value is no text")
+        text.encode()  # half of a surrogate pair is none either
     if not all(type(each["value"]) is int and 1 <= each["value"] <= 5 for each in row["ratings"]):
         raise ValueError("a rating is not from 1 to 5")
     return row
@@ -225,7 +228,7 @@ def _row(row: Mapping[str, Any]) -> ContentRow:
         parts=parts,
         parents=[ParentRow(position=place, role=each["role"], sha256=each["sha256"]) for place, each in enumerate(row["parents"])],
         tags=[TagRow(name=name) for name in dict.fromkeys(row["tags"])],
-        ratings=[RatingRow(**each) for each in row["ratings"]],
+        ratings=[RatingRow(value=each["value"], by=each["by"], at=each["at"]) for each in row["ratings"]],
         edits=[EditRow(after=each["value"], by=each["by"], at=each["at"]) for each in row["edits"]],
         comments=[CommentRow(text=each["value"], by=each["by"], at=each["at"]) for each in row["comments"]],
     )

@@ -23,10 +23,12 @@ class Files:
         """Keep the bytes; returns their SHA-256. What is there already, whole, is not written again."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
-        if not (path.is_file() and path.stat().st_size == len(data)):
-            with explain_os_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, data)
+        with explain_os_errors(path):
+            if path.is_file() and path.stat().st_size == len(data):
+                path.touch()  # nobody may need it just now, and whoever sweeps is not to take it for left over
+                return sha256
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
         return sha256
 
     def get(self, sha256: str) -> bytes:

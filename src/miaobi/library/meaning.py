@@ -7,6 +7,7 @@ to be kept in step.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from miaobi.core.errors import MissingExtra, UsageError
+from miaobi.core.errors import DataError, MissingExtra, UsageError
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
 from miaobi.engine.metrics.retrieval import ImageText
@@ -88,14 +89,17 @@ def search(
 
 
 def _complete(library: Library, space: Space, query: Query, on_progress: OnProgress | None) -> None:
-    """Vectors for all contents of the query that have none yet; every batch is kept, so an interruption costs one."""
+    """Vectors for all contents of the query that have none yet; every batch is kept, so an interruption costs one.
+
+    A content whose file is lost or damaged gets none, and is not found: the others are.
+    """
     known = sa.select(VectorRow.content).where(VectorRow.space == space.name)
     with library.database.reading() as session:
         numbers = library.select(query).with_only_columns(ContentRow.number, ContentRow.id)
         missing: list[Any] = list(session.execute(numbers.where(ContentRow.number.not_in(known)).order_by(ContentRow.number)))
     for start in range(0, len(missing), BATCH):
         part = missing[start : start + BATCH]
-        vectors = space.contents(library, [library.get(id) for _, id in part])
+        vectors = _vectors(library, space, part)
         with library.database.writing() as session:
             there = set(
                 session.scalars(
@@ -103,11 +107,25 @@ def _complete(library: Library, space: Space, query: Query, on_progress: OnProgr
                 )
             )
             alive = set(session.scalars(sa.select(ContentRow.number).where(ContentRow.number.in_([n for n, _ in part]))))
-            for (number, _), vector in zip(part, vectors):
+            for number, vector in vectors.items():
                 if number in alive and number not in there:  # another process searches, or removes, too
                     session.add(VectorRow(content=number, space=space.name, values=vector.astype(np.float16).tobytes()))
         if on_progress is not None:
             on_progress(min(start + BATCH, len(missing)), len(missing))
+
+
+def _vectors(library: Library, space: Space, wanted: Sequence[tuple[int, str]]) -> dict[int, Floats]:
+    """The vectors of contents by their numbers: of all at once, or of each that can be read."""
+    kept: dict[int, Kept] = {}
+    for number, id in wanted:
+        with contextlib.suppress(UsageError):  # somebody has removed it meanwhile
+            kept[number] = library.get(id)
+    try:
+        return dict(zip(kept, space.contents(library, list(kept.values())), strict=True)) if kept else {}
+    except DataError:  # a file is lost or damaged
+        if len(wanted) == 1:
+            return {}
+        return {number: vector for one in wanted for number, vector in _vectors(library, space, [one]).items()}
 
 
 class TextSpace:

@@ -344,6 +344,7 @@ class Library:
             if after == (row.edits[-1].after if row.edits else before):
                 raise UsageError("the text of {id} is the same as before", id=row.id)
             row.edits.append(EditRow(after=after, by=by, at=now()))
+            words.index(session, row.number, searched(row))
 
     def comment(self, id: str, text: str, *, by: str = "") -> None:
         """Say something about a content."""
@@ -352,6 +353,7 @@ class Library:
         with self.database.writing() as session:
             row = self._row(session, id)
             row.comments.append(CommentRow(text=text, by=by, at=now()))
+            words.index(session, row.number, searched(row))
 
     def tag(self, id: str, add: Sequence[str] = (), *, remove: Sequence[str] = ()) -> None:
         """Give and take words."""
@@ -436,8 +438,14 @@ def _new_row(session: Session, id: str, content: Content, values: dict[str, Any]
     )
     session.add(row)
     session.flush()
-    words.index(session, row.number, f"{label.prompt}\n{content.text}")
+    words.index(session, row.number, searched(row))
     return row
+
+
+def searched(row: ContentRow) -> str:
+    """What a content is found by: what was asked, its texts, what a person made of them, and what was said of it."""
+    texts = [part.text for part in row.parts if part.text is not None]
+    return "\n".join([row.prompt, *texts, *(edit.after for edit in row.edits[-1:]), *(comment.text for comment in row.comments)])
 
 
 def id_of(label: Label) -> str:

@@ -54,11 +54,14 @@ def _simplifier() -> Any:
 
 
 def index(session: Session, content: int, text: str) -> None:
-    """Let the content of that number be found by a text."""
+    """Let the content of that number be found by a text, and by that of before no more."""
     if session.get_bind().dialect.name == "postgresql":
-        statement = "INSERT INTO terms (content, vector) VALUES (:content, to_tsvector('simple', :terms))"
+        statement = (
+            "INSERT INTO terms (content, vector) VALUES (:content, to_tsvector('simple', :terms)) "
+            "ON CONFLICT (content) DO UPDATE SET vector = excluded.vector"
+        )
     else:
-        statement = "INSERT INTO terms (rowid, words) VALUES (:content, :terms)"
+        statement = "INSERT OR REPLACE INTO terms (rowid, words) VALUES (:content, :terms)"
     session.execute(sa.text(statement), {"content": content, "terms": split(text)})
 
 
