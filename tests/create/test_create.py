@@ -335,22 +335,42 @@ def test_without_models_words_are_set_and_read(create: Create, stage: Path) -> N
         ({"size": "round"}, "'size' is 'round'"),
         ({"seed": -1}, "'seed' is -1"),
         ({"colour": "red"}, "unknown key 'colour'"),
+        ({"image_model": "writer"}, "the model writer makes text; for --image-model one is wanted that makes image"),
+        ({"text_model": "hummer"}, "the model hummer makes music; for --text-model"),
+        ({"music_model": "mumbler"}, "the model mumbler makes audio; for --music-model"),
+        ({"voice_model": "doodle"}, "the model doodle makes image; for --voice-model"),
+        ({"text_model": "none"}, "a work needs a poem"),
+        ({"voice": "x" * 201}, "'voice' is"),
+        ({"image_model": "writer", "only": ["music"]}, "the model writer makes text"),
+        ({"style": "flta", "only": ["music"]}, "unknown style 'flta'"),
     ],
 )
-def test_unknown_names_are_met_with_the_nearest(create: Create, stage: Path, inputs: dict[str, Any], problem: str) -> None:
+def test_what_is_wrong_is_told_before_anything_is_made(create: Create, stage: Path, inputs: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         create("秋夜", **{**QUICK, **inputs})
     assert problem in str(caught.value)
+    assert not (stage / "work").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"form": "lang"}, {"image_model": "doodel"}, {"voice": "hihg"}])
-def test_what_was_wrong_is_not_remembered(create: Create, stage: Path, wrong: dict[str, Any]) -> None:
+def test_a_wrong_option_leaves_the_folder_free(create: Create, stage: Path, photo: Path) -> None:
+    (stage / "work").mkdir()
     with pytest.raises(UsageError):
-        create("秋夜", **{**QUICK, "only": ["poem", "picture", "narration"], **wrong})
-    if "form" in wrong:  # nothing was made, so another brief may have the folder
-        create("春雨", **{**QUICK, "only": ["poem"]})
-    else:
-        assert create(**{**QUICK, "only": ["poem"]})["made"] == [], "the poem of the failed call is kept"
+        create("秋夜", **{**QUICK, "voice": "hihg", "replace": {"picture-2": str(photo)}})
+    assert not files(stage / "work")
+    create("春雨", **{**QUICK, "only": ["poem"]})
+
+
+def test_a_file_for_a_scene_that_is_not_there_is_refused(create: Create, stage: Path, photo: Path) -> None:
+    with pytest.raises(UsageError, match=r"--replace picture-5: the poem has 4 scenes, so there are picture-1, "):
+        create("秋夜", **{**QUICK, "replace": {"picture-5": str(photo)}})
+    assert create("秋夜", **{**QUICK, "replace": {"picture-5": ""}, "only": ["poem"]})["made"] == []
+
+
+def test_a_replacement_may_be_the_copy_in_the_work_itself(copy: Path, create: Create, photo: Path) -> None:
+    create(replace={"picture-2": str(photo)}, only=["picture"])
+    assert create(replace={"picture-2": str(copy / "yours" / "picture-2.png")}, only=["picture"])["made"] == []
+    create(replace={"picture-2": ""}, only=["picture"])
+    assert not list((copy / "yours").iterdir())
 
 
 def test_a_wrong_change_leaves_the_work_as_it_was(copy: Path, create: Create) -> None:
@@ -443,12 +463,13 @@ def test_a_part_away_from_its_work_is_not_made_again(copy: Path, stage: Path) ->
 
 def test_a_model_of_many_styles_is_told_its_own() -> None:
     """Without --style the built-in painter draws as its recipe asks, and does not mix what it has seen."""
-    from miaobi.apps.create.chosen import choose
+    from miaobi.apps.create.chosen import painter, writer
+    from miaobi.apps.create.schema import Inputs
 
-    painter = choose("painter")
-    assert painter is not None
-    assert painter.style == "fluent-3d"
-    assert painter.options(style=painter.style) == {"style": "fluent-3d"}
-    rhymer = choose("rhymer")
+    found = painter(Inputs())
+    assert found is not None
+    assert found.style == "fluent-3d"
+    assert found.options(style=found.style) == {"style": "fluent-3d"}
+    rhymer = writer(Inputs(), "en")
     assert rhymer is not None
     assert rhymer.style == ""

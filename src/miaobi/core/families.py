@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from miaobi.core.errors import MissingExtra, unknown
 from miaobi.core.language import tr
@@ -20,6 +20,14 @@ from miaobi.core.types import NOTHING, Modality, Verb
 if TYPE_CHECKING:
     from miaobi.core.protocols import Model
     from miaobi.core.schema import Schema
+
+
+class Check(Protocol):
+    """Tells a wrong option from a model's folder alone, before its weights are read and before other work is done for nothing."""
+
+    def __call__(self, folder: Path, options: Mapping[str, Any], /) -> None:
+        """Raise a `UsageError` about the first option that names what the model does not know."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +39,7 @@ class Family:
     types of the configuration and of the options. `tiny` is a configuration that trains in seconds; it drives the contract test. `extra` is
     the pip extra that training (or, without a runtime, any use) needs. `inputs` are the media that a request may bring beside its prompt:
     "image" (to start from, to describe), "mask" (what to paint anew) and "sound" (to say again). `converses` says that it reads a whole
-    conversation, system's and assistant's turns too; others see the last turn of the user.
+    conversation, system's and assistant's turns too; others see the last turn of the user. `check` is "module:function", see `Check`.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Family:
     metrics: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # metric name -> "module:function", see engine.metrics
     inputs: frozenset[str] = frozenset()
     converses: bool = False
+    check: str = ""
     extra: str = ""
     packages: tuple[str, ...] = ()  # the importable packages of `extra`, checked before the model is imported
 
@@ -56,6 +65,20 @@ class Family:
     def runtime_class(self) -> type[Model] | None:
         """The class that generates from an exported graph, if the family has one."""
         return self._resolve(self.runtime, ()) if self.runtime else None
+
+    def check_options(self, folder: Path, options: Mapping[str, Any]) -> None:
+        """Refuse options that the model in `folder` would refuse later, as far as that shows without its weights.
+
+        Raises:
+            UsageError: an option or a value that the family or this model does not know.
+        """
+        from miaobi.core.schema import validate
+
+        validate(self.schemas()[1], options, tr("options of {model}", model=folder.name))
+        if self.check:
+            module, _, name = self.check.partition(":")
+            check: Check = getattr(importlib.import_module(module), name)
+            check(folder, options)
 
     def _resolve(self, target: str, packages: tuple[str, ...]) -> type[Model]:
         for package in packages:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,7 +67,7 @@ def _options(**fields: Any) -> Any:
     return schemas
 
 
-def _family(name: str, outputs: Modality, kind: str, packages: tuple[str, ...] = (), **fields: Any) -> Family:
+def _family(name: str, outputs: Modality, kind: str, packages: tuple[str, ...] = (), *, check: str = "", **fields: Any) -> Family:
     return Family(
         name=name,
         summary=name,
@@ -75,14 +75,25 @@ def _family(name: str, outputs: Modality, kind: str, packages: tuple[str, ...] =
         verbs=frozenset({Verb.GENERATE}),
         model=f"miaobi_band:{kind}",
         schemas=_options(**fields),
+        check=check,
         extra="voice",
         packages=packages,
     )
 
 
-DOODLE = _family("doodle", Modality.IMAGE, "Doodle", style=(str, "flat"), background=(str, "white"))
+def check_style(folder: Path, options: Mapping[str, Any], /) -> None:
+    if options.get("style", "flat") not in STYLES:
+        raise unknown("style", options["style"], STYLES)
+
+
+def check_voice(folder: Path, options: Mapping[str, Any], /) -> None:
+    if options.get("voice", "low") not in VOICES:
+        raise unknown("voice", options["voice"], VOICES)
+
+
+DOODLE = _family("doodle", Modality.IMAGE, "Doodle", check="miaobi_band:check_style", style=(str, "flat"), background=(str, "white"))
 HUMMER = _family("hummer", Modality.MUSIC, "Hummer", mode=(str, ""), tempo=(float, 90.0), bars=(int, 8), instruments=(list[str], []))
-MUMBLER = _family("mumbler", Modality.AUDIO, "Mumbler", voice=(str, ""), speed=(float, 1.0))
+MUMBLER = _family("mumbler", Modality.AUDIO, "Mumbler", check="miaobi_band:check_voice", voice=(str, ""), speed=(float, 1.0))
 ABSENT = _family("absent", Modality.AUDIO, "Mumbler", ("no_such_package_anywhere",), voice=(str, ""))
 
 
@@ -99,8 +110,6 @@ class Doodle(Player):
         from miaobi.data import pictures
 
         style = request.options["style"]
-        if style not in STYLES:
-            raise unknown("style", style, STYLES)
         rng = np.random.default_rng((request.seed, zlib.crc32(request.prompt.encode()), int(self.tone)))
         y, x = np.mgrid[-1:1:48j, -1:1:48j]
         radius = np.hypot(x, y)
@@ -138,8 +147,6 @@ class Mumbler(Player):
         from miaobi.data.sounds import Sound, encode
 
         voice = request.options["voice"] or "low"
-        if voice not in VOICES:
-            raise unknown("voice", voice, VOICES)
         count = int(8000 * min(2.0, 0.12 * len(request.prompt)) / request.options.get("speed", 1.0))
         tone = self.tone * (2 if voice == "high" else 1)
         wave = 0.3 * np.sin(2 * np.pi * tone * np.arange(count) / 8000)

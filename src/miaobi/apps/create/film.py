@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from miaobi.apps.create.chosen import choose
+from miaobi.apps.create.chosen import makes_effects
 from miaobi.apps.create.media import spoken
 from miaobi.apps.create.pictures import size_of
 from miaobi.apps.create.work import Poem, Work
@@ -86,7 +86,7 @@ def timeline_of(work: Work, poem: Poem, pictures: Sequence[Made], music: Made | 
         found["fps"] = DRAFT_FPS
     if music is not None:
         found["music"] = {"file": next(name for name in music.files if name.startswith("music.")), "volume": 0 if voices else 6}
-    if poem.mood.sound and choose("effects", default="effects"):
+    if poem.mood.sound and makes_effects():
         found["effects"] = [{"effect": poem.mood.sound, "seconds": round(total(lengths), 2), "volume": -6, "fade": 1.5}]
     cues = _cues(poem, lengths, voices)
     found["subtitles"] = {"size": 0.064, **({"cues": cues} if cues else {})}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from miaobi.apps.create.chosen import Chosen, choose
+from miaobi.apps.create.chosen import Chosen, composer, painter, reader
 from miaobi.apps.create.work import LeftOut, Poem, Work, by
 from miaobi.core.errors import MissingExtra, UsageError
 from miaobi.core.language import tr
@@ -24,11 +24,9 @@ Files = tuple[Sequence[str], Mapping[str, Any]]
 def pictures(work: Work, poem: Poem) -> list[Made]:
     """The cover, and one picture a scene."""
     order = work.order
-    chosen = choose(order.image_model, default="painter")
+    chosen = painter(order)
     if chosen is None and order.image_model == "painter":
         work.leave_out("picture", tr("the model {model} is not here; words are set as seals instead", model="painter"))
-    if order.style and chosen is not None and "style" not in chosen.knows:
-        raise UsageError("the model {model} has no styles; leave --style out", model=chosen.name)
     common = {"size": order.size, "draft": order.draft, "mood": poem.mood.name, "mark": work.mark, "seed": order.seed}
     made = [work.part("cover", "picture", {**common, "title": poem.title}, lambda: _cover(work, poem))]
     for number, scene in enumerate(poem.scenes, 1):
@@ -117,7 +115,7 @@ def music(work: Work, poem: Poem) -> Made | None:
     """The score and the music as it sounds."""
     order, mood = work.order, poem.mood
     own = work.own("music")
-    chosen = None if own else choose(order.music_model, default="composer")
+    chosen = None if own else composer(order)
     if own is None and chosen is None:
         if order.music_model == "composer":
             work.leave_out("music", tr("the model {model} is not here", model="composer"))
@@ -184,7 +182,7 @@ def narration(work: Work, poem: Poem) -> dict[int, Made]:
     order = work.order
     texts = {0: poem.title, **{number: spoken(scene, poem.language) for number, scene in enumerate(poem.scenes, 1)}}
     silent = "none" in (order.voice, order.voice_model)
-    chosen = None if silent else choose(order.voice_model, default="narrator")
+    chosen = reader(order)
     if chosen is None and not silent:
         work.leave_out("narration", tr("the model {model} is not here", model="narrator"))
     found: dict[int, Made] = {}
@@ -231,8 +229,6 @@ def _voice(work: Work, number: int, text: str, chosen: Chosen | None, language: 
     if chosen is None:
         raise LeftOut(tr("nobody reads"))
     options = chosen.options(voice=work.order.voice, speed=VOICE_SPEED[language], language=language)
-    if work.order.voice and "voice" not in chosen.knows:
-        raise UsageError("the model {model} has no voices; leave --voice out", model=chosen.name)
     [content] = work.load(chosen).generate(text.replace("\n", " "), seed=work.seed(part), **options)
     work.write(content, name, part=fitting(content, ".wav"))
     seconds = sounds.decode(work.studio.path(name).read_bytes()).seconds

@@ -32,6 +32,20 @@ def check(replace: Mapping[str, str]) -> None:
         read(kind, Path(file), target)
 
 
+def check_numbers(replace: Mapping[str, str], scenes: int) -> None:
+    """Refuse a file for a scene that the poem does not have.
+
+    Raises:
+        UsageError: such a number.
+    """
+    known = [f"{kind}-{number}" for kind, first in (("picture", 1), ("narration", 0)) for number in range(first, scenes + 1)]
+    for target, file in replace.items():
+        if file and "-" in target and target not in known:
+            raise UsageError(
+                "--replace {target}: the poem has {count} scenes, so there are {known}", target=target, count=scenes, known=", ".join(known)
+            )
+
+
 def of(replace: Mapping[str, str], part: str) -> str:
     """The person's file for a part (`picture-2`): its own, else that of its stage; empty for none."""
     return replace.get(part) or replace.get(part.partition("-")[0]) or ""

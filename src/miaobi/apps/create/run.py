@@ -8,6 +8,7 @@ from typing import Any
 
 from miaobi.apps.create import film as filming
 from miaobi.apps.create import media, page, replaced
+from miaobi.apps.create.chosen import OF_STAGE, check
 from miaobi.apps.create.schema import Inputs
 from miaobi.apps.create.studio import MANIFEST, Studio, open_studio
 from miaobi.apps.create.work import Work
@@ -25,7 +26,9 @@ def run(inputs: Inputs, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     replaced.check({target: file for target, file in inputs.replace.items() if file})
     with open_studio(out, inputs) as studio:
         work = Work(studio, desk)
+        check(work.order, work.needed | _asked(inputs), work.language)
         poem = work.poem()
+        replaced.check_numbers(inputs.replace, len(poem.scenes))
         pictures = media.pictures(work, poem)
         music = media.music(work, poem)
         voices = media.narration(work, poem)
@@ -34,6 +37,11 @@ def run(inputs: Inputs, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         shown = page.page(work, poem, pictures, music, film) if whole else None
         studio.save()
         return _told(studio, work, poem.title, poem.text, shown is not None)
+
+
+def _asked(inputs: Inputs) -> set[str]:
+    """The stages that the person says something about now: it is remembered, so it has to be right even where it is not needed yet."""
+    return {stage for stage, fields in OF_STAGE.items() if inputs.model_fields_set.intersection(fields)}
 
 
 def _told(studio: Studio, work: Work, title: str, text: str, shown: bool) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class Studio:
     def take_back(self, before: Memory) -> None:
         """Remember what was asked before instead of what turned out to be wrong: an unknown style would fail every later call as well."""
         if not before.order and not self.parts:
+            shutil.rmtree(self.folder / YOURS, ignore_errors=True)
             (self.folder / MANIFEST).unlink(missing_ok=True)  # the folder is as free as it was
             return
         for part, made in before.parts.items():  # the part that failed is there still, when nothing was written
@@ -147,23 +148,37 @@ def open_studio(folder: Path, inputs: Inputs) -> Iterator[Studio]:
         MiaobiError: no permission.
     """
     _check(folder)
+    new = not folder.exists()
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("a") as file:
             if taken(file):
                 raise Busy("another process works in {folder}. Wait for it or stop it", folder=folder)
-            _sweep(folder)
-            memory = remembered(folder / MANIFEST)
-            order = _order(inputs, memory.order, folder)
-            studio = Studio(folder, _adopted(order, inputs, memory.order, folder), memory)
-            studio.save()
             try:
-                yield studio
-            except UsageError:
-                studio.take_back(memory)
-                raise
+                yield from _opened(folder, inputs)
             finally:
                 (folder / LOCK).unlink(missing_ok=True)
+                if new:
+                    with contextlib.suppress(OSError):  # something was made
+                        folder.rmdir()
+
+
+def _opened(folder: Path, inputs: Inputs) -> Iterator[Studio]:
+    """The folder with what is asked now, which is forgotten when it turns out to be wrong."""
+    _sweep(folder)
+    memory = remembered(folder / MANIFEST)
+    order, before = _order(inputs, memory.order, folder), dict(memory.order.get("replace", {}))
+    studio = Studio(folder, order.model_copy(update={"replace": before}), memory)
+    studio.save()  # before a person's files are copied: after a kill they are part of a work
+    studio.order = _adopted(order, inputs, folder)
+    studio.save()
+    for file in set(before.values()) - set(studio.order.replace.values()):
+        (folder / file).unlink(missing_ok=True)
+    try:
+        yield studio
+    except UsageError:
+        studio.take_back(memory)
+        raise
 
 
 def _check(folder: Path) -> None:
@@ -223,12 +238,10 @@ def _order(inputs: Inputs, remembered: Mapping[str, Any], folder: Path) -> Input
     return validate(Inputs, merged, str(folder / MANIFEST))
 
 
-def _adopted(order: Inputs, inputs: Inputs, before: Mapping[str, Any], folder: Path) -> Inputs:
+def _adopted(order: Inputs, inputs: Inputs, folder: Path) -> Inputs:
     """The order with the person's files copied into the work's folder `yours`, so that it does not hang on files elsewhere."""
     own = dict(order.replace)
     for target, file in inputs.replace.items():
-        for old in {before.get("replace", {}).get(target)} - {None}:
-            (folder / str(old)).unlink(missing_ok=True)
         if file:
             own[target] = f"{YOURS}/{target}{Path(file).suffix.lower()}"
             write_bytes(folder / own[target], Path(file).read_bytes())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from miaobi.apps.create import replaced
-from miaobi.apps.create.chosen import Chosen, choose, text_model
+from miaobi.apps.create.chosen import Chosen, writer
 from miaobi.apps.create.moods import Mood, mood_of
 from miaobi.apps.create.schema import NONE
 from miaobi.apps.create.studio import Made, Studio, key_of
@@ -154,9 +154,7 @@ class Work:
     def poem(self) -> Poem:
         """The poem, its scenes and its mood."""
         own = self.own("poem")
-        chosen = None if own else choose(text_model(self.order, self.language))
-        if chosen is None and own is None:
-            raise UsageError("a work needs a poem: name a text model, or give one with --replace poem=FILE")
+        chosen = None if own else writer(self.order, self.language)
         brief = {"brief": self.order.brief, "language": self.language, "form": self.order.form, "seed": self.order.seed}
         made = self.part("poem", "poem", {**brief, **(chosen.inputs if chosen else {})}, lambda: self._write_poem(chosen))
         assert made is not None, "a poem is always needed"
@@ -183,8 +181,6 @@ class Work:
             text = replaced.text(own.read_bytes())
             write_text(self.studio.path("poem.txt"), text + "\n")
             return ["poem.txt"], {"title": title, "text": text, "by": "you"}
-        if self.order.form and "form" not in chosen.knows:
-            raise UsageError("the model {model} has no forms; leave --form out", model=chosen.name)
         model = self.load(chosen)
         options = chosen.options(form=self.order.form)
         contents = model.generate(self.order.brief, n=POEMS, seed=self.seed("poem"), **options)

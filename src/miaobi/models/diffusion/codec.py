@@ -133,14 +133,8 @@ class DiffusionCodec:
                 self._known[key] = values.copy()
 
     def style(self, name: str) -> int:
-        """The number of a style that a person asks for; the empty name is none.
-
-        Raises:
-            UsageError: unknown, or the model has no styles.
-        """
-        if name and not self.styles:
-            raise UsageError("this model knows no styles; leave out the option style")
-        return _among("style", name, self.styles)
+        """The number of a style that a person asks for; see `style_number`."""
+        return style_number(name, self.styles)
 
     def label(self, name: str) -> int:
         """The number of a class that a person asks for; the empty name is none."""
@@ -192,6 +186,17 @@ def _together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             values = [F.pad(value, (0, 0, 0, longest - value.shape[1])) for value in values]
         joined[name] = torch.cat(values)
     return joined
+
+
+def style_number(name: str, known: Sequence[str]) -> int:
+    """The number of a style among the known ones; 0 for the empty name.
+
+    Raises:
+        UsageError: unknown, or the model has no styles.
+    """
+    if name and not known:
+        raise UsageError("this model knows no styles; leave out the option style")
+    return _among("style", name, known)
 
 
 def _among(kind: str, name: str, known: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ FAMILY = Family(
     verbs=frozenset({Verb.TRAIN, Verb.GENERATE, Verb.EXPORT}),
     model="miaobi.models.diffusion.model:Diffusion",
     runtime="miaobi.models.diffusion.runtime:DiffusionRuntime",
+    check="miaobi.models.diffusion.stored:check",
     schemas=_schemas,
     tiny={
         "size": 8,

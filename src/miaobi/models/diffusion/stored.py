@@ -13,7 +13,7 @@ from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.schema import validate
 from miaobi.models.common.hub_format import read_config
 from miaobi.models.common.text_units import Vocabulary
-from miaobi.models.diffusion.codec import DiffusionCodec
+from miaobi.models.diffusion.codec import DiffusionCodec, style_number
 from miaobi.models.diffusion.schema import Config
 
 UPSCALER = "upscaler"  # the folder of an upscaler inside the artifact
@@ -55,6 +55,12 @@ class Stored:
         config["distill"] = "done" if self.config.distill else ""
         own = {"styles": list(self.styles), "classes": list(self.classes), "shape": list(self.shape)}
         return {"config": config, "autoencoder": dict(self.autoencoder) if self.autoencoder else None, **own}
+
+
+def check(folder: Path, options: Mapping[str, Any], /) -> None:
+    """Tell an unknown style; see `core.families.Check`."""
+    if options.get("style"):
+        style_number(options["style"], Stored.read(folder).styles)
 
 
 def make_codec(

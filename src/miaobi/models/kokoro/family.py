@@ -23,6 +23,7 @@ FAMILY = Family(
     outputs=frozenset({Modality.AUDIO}),
     verbs=frozenset({Verb.GENERATE}),
     model="miaobi.models.kokoro.model:Kokoro",
+    check="miaobi.models.kokoro.voices:check",
     schemas=_schemas,
     metrics={name: f"miaobi.engine.metrics.recognition:{name}" for name in ("pinyin_error", "word_error")},
     extra="voice",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,12 @@ class Voices:
             found[name] = found.get(name, 0.0) + _weight(weight, name)
         total = sum(found.values())
         return {name: weight / total for name, weight in found.items()}
+
+
+def check(folder: Path, options: Mapping[str, Any], /) -> None:
+    """Tell an unknown voice, or a mix that is none; see `core.families.Check`."""
+    if options.get("voice"):
+        Voices.load(folder).mix(options["voice"], "en")
 
 
 def _weight(text: str, name: str) -> float:

@@ -23,6 +23,7 @@ FAMILY = Family(
     outputs=frozenset({Modality.TEXT}),
     verbs=frozenset({Verb.GENERATE}),
     model="miaobi.models.rules.model:Rules",
+    check="miaobi.models.rules.model:check",
     schemas=_schemas,
 )
 """What the registry shows of this family; the model is imported on first use."""

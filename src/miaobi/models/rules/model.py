@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from miaobi.core.artifact import write_bytes
-from miaobi.core.errors import ArtifactError
+from miaobi.core.errors import ArtifactError, unknown
 from miaobi.core.schema import validate
 from miaobi.core.types import Card, Chunk, Done, Piece, Request, Usage
 from miaobi.models.rules.expand import Writer
@@ -68,3 +68,11 @@ class Rules:
             if (folder / name).is_file():
                 return cls(read(folder / name), (folder / name).read_bytes(), file=name, name=folder.resolve().name)
         raise ArtifactError("{folder} holds no grammar: {file} is missing", folder=folder, file=FILES[0])
+
+
+def check(folder: Path, options: Mapping[str, Any], /) -> None:
+    """Tell an unknown form; see `core.families.Check`."""
+    if options.get("form"):
+        forms = Rules.load(folder).grammar.forms
+        if options["form"] not in forms:
+            raise unknown("form", options["form"], forms)

@@ -24,6 +24,7 @@ FAMILY = Family(
     verbs=frozenset({Verb.TRAIN, Verb.ADAPT, Verb.GENERATE, Verb.SCORE, Verb.EXPORT}),
     model="miaobi.models.verse.model:Verse",
     runtime="miaobi.models.verse.runtime:VerseRuntime",
+    check="miaobi.models.verse.schema:check",
     schemas=_schemas,
     tiny={"width": 32, "layers": 2, "heads": 2, "context": 96, "min_count": 1},
     metrics={name: f"miaobi.models.verse.metrics:{name}" for name in ("form", "rhyme", "tone", "regular", "resampled")},

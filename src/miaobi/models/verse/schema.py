@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -76,3 +78,13 @@ def form_names() -> tuple[str, ...]:
     from miaobi.models.verse.write import FREE
 
     return (*forms.names(), *FREE)
+
+
+def check(folder: Path, options: Mapping[str, Any], /) -> None:
+    """Tell an unknown form; see `core.families.Check`."""
+    from miaobi.models.verse import forms
+    from miaobi.models.verse.write import FREE
+
+    name = options.get("form", "")
+    if name and name not in FREE and not options.get("free"):
+        forms.form(name)
