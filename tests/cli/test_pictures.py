@@ -54,7 +54,7 @@ def test_nothing_is_overwritten_and_that_is_said_before_drawing(daub: Path, caps
         ("cats/", "cats/02.png exists already"),
         ("file/cat.png", "file"),
         ("cat.bmp", "Known: .gif, .jpeg"),
-        ("cat", "unknown file ending ''"),
+        ("cat", "Write cat.png for a file, cat/ for a folder"),
         ("poem.md", "unknown file ending '.md'"),
     ):
         assert main(["generate", "daub", "--n", "2", "--out", out, "--stop", "0/1", "--seed", "0"]) in (1, 2)

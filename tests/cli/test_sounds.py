@@ -86,7 +86,7 @@ def _help(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     ("words", "said"),
     [
         (("rain", "--out", "a.jpg"), "Known: .flac, .m4a, .mp3"),
-        (("rain", "--out", "rain"), "unknown file ending ''"),
+        (("rain", "--out", "rain"), "Write rain.wav for a file, rain/ for a folder"),
         (("白日依山尽远上寒",), "Known: bell, birds, click"),
         ((), "which sound? Name one or several"),
         (("rain", "--kind", "bel"), "Did you mean 'bell'?"),

@@ -165,6 +165,11 @@ def test_variations_stay_near_the_first(learned: Any) -> None:
         ({"background": "#12"}, "unknown colour '#12'"),
         ({"sampler": "eular"}, "'sampler' is 'eular'"),
         ({"strength": 0.0}, "'strength' is 0.0"),
+        ({"strength": 0.5}, "give one as image"),
+        ({"to": "blue bar"}, "to is about several pictures; ask for 2 or more with n"),
+        ({"to_seed": 3}, "to_seed is about several pictures"),
+        ({"variation": 0.3}, "variation is about several pictures"),
+        ({"negative": "red", "guidance": 1.0}, "with guidance 1 it does nothing"),
     ],
 )
 def test_bad_options_are_explained(learned: Any, options: dict[str, Any], message: str) -> None:
@@ -191,6 +196,8 @@ def test_what_a_model_cannot_is_said(records: list[Record]) -> None:
     with pytest.raises(UsageError, match="knows no styles"):
         ask(model, background="white", style="full")
     model = Diffusion.create(TINY | {"conditions": ["class"]}, records)
+    with pytest.raises(UsageError, match="reads no words; leave out negative"):
+        ask(model, "bar", negative="square")
     assert len(ask(model, "bar", steps=1)) == 1
     with pytest.raises(UsageError, match=r"unknown class 'baz'\. Did you mean 'bar'"):
         ask(model, "baz")

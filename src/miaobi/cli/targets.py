@@ -102,6 +102,8 @@ def _is_folder(out: str | None) -> bool:
 
 def _check_suffix(out: str, known: Mapping[str, Any]) -> None:
     suffix = Path(out).suffix.lower()
+    if not suffix:
+        raise UsageError("'{out}' has no file ending. Write {out}{usual} for a file, {out}/ for a folder", out=out, usual=next(iter(known)))
     if suffix not in known:
         raise unknown("file ending", suffix, known)
 

@@ -151,6 +151,7 @@ def _plan(model: Painter, request: Request) -> Plan:
     sampler = defaults["sampler"] if options.sampler == "auto" else options.sampler
     steps = options.steps or defaults["steps"]
     guidance = defaults["guidance"] if options.guidance is None else options.guidance
+    _check_effect(options, given, words=codec.vocabulary is not None, guidance=guidance)
     strength = options.strength or (STRENGTH if given.start is not None and given.mask is None else 1.0)
     notes = {"steps": steps, "guidance": guidance, "sampler": sampler} | ({"style": options.style} if options.style else {})
     return Plan(
@@ -191,6 +192,19 @@ def _check(model: Painter, options: Options) -> None:
         from miaobi.data.pictures import colour
 
         colour(options.background)
+
+
+def _check_effect(options: Options, given: Given, *, words: bool, guidance: float) -> None:
+    """Refuse what would change nothing, so that nobody wonders why."""
+    several = {"to": bool(options.to), "to_seed": options.to_seed is not None, "variation": options.variation < 1}
+    for name in (name for name, asked in several.items() if asked and options.n == 1):
+        raise UsageError("{option} is about several pictures; ask for 2 or more with n", option=name)
+    if options.strength is not None and given.start is None:
+        raise UsageError("strength says how much of a start picture may change; give one as image")
+    if options.negative and not words:
+        raise UsageError("this model reads no words; leave out negative")
+    if options.negative and guidance == 1:
+        raise UsageError("negative works through guidance, and with guidance 1 it does nothing; ask for more, such as 3")
 
 
 # ---------------------------------------------------------------------- how it is made
