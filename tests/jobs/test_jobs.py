@@ -21,8 +21,8 @@ from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import speaking
 from miaobi.library.queue import Job, Queue, State
 from miaobi.library.store import Library
-from miaobi.serve import batch, worker
-from miaobi.serve.kinds import checked
+from miaobi.serve import batch, requests, worker
+from miaobi.serve.kinds import Task, checked, perform
 
 
 @pytest.fixture
@@ -215,6 +215,37 @@ def test_one_wrong_line_does_not_stop_the_others(folder: Path, queue: Queue) -> 
     assert "contents" in first
     assert second["id"] == "3"
     assert "nosuch" in second["error"]["message"]
+
+
+def test_only_a_line_feed_ends_a_line(folder: Path) -> None:
+    """JSON lets U+2028, U+2029 and U+0085 stand within a text as they are, and many programs write them so."""
+    prompts = ["a\u2028b", "c\u2029d", "e\u0085f"]
+    text = "".join(json.dumps({"prompt": prompt}, ensure_ascii=False) + "\r\n" for prompt in prompts)
+    (folder / "some.jsonl").write_bytes(text.encode())
+    spec = batch.BatchSpec(**batch.spec_for(folder / "some.jsonl", model="rhymer", out=folder / "out.jsonl"))
+    assert [line.prompt for line in batch.lines(spec)] == prompts
+    rows = [{"custom_id": str(number), "url": "/v1/completions", "body": {"prompt": prompt}} for number, prompt in enumerate(prompts)]
+    data = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+    assert [line.body["prompt"] for line in requests.lines(data, "/v1/completions")] == prompts
+
+
+def test_so_many_lines_and_the_line_feed_behind_the_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MOST_LINES", 3)
+    spec = batch_spec(folder, "out.jsonl", count=3)
+    assert spec["model"] == "rhymer"
+    with pytest.raises(DataError, match="has 4 lines; a batch has at most 3"):
+        batch_spec(folder, "out.jsonl", count=4)
+
+
+def test_a_request_that_is_made_twice_is_in_the_library_once(folder: Path, queue: Queue) -> None:
+    """kill -9 after the content was kept, and before the job knew."""
+    spec = checked("generate", {"folder": str(folder), "model": "rhymer", "prompt": "rain", "seed": 4, "options": {"n": 2}})
+    job, library = queue.get(queue.add("generate", spec)), Library.open()
+    silent: dict[str, Any] = {"report": lambda progress: None, "record": lambda place, piece: None, "done": {}, "library": library}
+    first = perform(Task(job=job, **silent))
+    time.sleep(1.0)  # another second on the clock
+    assert perform(Task(job=job, **silent)) == first
+    assert library.count() == 2
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _check_conversations(plan: Plan, work: Path, dropped: Counter[str]) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.is_file() else []
 
 
 def _nothing_left(plan: Plan, work: Path, dropped: Counter[str], read: int) -> DataError:

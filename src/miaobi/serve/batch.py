@@ -111,7 +111,7 @@ def lines(spec: BatchSpec) -> Iterator[Line]:
     if spec.sha256 and hashlib.sha256(data).hexdigest() != spec.sha256:
         raise DataError("{path} has changed since the batch was put in line; start a new one", path=path)
     try:
-        texts = data.decode("utf-8-sig").splitlines()
+        texts = texts_of(data)
     except UnicodeDecodeError:
         raise DataError("{path} is not UTF-8 text", path=path) from None
     if len(texts) > MOST_LINES:
@@ -119,6 +119,15 @@ def lines(spec: BatchSpec) -> Iterator[Line]:
     for number, text in enumerate(texts, 1):
         if text.strip():
             yield _line(path, number, text)
+
+
+def texts_of(data: bytes) -> list[str]:
+    """The lines of a file of JSON Lines. Only a line feed ends one: U+2028 and its like may stand within a text.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return data.decode("utf-8-sig").removesuffix("\n").split("\n")
 
 
 def _line(path: Path, number: int, text: str) -> Line:

@@ -19,6 +19,7 @@ from pydantic import Field
 from miaobi.core.errors import DataError
 from miaobi.core.language import tr
 from miaobi.core.schema import Schema, validate
+from miaobi.serve.batch import texts_of
 from miaobi.serve.kinds import Result, Spec, Stopped, Task
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def lines(data: bytes, endpoint: str) -> Iterator[Line]:
         DataError: a line is no request to that route, two have one `custom_id`, or there are too many.
     """
     try:
-        texts = data.decode("utf-8-sig").splitlines()
+        texts = texts_of(data)
     except UnicodeDecodeError:
         raise DataError("{path} is not UTF-8 text", path=tr("the file")) from None
     if len(texts) > MOST_LINES:

@@ -85,7 +85,7 @@ def samples(room: Room, run: str) -> list[cards.Card]:
     folder = folder_of(room, run)
     if folder is None or not (folder / "samples.jsonl").is_file():
         return []
-    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()[-NEWEST:]
+    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").split("\n")[-NEWEST - 1 :]
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     return [_sample(run, row, number) for number, row in reversed(list(enumerate(rows)))]
 
