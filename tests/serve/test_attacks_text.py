@@ -94,7 +94,7 @@ def test_schemas_that_explode_are_refused_or_ready_soon_and_hold_up_nobody(servi
     assert len(slowest) > 10
     assert max(slowest) < busy()
     assert ask(serving, {})[0] == 200
-    assert figure(serving, "miaobi_pool_restarts") == 0  # the worker that saw all this lives
+    assert figure(serving, "miaobi_pool_restarts_total") == 0  # the worker that saw all this lives
 
 
 def test_a_template_of_the_request_s_own_is_refused(serving: Server) -> None:
@@ -125,7 +125,7 @@ def test_a_generation_stops_soon_after_its_client_left(serving: Server, stream: 
     body = {"model": "scribe", "messages": [{"role": "user", "content": "Go on"}], "max_tokens": 3900, "stream": stream, "seed": 3}
 
     data = json.dumps(body).encode()
-    before = figure(serving, "miaobi_pool_cancelled")
+    before = figure(serving, "miaobi_pool_cancelled_total")
     client = socket.create_connection((serving.host, serving.port))
     head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     client.sendall(head.encode() + data)
@@ -138,7 +138,7 @@ def test_a_generation_stops_soon_after_its_client_left(serving: Server, stream: 
     while figure(serving, "miaobi_pool_running"):
         assert time.monotonic() - left < 2
         time.sleep(0.02)
-    assert figure(serving, "miaobi_pool_cancelled") == before + 1
+    assert figure(serving, "miaobi_pool_cancelled_total") == before + 1
 
 
 def figure(server: Server, name: str) -> float:

@@ -450,6 +450,23 @@ def test_figures_count_by_template_and_not_by_path(outside: Outside, polly: Path
     assert float(_value(text, "miaobi_memory_bytes")) > 20e6
     assert float(_value(text, "miaobi_pool_queue")) == 64
     assert 'miaobi_tokens_total{direction="made",model="polly"}' in text
+    assert float(_value(text, "miaobi_pool_done_total")) == 1
+    assert float(_value(text, r'miaobi_model_memory_bytes\{model="polly"\}')) > 20e6
+
+
+def test_figures_have_the_names_and_types_that_prometheus_wants(inside: Inside) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with inside() as client:
+        text = client.get("/metrics").text
+        status = client.app.state.miaobi.pool.status()  # type: ignore[attr-defined]
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    for name, kind in kinds.items():
+        assert (kind == "counter") == name.endswith("_total"), (name, kind)
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+    known = {name.removeprefix("miaobi_pool_").removesuffix("_total") for name in kinds if name.startswith("miaobi_pool_")}
+    assert known == {name for name, value in status.items() if isinstance(value, int)}
 
 
 def _value(text: str, name: str) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from miaobi.core.types import Done, Piece
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 RATES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 OTHER = "(other)"
+NOW = {  # of the pool, by their names in its status
+    "waiting": "Requests that wait for a model",
+    "queue": "Requests that may wait at most",
+    "running": "Requests that models work on",
+    "memory_bytes": "Memory of the processes of all models",
+    "budget_bytes": "Memory that models may take together",
+}
+SINCE = {
+    "asked": "Requests that were let in",
+    "done": "Requests that were answered",
+    "failed": "Requests that ended in an error of the model or of what was asked",
+    "cancelled": "Requests that nobody wanted any more",
+    "refused": "Requests that were refused because too many waited",
+    "lost": "Requests whose process died",
+    "loads": "Times that a model was loaded",
+    "evictions": "Times that a model was let go, to make room or because it was trained again",
+    "restarts": "Times that a process which had died was replaced",
+}
 
 
 class Figures:
@@ -99,21 +117,21 @@ class _OfPool(Collector):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One gauge for each number of `Pool.status()`."""
-        for name, value in _numbers(self._pool.status()):
-            yield GaugeMetricFamily(f"miaobi_pool_{name}", f"{name.replace('_', ' ')} of the pool", value=value)
+    def collect(self) -> Iterator[Metric]:
+        """What `Pool.status()` says: a gauge of what goes up and down, a counter of what happened, and what each process holds."""
+        status = self._pool.status()
+        for name, words in NOW.items():
+            yield GaugeMetricFamily(f"miaobi_pool_{name}", words, value=status[name])
+        for name, words in SINCE.items():
+            yield CounterMetricFamily(f"miaobi_pool_{name}", words, value=status[name])
+        held = GaugeMetricFamily("miaobi_model_memory_bytes", "Memory of the process of a model that is loaded", labels=("model",))
+        for model, process in status["models"].items():
+            held.add_metric((model,), process["memory_bytes"])
+        yield held
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Nothing is asked of the pool at registration."""
         return iter(())
-
-
-def _numbers(status: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers among the pool's figures, by a name that Prometheus takes."""
-    for key, value in status.items():
-        if isinstance(value, int | float):
-            yield "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in key), float(value)
 
 
 def memory_bytes() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +78,14 @@ async def find(state: State, id: str, *, prefix: str, kind: str, what: str) -> J
     return job
 
 
-async def mine(state: State, kind: str, *, limit: int, after: str = "", oldest: bool = False) -> tuple[Sequence[Job], bool]:
-    """The caller's jobs of a kind, the newest first unless `oldest`, those behind the job `after`; and whether there are more."""
+async def mine(
+    state: State, kind: str, *, limit: int, after: str = "", oldest: bool = False, meant: Callable[[Job], bool] = lambda job: True
+) -> tuple[Sequence[Job], bool]:
+    """The caller's jobs of a kind that are `meant`, the newest first unless `oldest`, those behind the job `after`; and whether there are
+    more."""
     who = owner(state)
     found = await asyncio.to_thread(lambda: queue(state).list(kinds=(kind,), limit=MOST_LISTED))
-    jobs = [job for job in found if job.spec.get("owner", "") == who]
+    jobs = [job for job in found if job.spec.get("owner", "") == who and meant(job)]
     jobs = jobs[::-1] if oldest else jobs
     if after:
         place = next((place for place, job in enumerate(jobs) if job.id == after), None)

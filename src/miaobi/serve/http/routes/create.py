@@ -99,8 +99,8 @@ def _own_files(state: State, owner: str, replaced: Mapping[str, str], folder: Pa
 async def list_works(state: Here, limit: int = 20, after: str = "", order: Literal["asc", "desc"] = "desc") -> dict[str, Any]:
     """The caller's works."""
     wanted = max(1, min(limit, 100))
-    jobs, more = await works.mine(state, KIND, limit=wanted, after=after.removeprefix(PREFIX), oldest=order == "asc")
-    return page([entry(job) for job in jobs if job.spec["app"] == "create"], more=more)
+    jobs, more = await works.mine(state, KIND, limit=wanted, after=after.removeprefix(PREFIX), oldest=order == "asc", meant=_is_work)
+    return page([entry(job) for job in jobs], more=more)
 
 
 @router.get("/v1/create/{work}")
@@ -138,9 +138,14 @@ async def content(work: str, name: str, state: Here) -> Response:
 
 async def _found(state: State, id: str) -> Job:
     job = await works.find(state, id, prefix=PREFIX, kind=KIND, what="work")
-    if job.spec["app"] != "create" or not _folders(job):
+    if not _is_work(job):
         raise not_found("work", id)
     return job
+
+
+def _is_work(job: Job) -> bool:
+    """Whether it was ordered here: the studio and the agents order works and films, too, which lie elsewhere."""
+    return job.spec["app"] == "create" and bool(_folders(job))
 
 
 def _folders(job: Job) -> tuple[Path, ...]:
