@@ -141,8 +141,17 @@ def write(content: Content, path: str | Path) -> None:
 # ---------------------------------------------------------------- apps
 
 
-def run_app(name: str, inputs: Mapping[str, Any], out: Path, *, tick: Tick | None = None, news: News | None = None) -> dict[str, Any]:
-    """What an app says of what it made in `out`; each model is loaded once. `tick` is told how far it is, `news` what a person should know.
+def run_app(
+    name: str,
+    inputs: Mapping[str, Any],
+    out: Path,
+    *,
+    tick: Tick | None = None,
+    news: News | None = None,
+    made: Callable[[Content], object] | None = None,
+) -> dict[str, Any]:
+    """What an app says of what it made in `out`; each model is loaded once. `tick` is told how far it is, `news` what a person should know,
+    and `made` gets each content of a work as soon as its file is there.
 
     Raises:
         UsageError: an unknown app, or inputs that its schema refuses.
@@ -154,7 +163,7 @@ def run_app(name: str, inputs: Mapping[str, Any], out: Path, *, tick: Tick | Non
     found = app(name)
     given = validate(found.schema(), inputs, tr("options of {model}", model=name))
     desk = Desk(load=functools.cache(load))
-    desk = dataclasses.replace(desk, tick=tick or desk.tick, news=news or desk.news)
+    desk = dataclasses.replace(desk, tick=tick or desk.tick, news=news or desk.news, made=made or desk.made)
     return dict(found.runner()(given, out, desk))
 
 

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from miaobi import api
+from miaobi.cli.main import main
 from miaobi.core.errors import ArtifactError, Busy, UsageError
 from miaobi.trust import label
 
@@ -279,6 +281,40 @@ def test_a_kill_costs_one_part(create: Create, stage: Path) -> None:
     assert manifest(stage / "work")["parts"].keys() == {"poem", "scenes", "cover", "picture-1", "picture-2"}
     assert create(only=["picture"])["made"] == ["picture-3", "picture-4"]
     assert not list((stage / "work").rglob("*edited*"))
+
+
+def test_a_job_that_was_killed_makes_and_keeps_what_an_unbroken_one_does(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from miaobi.library.queue import Queue
+    from miaobi.library.store import Library
+    from miaobi.serve import kinds, worker
+
+    where = str(stage / "library")
+    line = ["秋夜", "--out", "work", "--only=picture", *FLAGS, "--later", "--keep", "--library", where, "-q"]
+    assert main(["create", *line]) == 0
+    library = Library.open(where)
+    queue = Queue(library.database)
+    (waiting,) = queue.list()
+    monkeypatch.setenv("BAND_STOP", "doodle:4:kill")
+    worker.work(where, drain=True)
+    job = queue.get(waiting.id)
+    assert (str(job.state), job.attempts) == ("done", 2), job.error
+    monkeypatch.delenv("BAND_STOP")
+    assert len(job.result["kept"]) == library.count() == 15  # the poem, the cover and four pictures, those in each shape
+    assert {kept.tags for kept in library.find(limit=20)} == {("秋夜",)}
+    silent: dict[str, Any] = {"report": lambda progress: None, "record": lambda place, piece: None, "done": {}, "library": library}
+    whole = kinds.perform(kinds.Task(job=replace(job, spec={**job.spec, "out": str(stage / "again")}), **silent))
+    assert (whole["kept"], library.count()) == (job.result["kept"], 15)
+    for name in whole["files"]:
+        assert (stage / "work" / name).read_bytes() == (stage / "again" / name).read_bytes(), name
+
+
+def test_what_is_made_before_ctrl_c_is_kept(stage: Path) -> None:
+    from miaobi.library.store import Library
+
+    done = command("秋夜", "--out", "work", "--only=picture", "--keep", "--library", "library", *FLAGS, BAND_STOP="doodle:2:interrupt")
+    assert done.returncode == 130
+    assert Library.open(stage / "library").count() == 6  # the poem, the cover and the first picture
+    assert "kept in the library" in done.stderr
 
 
 def test_ctrl_c_says_how_to_go_on(create: Create, stage: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
@@ -32,6 +32,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
         "--out", type=Path, metavar="FOLDER", help=tr("the work's folder (default: the brief's words); named again, it goes on")
     )
     keep_arguments(parser)
+    parser.add_argument("--later", action="store_true", help=tr("only put it in line; a worker (miaobi jobs work) does it"))
     add_options(parser, app("create").schema(), tr("options of {model}", model="create"), skip=("brief",))
 
 
@@ -44,15 +45,32 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     brief = arguments.brief.strip()
     if brief:
         given["brief"] = brief
+    if arguments.later:
+        return _later(arguments, given, output)
     with Keeping.at(arguments, output) as keeping:
-        made = run_app("create", given, arguments.out or _folder(brief), output)
+        made = run_app("create", given, arguments.out or _folder(brief), output, made=keeping.add)
         if arguments.keep:
-            keeping.ids += api.keep_work(made, library=arguments.library)
+            keeping.ids = api.keep_work(made, library=arguments.library)  # the same, now with the title
     lines = [made["poem"], "", *([tr("open: {path}", path=made["open"])] if made["open"] else [tr("made in {path}", path=made["folder"])])]
     made.pop("contents")  # the files hold them
     output.result({**made, "kept": keeping.ids}, "\n".join(lines))
     output.news("made anew: {parts}; seed {seed}", parts=", ".join(made["made"]) or "–", seed=made["seed"])
     return 0
+
+
+def _later(arguments: argparse.Namespace, given: dict[str, Any], output: Output) -> int:
+    """Put the work in line. A seed is drawn now, unless the folder remembers one: whoever carries it out makes the same."""
+    import secrets
+
+    from miaobi.cli.jobs import follow_here
+
+    out: Path = (arguments.out or _folder(given.get("brief", ""))).absolute()
+    if not out.exists():
+        _folder(given.get("brief", ""))  # raises when there is nothing to begin with
+        given.setdefault("seed", secrets.randbits(31))
+    spec = {"folder": str(Path.cwd()), "app": "create", "inputs": given, "out": str(out), "keep": arguments.keep}
+    arguments.priority = 0
+    return follow_here("app", spec, arguments, output, name=given.get("brief") or out.name)
 
 
 def _folder(brief: str) -> Path:

@@ -50,6 +50,14 @@ class Keeping:
             if keeping.ids:
                 output.news("kept in the library: {ids}", ids=", ".join(keeping.ids))
 
+    def add(self, content: Content) -> None:
+        """One of an app's contents, unless it is only another form of one that is kept."""
+        from miaobi import api
+
+        for whole in api.whole([content]) if self.library is not None else ():
+            assert self.library is not None
+            self.ids.append(self.library.keep(whole, origin="create"))
+
     def each(self, chunks: Iterator[Chunk | Content]) -> Iterator[Chunk | Content]:
         """The same chunks; a content is kept before it is handed on."""
         for chunk in chunks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from miaobi.core.language import tr
 
 if TYPE_CHECKING:
     from miaobi.cli.terminal import Output
+    from miaobi.core.types import Content
 
 RESUME: tuple[str, ...] = ()  # the same command goes on
 
@@ -33,9 +34,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def run_app(name: str, inputs: dict[str, Any], out: Path, output: Output) -> dict[str, Any]:
+def run_app(
+    name: str, inputs: dict[str, Any], out: Path, output: Output, *, made: Callable[[Content], object] | None = None
+) -> dict[str, Any]:
     """What an app says of what it made, its progress drawn as bars; each model is loaded once."""
     from miaobi import api
 
     with output.progress() as tick:
-        return api.run_app(name, inputs, out, tick=tick, news=output.news)
+        return api.run_app(name, inputs, out, tick=tick, news=output.news, made=made)

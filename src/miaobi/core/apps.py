@@ -66,13 +66,19 @@ def _silent_news(template: str, /, **values: object) -> None:
     """Nobody reads."""
 
 
+def _silent_made(content: Content, /) -> None:
+    """Nobody keeps it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """What an app is handed: models by name or folder (`load`), and ears for its progress and its news."""
+    """What an app is handed: models by name or folder (`load`), and ears for its progress, its news and what it has `made`, each content
+    when its file is there."""
 
     load: Callable[[str], LoadedModel]
     tick: Tick = _silent_tick
     news: News = _silent_news
+    made: Callable[[Content], object] = _silent_made
 
 
 class Run(Protocol):

@@ -5,6 +5,8 @@ A job's `spec` is checked when it is put in line, so that a mistake is told to t
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -200,18 +202,47 @@ def _evaluate(task: Task, spec: EvaluateSpec) -> Result:
 def _app(task: Task, spec: AppSpec) -> Result:
     from miaobi import api
     from miaobi.core.apps import Desk, app
+    from miaobi.engine.generate import dated
 
     wanted = app(spec.app)
     run, inputs = wanted.runner(), validate(wanted.schema(), spec.inputs, tr("app '{name}'", name=spec.app))
-    desk = Desk(load=lambda name: api.load(name, device=spec.device, threads=spec.threads), tick=task.tick)
-    made = dict(run(inputs, Path(spec.out), desk))
-    contents: Mapping[str, Content] = made.pop("contents", {})  # the files hold them
+    load = functools.cache(functools.partial(api.load, device=spec.device, threads=spec.threads))
+    keeping = _Keeping(task, spec.app)
+    desk = Desk(load=load, tick=task.tick, made=keeping.keep if spec.keep else lambda content: None)
+    with dated(_created(task)):
+        made = dict(run(inputs, Path(spec.out), desk))
+    made.pop("contents", None)  # the files hold them
     if spec.keep:
-        assert task.library is not None
-        tags = [made["title"]] if made.get("title") else []
-        whole = api.whole(contents.values()) or _written(Path(spec.out))
-        made["kept"] = [task.library.keep(content, origin=spec.app, tags=tags) for content in whole]
+        for content in _written(Path(spec.out)) if not keeping.ids else ():
+            keeping.keep(content)
+        made["kept"] = keeping.tagged(str(made.get("title") or ""))
     return made
+
+
+class _Keeping:
+    """What an app makes goes to the library as it is made, and is a piece of the job: another attempt finds it there and goes on."""
+
+    def __init__(self, task: Task, origin: str) -> None:
+        assert task.library is not None
+        self.task, self.library, self.origin = task, task.library, origin
+        self.ids = [str(task.done[place]["kept"]) for place in sorted(task.done)]
+
+    def keep(self, content: Content) -> None:
+        """Keep one, unless it is only another form of one that is kept."""
+        from miaobi import api
+
+        for whole in api.whole([content]):
+            id = self.library.keep(whole, origin=self.origin)
+            if id not in self.ids:
+                self.task.record(len(self.ids), {"kept": id})
+                self.ids.append(id)
+
+    def tagged(self, title: str) -> list[str]:
+        """The ids of all, which are now found by the title."""
+        for id in self.ids if title else ():
+            with contextlib.suppress(UsageError):  # somebody removed it meanwhile
+                self.library.tag(id, [title])
+        return self.ids
 
 
 def _written(path: Path) -> list[Content]:
@@ -240,12 +271,17 @@ def _generate(task: Task, spec: GenerateSpec) -> Result:
     given = {name: task.library.files.get(sha256) for name, sha256 in spec.given.items()}
     request = Request(turns=(Turn(role="user", parts=(spec.prompt,)),), options=spec.options, seed=spec.seed)
     kept: list[str] = []
-    for chunk in loaded.answer(request, given=given, mark=spec.mark, watermark=spec.watermark):
+    for chunk in loaded.answer(request, given=given, mark=spec.mark, watermark=spec.watermark, created=_created(task)):
         if isinstance(chunk, Progress):
             task.tick("making", chunk.step, chunk.total)
         elif isinstance(chunk, Content):
             kept.append(task.library.keep(chunk, origin="serve"))
     return {"contents": kept}
+
+
+def _created(task: Task) -> str:
+    """The time that labels tell is the job's: so a second attempt makes the same contents, which the library has once."""
+    return task.job.created[:19] + "Z"
 
 
 def _check_generate(spec: GenerateSpec) -> None:

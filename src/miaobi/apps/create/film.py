@@ -56,7 +56,7 @@ def _rendered(work: Work, timeline: Mapping[str, Any]) -> tuple[Sequence[str], M
     path = work.studio.path("timeline.yaml")
     write_text(path, yaml.safe_dump(dict(timeline), allow_unicode=True, sort_keys=False))
     made = render(Script.load(path), work.studio.path(FILES[0]), work.desk, app="create")
-    work.contents[FILES[0]] = made.content()
+    work.tell(made.content(), FILES[0])
     subtitles = [each.name for each in made.subtitles]
     about = {
         "by": "create",

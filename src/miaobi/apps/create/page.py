@@ -78,11 +78,11 @@ def _write(
     content = assembled((poem.text,), (), app="create", request=request, mark=words)
     labels = {"AIGC": label.implicit(content.label), "miaobi": label.to_dict(content.label)}
     path = work.studio.path(PAGE)
-    work.contents[PAGE] = content
     write_text(path, render(work, poem, pictures, music, film, labels, words))
     back = label.read_text(path)
     if (back.text, back.implicit, back.label) != (poem.text, labels["AIGC"], labels["miaobi"]):
         raise MiaobiError("{path}: the file read back is not what was written. Choose another format", path=path)
+    work.tell(content, PAGE)
     return [PAGE], {"by": "create"}
 
 

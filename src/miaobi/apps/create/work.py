@@ -110,8 +110,13 @@ class Work:
         from miaobi.trust import label
 
         label.write(content, self.studio.path(name), part=part)
-        self.contents[name] = content
+        self.tell(content, name)
         return name
+
+    def tell(self, content: Content, name: str) -> None:
+        """A labelled file of the work is there."""
+        self.contents[name] = content
+        self.desk.made(content)
 
     def load(self, chosen: Chosen) -> LoadedModel:
         """The model, loaded once."""
