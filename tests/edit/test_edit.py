@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("av")
 
-from miaobi.apps.edit import describe, dub, highlight, subtitle, trim
+from miaobi.apps.common import redone
+from miaobi.apps.edit import describe, dub, highlight, pieces, subtitle, trim
 from miaobi.apps.edit.pieces import Stretch
 from miaobi.apps.edit.schema import Describe, Dub, Highlight, Subtitle
 from miaobi.cli.main import main
@@ -21,6 +22,7 @@ from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import set_language
 from miaobi.core.types import Chunk, Content, Done, Media, Modality, Piece, Request
 from miaobi.data import pictures, sounds, videos
+from miaobi.data.recordings import Recording
 from miaobi.data.sounds import Sound
 from miaobi.engine import generate
 from miaobi.trust import label
@@ -152,7 +154,7 @@ def test_silences_are_taken_out_of_films_and_pictures_and_sound_stay_together(fo
     assert clip.sound is not None
     assert clip.seconds == pytest.approx(4.7, abs=0.3)  # 6 s without most of two silences of 0.9 and 0.8 s
     assert clip.sound.seconds == pytest.approx(clip.seconds, abs=0.05)
-    kept = trim.audible(heard((0.2, 1.2, 0.1), (2.1, 3.8, 0.5), (4.6, 5.7, 0.2)), below=30, longer=0.5, keep=0.2)
+    kept = trim.audible(Recording.of_sound(heard((0.2, 1.2, 0.1), (2.1, 3.8, 0.5), (4.6, 5.7, 0.2))), below=30, longer=0.5, keep=0.2)
     assert [(each.start, each.end) for each in kept] == [
         (0, pytest.approx(1.3, abs=0.03)),
         (pytest.approx(2.0, abs=0.03), pytest.approx(3.9, abs=0.03)),
@@ -162,10 +164,24 @@ def test_silences_are_taken_out_of_films_and_pictures_and_sound_stay_together(fo
 
 def test_short_pauses_stay_and_nothing_but_silence_is_refused(folder: Path) -> None:
     sound = heard((0.2, 1.0, 0.3), (1.4, 2.0, 0.3), seconds=2.2)
-    assert trim.audible(sound, below=30, longer=0.7, keep=0.2) == [Stretch(0, 2.2)]
+    assert trim.audible(Recording.of_sound(sound), below=30, longer=0.7, keep=0.2) == [Stretch(0, 2.2)]
     (folder / "nothing.wav").write_bytes(sounds.encode(Sound(np.zeros(RATE, np.float32), RATE)))
     assert main(["edit", "trim", "nothing.wav", "--out", "out.wav"]) == 3
     assert not (folder / "out.wav").exists()
+
+
+def test_a_sound_is_cut_as_it_is_played() -> None:
+    whole = heard((0.0, 3.0, 0.5), seconds=3.0)
+    cut = pieces.sound_in(Recording.of_sound(whole), [Stretch(0.5, 1.0), Stretch(1.0, 1.25), Stretch(2.9, 3.5)])
+    made = cut.whole().samples[:, 0]
+    assert len(made) == cut.length == round((0.5 + 0.25 + 0.6) * RATE)
+    ramp = np.linspace(0, 1, 96, dtype=np.float32)  # six milliseconds
+    for first, start, count in ((0, 8000, 8000), (8000, 16000, 4000)):
+        wanted = whole.samples[start : start + count, 0].copy()
+        wanted[:96] *= ramp
+        wanted[-96:] *= ramp[::-1]
+        np.testing.assert_array_equal(made[first : first + count], wanted)
+    assert not made[12000 + 1600 :].any(), "silence behind its end"
 
 
 def test_a_highlight_is_as_long_as_wanted_and_takes_what_moves_and_is_loud(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +239,7 @@ def test_a_dub_reads_in_time_faster_where_it_has_to_and_copies_the_pictures(fold
 
 
 def test_a_dub_without_a_transcript_says_what_was_heard_and_writes_it_down(folder: Path, desk: Desk) -> None:
-    listening = Desk(load=lambda name: Ears("zh") if name == "ears" else desk.load(name))  # type: ignore[return-value]
+    listening = Desk(load=lambda name: Ears("zh") if name == "ears" else desk.load(name))  # type: ignore[arg-type,return-value]
     told = dub.run(Dub(file="shots.mp4"), folder / "out.mp4", listening)
     assert [row["start"] for row in told["lines"]] == [0.2, 2.2]
     assert [parent.partition(":")[0] for parent in label.read(folder / "out.mp4").parents] == ["ears", "reader", "reader"]
@@ -232,7 +248,7 @@ def test_a_dub_without_a_transcript_says_what_was_heard_and_writes_it_down(folde
     assert found.label is not None
     assert found.label.model == "ears"
     assert dub.run(Dub(file="shots.mp4", transcript="out.srt"), folder / "again.mp4", desk)["lines"] == told["lines"]
-    english = Desk(load=lambda name: Ears("en"))  # type: ignore[return-value]
+    english = Desk(load=lambda name: Ears("en"))  # type: ignore[arg-type,return-value]
     with pytest.raises(UsageError, match="in English already"):
         dub.run(Dub(file="shots.mp4"), folder / "no.mp4", english)
 
@@ -296,6 +312,7 @@ def test_every_shot_gets_a_caption_of_its_own_picture(folder: Path, desk: Desk) 
     assert [(shot["start"], shot["caption"]) for shot in told["shots"]] == [(0, "蓝"), (2, "红"), (4, "绿")]
     assert (folder / "out.srt").read_text(encoding="utf-8").splitlines()[:3] == ["1", "00:00:00,000 --> 00:00:02,000", "蓝"]
     written = label.read(folder / "out.srt")
+    assert redone.again(written, folder / "out.srt", desk).identical
     assert (written.model, [parent.partition(":")[0] for parent in written.parents]) == ("describe", ["describer"] * 3)
     (folder / "out.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nmine\n", encoding="utf-8")
     assert verify(folder / "out.srt").intact is False
@@ -304,6 +321,10 @@ def test_every_shot_gets_a_caption_of_its_own_picture(folder: Path, desk: Desk) 
     describe.run(Describe(file="shots.mp4", model="describer"), folder / "out.json", desk)
     made = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     assert (made["ai_generated"], made["model"], made["shots"][1]["caption"]) == (True, "describer", "red")
+    found = verify(folder / "out.json")
+    assert found.good
+    assert found.label is not None
+    assert found.label.model == "describe"
 
 
 def test_the_visible_words_come_again_when_the_opening_is_cut_away(folder: Path) -> None:

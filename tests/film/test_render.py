@@ -7,6 +7,8 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +148,30 @@ def test_the_command_prints_its_files_and_the_draft_is_small(write: Write, folde
     assert label.read(folder / "film.mp4").options["draft"] is True
     assert main(["render", "nowhere.yaml"]) == 2
     assert "nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "told"),
+    [
+        ("- picture: nowhere.png\n", 7, "'scenes.1.picture': there is no file at"),
+        ("- narration: {model: narrator, text: 后, voice: hihg}\n", 7, "'scenes.1.narration': unknown voice 'hihg'"),
+        (
+            "- narration: {model: narrator, text: 后, options: {sped: 2}}\n",
+            7,
+            "'scenes.1.narration': options of narrator: unknown key 'sped'",
+        ),
+        ("subtitles: {cues: nowhere.srt}\n", 7, "'subtitles.cues': there is no file at"),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_model_takes_its_time(write: Write, folder: Path, wrong: str, line: int, told: str) -> None:
+    def load(name: str) -> Any:
+        return SimpleNamespace(card=SimpleNamespace(name=name), generate=lambda prompt, **options: pytest.fail("something was made"))
+
+    script = write("scenes:\n- narration: {model: narrator, text: 先}\n  picture: red.png\n  seconds: 9\n" + wrong)
+    with pytest.raises(MiaobiError) as caught:
+        render(script, folder / "film.mp4", Desk(load=load))
+    assert f"line {line}: {told}" in str(caught.value)
+    assert not (folder / "film.mp4.parts").exists()
 
 
 def test_a_silent_film_has_no_sound(write: Write, desk: Desk, folder: Path) -> None:

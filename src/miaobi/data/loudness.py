@@ -44,9 +44,9 @@ def integrated(sound: Sound) -> float:
     return measured([sound.samples], sound.rate).integrated()
 
 
-def momentary(sound: Sound) -> NDArray[np.float64]:
-    """The loudness in LUFS of every block of 0.4 seconds, ten a second."""
-    return _lufs(measured([sound.samples], sound.rate).energies())
+def momentary(stretches: Iterable[Samples], rate: int) -> NDArray[np.float64]:
+    """The loudness in LUFS of every block of 0.4 seconds of a sound in stretches (T, C), ten a second."""
+    return _lufs(measured(stretches, rate).energies())
 
 
 def true_peak(sound: Sound) -> float:

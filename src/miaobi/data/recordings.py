@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaobi.core.errors import DataError, MissingExtra
 from miaobi.core.language import tr
@@ -15,6 +16,7 @@ from miaobi.trust import media
 from miaobi.trust.stored import Data
 
 STRETCH = 1 << 16  # samples that a sound in memory is cut into
+Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,19 @@ class Tape:
         """The next `count` samples in stretches of `size`."""
         for start in range(0, count, size):
             yield self.read(min(size, count - start))
+
+
+def shaped(stretches: Iterable[Samples], length: int, begin: Weights, end: Weights) -> Iterator[Samples]:
+    """Stretches of `length` samples together, the first and last of which are multiplied by these (T,)."""
+    at = 0
+    for stretch in stretches:
+        made = stretch.copy()
+        for ramp, place in ((begin, 0), (end, length - len(end))):
+            first, last = max(at, place), min(at + len(stretch), place + len(ramp))
+            if first < last:
+                made[first - at : last - at] *= ramp[first - place : last - place, None]
+        yield made
+        at += len(stretch)
 
 
 def even(stretches: Iterable[Samples], size: int) -> Iterator[Samples]:

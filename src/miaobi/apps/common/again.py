@@ -33,7 +33,7 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
         made = render(used, Path(folder) / f"again{path.suffix}", desk, app=label.model, options=options, created=label.created).content()
     if made.label.content_sha256 == label.content_sha256:
         return Replay(content=made, identical=True)
-    return Replay(content=made, identical=False, difference=_difference(label, made.label))
+    return Replay(content=made, identical=False, difference=first_difference(label, made.label))
 
 
 def check_files(files: Mapping[str, str], path: Path) -> None:
@@ -50,7 +50,7 @@ def check_files(files: Mapping[str, str], path: Path) -> None:
             raise UsageError("{path} was made from another {name} than the one that is beside it now", path=path, name=name)
 
 
-def _difference(before: Label, now: Label) -> str:
+def first_difference(before: Label, now: Label) -> str:
     """The first stage that differs: what a model made, or the putting together."""
     for old, new in zip(before.parents, now.parents):
         if old != new:

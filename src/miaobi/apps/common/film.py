@@ -23,7 +23,7 @@ from miaobi.apps.common.materials import Gathering, Materials, gather, picture_o
 from miaobi.apps.common.mixing import mix
 from miaobi.apps.common.painters import APPEAR, Painter, Stage, painter, words
 from miaobi.apps.common.parts import Parts
-from miaobi.apps.common.plan import Noise, Plan, plan, repeats
+from miaobi.apps.common.plan import Noise, Plan, given_cues, plan, repeats
 from miaobi.apps.common.script import Script
 from miaobi.apps.common.timeline import Transition
 from miaobi.apps.common.transitions import between
@@ -79,6 +79,7 @@ def render(script: Script, out: Path, desk: Desk, *, app: str = "film", options:
     """
     check_target(out)
     fonts = Fonts.named(script.timeline.font)
+    given_cues(script)  # they can be wrong before anything is read aloud
     with explain_os_errors(out), Parts.of(out, desk) as parts:
         materials = gather(script, desk, parts)
         planned = plan(script, materials)

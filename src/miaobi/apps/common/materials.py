@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from miaobi.apps.common import asked
 from miaobi.apps.common.parts import Kept, Parts
 from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Thing
@@ -78,6 +79,12 @@ class Gathering:
     parts: Parts
     found: Materials
 
+    def check(self, place: Place, thing: Thing) -> None:
+        """Tell now what a model would refuse after others have taken their time."""
+        with self._told(place):
+            options = _of_voice(thing) if isinstance(thing, Narration) else thing.options
+            asked.check(self.desk, thing.model or thing.usual_model(), options)
+
     def take(self, place: Place, thing: Thing) -> None:
         """Put one thing where it belongs."""
         kind = next(step for step in reversed(place) if isinstance(step, str))
@@ -136,9 +143,7 @@ class Gathering:
         """A recording, or the words read by a model."""
         if voice.file:
             return Speech(self._sound(place, self._source(place, voice)))
-        wanted = {"voice": voice.voice, "speed": voice.speed if voice.speed != 1 else None}  # a model need not know what nobody asks for
-        options = {**{key: value for key, value in wanted.items() if value}, **voice.options}
-        kept = self._made(place, voice, voice.text, options)
+        kept = self._made(place, voice, voice.text, _of_voice(voice))
         return Speech(self._sound(place, self._medium(place, kept)), kept.content.label.notes)
 
     @contextlib.contextmanager
@@ -152,6 +157,12 @@ class Gathering:
             raise self.script.at(place, error) from None
 
 
+def _of_voice(voice: Narration) -> dict[str, Any]:
+    """The options of a narration; a model need not know what nobody asks for."""
+    wanted = {"voice": voice.voice, "speed": voice.speed if voice.speed != 1 else None}
+    return {**{key: value for key, value in wanted.items() if value}, **voice.options}
+
+
 def gather(script: Script, desk: Desk, parts: Parts) -> Materials:
     """Read and make everything but the effects whose length depends on their scene; see `Gathering.effect`.
 
@@ -160,7 +171,10 @@ def gather(script: Script, desk: Desk, parts: Parts) -> Materials:
         DataError: a file cannot be read.
     """
     gathering = Gathering(script, desk, parts, Materials())
-    wanted = list(things(script))
+    wanted = sorted(things(script), key=lambda pair: not pair[1].file)  # files first: what is wrong with them takes no time to see
+    for place, thing in wanted:
+        if not thing.file:
+            gathering.check(place, thing)
     for number, (place, thing) in enumerate(wanted):
         desk.tick("gathering", number, len(wanted), thing.file or thing.model)
         gathering.take(place, thing)

@@ -22,7 +22,7 @@ from miaobi.apps.common.materials import ROUND
 from miaobi.apps.common.plan import Noise, Plan
 from miaobi.apps.common.timeline import Music
 from miaobi.data import loudness
-from miaobi.data.recordings import Recording, Tape
+from miaobi.data.recordings import Recording, Tape, shaped
 from miaobi.data.sounds import Samples
 
 RATE, CHANNELS = 48_000, 2
@@ -225,14 +225,6 @@ def _shaped(samples: Recording, begin: NDArray[np.float32], end: NDArray[np.floa
     """A sound whose first and last samples are multiplied by these."""
 
     def play() -> Iterator[Samples]:
-        at = 0
-        for stretch in samples.play():
-            shaped = stretch.copy()
-            for ramp, place in ((begin, 0), (end, samples.length - len(end))):
-                first, last = max(at, place), min(at + len(stretch), place + len(ramp))
-                if first < last:
-                    shaped[first - at : last - at] *= ramp[first - place : last - place, None]
-            yield shaped
-            at += len(stretch)
+        return shaped(samples.play(), samples.length, begin, end)
 
     return Recording(play=play, rate=RATE, channels=CHANNELS, length=samples.length)

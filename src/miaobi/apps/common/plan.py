@@ -14,7 +14,7 @@ from miaobi.apps.common.cues import columns_for, of_narration, read
 from miaobi.apps.common.materials import ClipFile, Materials, Speech
 from miaobi.apps.common.script import Place, Script
 from miaobi.apps.common.timeline import Effect, Narration, Scene
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.data.subtitles import LINGER, Cue
 from miaobi.data.videos import LOOPS
 
@@ -216,7 +216,7 @@ def _noise(script: Script, place: Place, effect: Effect, start: float, seconds: 
 def _cues(script: Script, made: Plan) -> tuple[Cue, ...]:
     """The words of all voices and those given by hand, in order; no two at a time."""
     found = [(cue, voice.place) for voice in made.voices for cue in _of_voice(script, voice)]
-    found += _given(script)
+    found += given_cues(script)
     found.sort(key=lambda pair: pair[0].start)
     shown = list[Cue]()
     for number, (cue, place) in enumerate(found):
@@ -241,16 +241,21 @@ def _of_voice(script: Script, voice: Voice) -> list[Cue]:
     return of_narration(words, notes, start=voice.start, seconds=voice.speech.sound.seconds, columns=columns)
 
 
-def _given(script: Script) -> list[tuple[Cue, Place]]:
+def given_cues(script: Script) -> list[tuple[Cue, Place]]:
     """The cues that the timeline holds itself, or those of a file.
 
     Raises:
-        UsageError: two of them overlap, or one ends before it begins.
+        UsageError: two of them overlap, or one ends before it begins; there is no such file.
+        DataError: the file holds no cues, or is damaged.
     """
     place: Place = ("subtitles", "cues")
     given = script.timeline.subtitles.cues
     if isinstance(given, str):
-        return [(cue, place) for cue in read(script.path(given, place))]
+        path = script.path(given, place)
+        try:
+            return [(cue, place) for cue in read(path)]
+        except MiaobiError as error:
+            raise script.at(place, error) from None
     end = 0.0
     for index, each in enumerate(given):
         if each.end <= each.start:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from miaobi.apps.common.again import check_files
+from miaobi.apps.common.again import check_files, first_difference
 from miaobi.core.apps import Desk, app
-from miaobi.core.language import tr
 from miaobi.core.schema import validate
-from miaobi.core.types import Label, Media, Modality, Request
+from miaobi.core.types import Content, Label, Media
+from miaobi.data import subtitles
 from miaobi.engine import generate
+from miaobi.trust import label as labels
 from miaobi.trust import media
+from miaobi.trust.formats import Marked
 from miaobi.trust.replay import Replay
 
 
@@ -30,9 +32,18 @@ def again(label: Label, path: Path, desk: Desk, /) -> Replay:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"again{path.suffix}"
         found.runner()(inputs, out, desk)
-        data, mime = out.read_bytes(), media.SUFFIXES[path.suffix.lower()]
-    modality = Modality.VIDEO if mime.startswith("video/") else Modality.AUDIO
-    made = Media(modality=modality, mime=mime, data=data)
-    content = generate.assembled((made,), (), app=label.model, request=Request.of("", **label.options), created=label.created)
+        content = _content(out)
     same = content.label.content_sha256 == label.content_sha256
-    return Replay(content=content, identical=same, difference="" if same else tr("the frames or the sound are not the same"))
+    return Replay(content=content, identical=same, difference="" if same else first_difference(label, content.label))
+
+
+def _content(made: Path) -> Content:
+    """What was made now, with its label."""
+    mime = media.SUFFIXES.get(made.suffix.lower())
+    if mime is not None:
+        return generate.restored((Media(modality=media.modality_of(mime), mime=mime, data=made.read_bytes()),), labels.read(made))
+    marked = labels.read_marked(made)
+    assert isinstance(marked, Marked)
+    subtitled = made.suffix.lower() in subtitles.SUFFIXES  # their label is about the words alone
+    text = "\n".join(cue.text for cue in subtitles.parse(marked.text)) if subtitled else marked.text
+    return generate.restored((text,), labels.read(made))

@@ -18,6 +18,8 @@ from miaobi.core.types import Content, Modality
 from miaobi.data import videos
 from miaobi.data.subtitles import Cue
 from miaobi.engine import generate
+from miaobi.trust import label as labels
+from miaobi.trust.formats import Marked, encode_json
 
 NO_MODEL = (
     "describing pictures takes a model of the family caption, and none comes along. "
@@ -50,11 +52,14 @@ def run(inputs: Describe, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         source = content.label.source
         desk.tick("describing", number + 1, len(found))
     value = {"file": str(path), "model": model.card.name, "source": source, "shots": rows}
-    if out.suffix.lower() == ".json":
-        write_text(out, json.dumps({"ai_generated": True, **value}, ensure_ascii=False, indent=2) + "\n")
+    text = "\n".join(row["caption"] for row in rows)
+    words = labels.visible(labels.visible_language(text)) if out.suffix.lower() == ".json" else ""
+    request = Job(app="describe", source=path, inputs=inputs).request()
+    label = generate.assembled((text,), made, app="describe", request=request, mark=words).label
+    if words:
+        marked = Marked(text=text, implicit=labels.implicit(label), label=labels.to_dict(label), visible=words)
+        written = json.loads(encode_json(marked)) | {"ai_generated": True} | value
+        write_text(out, json.dumps(written, ensure_ascii=False, indent=2) + "\n")
     else:
-        shown = [Cue(row["start"], row["end"], row["caption"]) for row in rows]
-        request = Job(app="describe", source=path, inputs=inputs).request()
-        text = "\n".join(cue.text for cue in shown)
-        cues.write(out, shown, label=generate.assembled((text,), made, app="describe", request=request).label)
+        cues.write(out, [Cue(row["start"], row["end"], row["caption"]) for row in rows], label=label)
     return {"out": str(out), **value}

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from miaobi.apps.common import cues, mixing
+from miaobi.apps.common import asked, cues, mixing
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, recording_of, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, length_of, recording_of, write_file
 from miaobi.apps.edit.remux import with_sound
 from miaobi.apps.edit.schema import Dub
 from miaobi.core.apps import Desk
@@ -51,11 +51,12 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
 
     Raises:
         DataError: the transcript cannot be read or goes on after the film's end.
-        UsageError: the model makes no sound.
+        UsageError: the model makes no sound, or has no such voice.
     """
     path = existing(inputs.file)
     check_film(out)
     info = about(path)
+    asked.check(desk, inputs.model, {"voice": inputs.voice} if inputs.voice else {})
     given, heard = (transcript.read(inputs.transcript), None) if inputs.transcript else transcript.heard(path, EARS, desk, translated=True)
     seconds = length_of(path, info)
     if given[-1].start >= seconds:
@@ -71,7 +72,7 @@ def run(inputs: Dub, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     def write(bare: Path) -> None:
         with_sound(path, _mixed(lines, recording_of(path), seconds, inputs.original, bare.parent), bare)
 
-    write_film(out, write, Job(app="dub", source=path, inputs=inputs, made=made))
+    write_file(out, write, Job(app="dub", source=path, inputs=inputs, made=made))
     subtitles = [out.with_suffix(".srt")] if heard else []
     for file in subtitles:
         cues.write(file, given, label=heard)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miaobi.apps.edit import transcript
 from miaobi.apps.edit.pieces import (
     Job,
     Stretch,
@@ -25,11 +26,11 @@ from miaobi.apps.edit.pieces import (
     film_of,
     frames_in,
     in_frames,
+    recording_of,
     reopened,
     sound_in,
-    sound_of,
     ticking,
-    write_film,
+    write_file,
 )
 from miaobi.apps.edit.schema import Highlight
 from miaobi.apps.edit.shots import shots
@@ -55,20 +56,24 @@ def run(inputs: Highlight, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     if inputs.text and not (inputs.transcript or inputs.model):
         raise UsageError("--text needs --transcript (a .srt or .vtt file) or --model (a scorer) to look for the words in")
     info = about(path)
+    if inputs.text and inputs.transcript:
+        transcript.read(inputs.transcript)  # it can be wrong before anything is looked at, and so can the model
+    if inputs.text and inputs.model:
+        desk.load(inputs.model)
     pieces = [part for shot in shots(path, inputs, desk) for part in in_pieces(shot, inputs.piece)]
     ranks = judged(path, pieces, inputs, desk)
     if not ranks:
         raise UsageError("all weights are nothing, so no moment is better than another")
     scores = np.sum(list(ranks.values()), axis=0)
     chosen = in_frames(choose(pieces, scores, inputs.seconds), info.fps)
-    sound, total = sound_of(path), round(sum(each.seconds for each in chosen) * info.fps)
+    sound, total = recording_of(path), round(sum(each.seconds for each in chosen) * info.fps)
 
     def write(bare: Path) -> None:
         heard = sound_in(sound, chosen) if sound is not None else None
         frames = reopened(frames_in(path, chosen, info.fps), path, chosen, info.fps)
         film_of(bare, ticking(frames, desk, total), info=info, sound=heard)
 
-    write_film(out, write, Job(app="highlight", source=path, inputs=inputs))
+    write_file(out, write, Job(app="highlight", source=path, inputs=inputs))
     return {"out": str(out), "seconds": round(total / info.fps, 3), "moments": _told(pieces, ranks, chosen)}
 
 
@@ -84,9 +89,9 @@ def judged(path: Path, pieces: Sequence[Stretch], inputs: Highlight, desk: Desk)
     values: dict[str, tuple[float, Values]] = {}
     if inputs.motion:
         values["motion"] = inputs.motion, motion(path, pieces)
-    sound = sound_of(path) if inputs.loudness else None
+    sound = recording_of(path) if inputs.loudness else None
     if sound is not None:
-        levels = np.maximum(loudness.momentary(sound), loudness.SILENT)  # ten a second
+        levels = np.maximum(loudness.momentary(sound.play(), sound.rate), loudness.SILENT)  # ten a second
         values["loudness"] = inputs.loudness, _means(levels, 1 / loudness.STEP_SECONDS, pieces)
     if inputs.text and inputs.transcript:
         values["transcript"] = inputs.match, _words(inputs, pieces)
@@ -138,8 +143,6 @@ def _means(values: Values, rate: float, pieces: Sequence[Stretch], *, skip: int 
 
 def _words(inputs: Highlight, pieces: Sequence[Stretch]) -> Values:
     """How many pairs of letters of the words are said during each piece, as a share of them."""
-    from miaobi.apps.edit import transcript
-
     cues, wanted = transcript.read(inputs.transcript), pairs(inputs.text)
     said = ["".join(cue.text + " " for cue in cues if cue.start < piece.end and cue.end > piece.start) for piece in pieces]
     return np.array([len(wanted & pairs(text)) / max(1, len(wanted)) for text in said])

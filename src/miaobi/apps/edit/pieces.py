@@ -7,8 +7,8 @@ the mark of an input is never lost.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ import numpy as np
 
 from miaobi.apps.edit.schema import Given
 from miaobi.core.apps import Desk
-from miaobi.core.artifact import explain_os_errors, file_sha256, sync_folder, write_bytes
-from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
+from miaobi.core.artifact import explain_os_errors, file_sha256, sync_folder
+from miaobi.core.errors import Busy, DataError, MiaobiError, UsageError, unknown
+from miaobi.core.lock import taken
 from miaobi.core.types import Label, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, rgba
-from miaobi.data.recordings import Recording
-from miaobi.data.sounds import Sound
+from miaobi.data.recordings import Recording, Tape, shaped
+from miaobi.data.sounds import Samples
 from miaobi.data.video_writer import CONTAINERS
 from miaobi.engine import generate
 from miaobi.trust import label, mark
@@ -76,7 +77,7 @@ def is_film(path: Path) -> bool:
         except DataError:
             if not sounds.mime_of(head):
                 raise
-            sounds.decode(Stored.at(path))  # an M4A, or a film that is damaged
+            Recording.of(Stored.at(path))  # an M4A, or a film that is damaged
             return False
     return True
 
@@ -87,16 +88,8 @@ def about(path: Path) -> videos.About:
         return videos.probe(path)
 
 
-def sound_of(path: Path) -> Sound | None:
-    """The sound of a film (None where it has none), or of a sound."""
-    with told(path):
-        if is_film(path) and not videos.probe(path).has_sound:
-            return None
-        return sounds.decode(Stored.at(path))
-
-
 def recording_of(path: Path) -> Recording | None:
-    """`sound_of`, of which nothing is held."""
+    """The sound of a film (None where it has none), or of a sound."""
     with told(path):
         if is_film(path) and not videos.probe(path).has_sound:
             return None
@@ -140,20 +133,19 @@ def frames_in(path: Path, stretches: Sequence[Stretch], fps: float) -> Iterator[
             yield frame
 
 
-def sound_in(sound: Sound, stretches: Sequence[Stretch]) -> Sound:
-    """The sound of the stretches, each rising and falling in a few milliseconds."""
-    parts = []
-    for each in stretches:
-        first, last = round(each.start * sound.rate), round(each.end * sound.rate)
-        part = np.pad(sound.samples[first:last], ((0, max(0, last - max(first, len(sound.samples)))), (0, 0)))
-        part = part[: last - first].copy()
-        count = min(round(EDGE * sound.rate), len(part) // 2)
-        ramp = np.linspace(0, 1, count, dtype=np.float32)[:, None]
-        if count:
-            part[:count] *= ramp
-            part[-count:] *= ramp[::-1]
-        parts.append(part)
-    return Sound(np.concatenate(parts), sound.rate)
+def sound_in(sound: Recording, stretches: Sequence[Stretch]) -> Recording:
+    """The sound of the stretches, which are in order, each rising and falling in a few milliseconds; silent where it ends before them."""
+    spans = [(round(each.start * sound.rate), round(each.end * sound.rate)) for each in stretches]
+
+    def play() -> Iterator[Samples]:
+        tape, at = Tape(sound.play(), sound.channels), 0
+        for first, last in spans:
+            tape.skip(first - at)
+            ramp = np.linspace(0, 1, min(round(EDGE * sound.rate), (last - first) // 2), dtype=np.float32)
+            yield from shaped(tape.stretches(last - first), last - first, ramp, ramp[::-1])
+            at = last
+
+    return dataclasses.replace(sound, play=play, length=sum(last - first for first, last in spans))
 
 
 def check_film(out: Path) -> None:
@@ -180,23 +172,34 @@ class Job:
         return Request.of("", **options | {key: path.name for key, path in paths.items()}, files=files)
 
 
-def write_film(out: Path, write: Callable[[Path], object], job: Job) -> None:
-    """What `write` leaves at the path that it is given becomes the film at `out`, labelled where it has to be."""
-    with explain_os_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".film-") as folder:
-            bare = Path(folder) / f"film{out.suffix.lower()}"
-            write(bare)
-            deliver(out, bare, job, mime=videos.MIMES[out.suffix.lower()])
+def write_file(out: Path, write: Callable[[Path], object], job: Job) -> None:
+    """What `write` leaves at the path that it is given becomes the film or sound at `out`, labelled where it has to be.
+
+    Raises:
+        Busy: another process is making the same file.
+        MiaobiError: the disk is full, or no permission.
+    """
+    with explain_os_errors(out), _room_beside(out) as folder:
+        bare = folder / f"made{out.suffix.lower()}"
+        write(bare)
+        deliver(out, bare, job, mime=(sounds.MIMES | videos.MIMES)[bare.suffix])
 
 
-def write_sound(out: Path, sound: Sound, job: Job) -> None:
-    """The sound at `out`, labelled where it has to be."""
-    mime = sounds.MIMES[out.suffix.lower()]
-    with tempfile.TemporaryDirectory() as folder:
-        bare = Path(folder) / f"sound{out.suffix.lower()}"
-        write_bytes(bare, sounds.encode(sound, mime))
-        deliver(out, bare, job, mime=mime)
+@contextlib.contextmanager
+def _room_beside(out: Path) -> Iterator[Path]:
+    """A folder for what is not whole yet, on the disk of `out`; what a process that was killed left in it is gone."""
+    folder = out.with_name(f".{out.name}.making")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as file:
+        if taken(file):
+            raise Busy("another process is making {path}. Wait for it or stop it", path=out)
+        for path in folder.iterdir():
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def deliver(out: Path, made: Path, job: Job, *, mime: str) -> None:
@@ -246,9 +249,7 @@ def ticking(frames: Iterator[Pixels], desk: Desk, total: int) -> Iterator[Pixels
         desk.tick("rendering", number, max(total, number))
 
 
-def film_of(
-    path: Path, frames: Iterator[Pixels], *, info: videos.About, sound: Sound | Recording | None, quality: int | None = None
-) -> None:
+def film_of(path: Path, frames: Iterator[Pixels], *, info: videos.About, sound: Recording | None, quality: int | None = None) -> None:
     """Frames and sound as a film of the source's size and rate."""
     with videos.Writer(path, size=(info.width, info.height), fps=info.fps, quality=quality, odd="pad") as writer:
         for frame in frames:

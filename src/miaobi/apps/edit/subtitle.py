@@ -14,7 +14,7 @@ from miaobi.apps.common.fonts import Fonts
 from miaobi.apps.common.lettering import Overlay
 from miaobi.apps.common.painters import Stage, words
 from miaobi.apps.edit import transcript
-from miaobi.apps.edit.pieces import Job, about, check_film, existing, film_of, is_film, length_of, recording_of, ticking, write_film
+from miaobi.apps.edit.pieces import Job, about, check_film, existing, film_of, is_film, length_of, recording_of, ticking, write_file
 from miaobi.apps.edit.schema import Subtitle
 from miaobi.core.apps import Desk
 from miaobi.core.errors import UsageError
@@ -35,10 +35,11 @@ def run(inputs: Subtitle, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         check_film(out)
         if out.resolve() == path.resolve():
             raise UsageError("{path} would be written over itself; choose another name", path=path)
+    fonts = Fonts.named(inputs.font)
     given, heard = (transcript.read(inputs.transcript), None) if inputs.transcript else transcript.heard(path, inputs.model, desk)
     files = [out.with_suffix(suffix) for suffix in (".srt", ".vtt")]
     if burn:
-        _burn(path, given, inputs, out, desk)
+        _burn(path, given, fonts, inputs, out, desk)
     for file in files:
         cues.write(file, given, label=heard)
     return {
@@ -48,15 +49,15 @@ def run(inputs: Subtitle, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     }
 
 
-def _burn(path: Path, shown: Sequence[Cue], inputs: Subtitle, out: Path, desk: Desk) -> None:
+def _burn(path: Path, shown: Sequence[Cue], fonts: Fonts, inputs: Subtitle, out: Path, desk: Desk) -> None:
     info = about(path)
-    stage = Stage((info.width, info.height), info.fps, Fonts.named(inputs.font))
+    stage = Stage((info.width, info.height), info.fps, fonts)
     total = info.num_frames or round(length_of(path, info) * info.fps)
 
     def write(bare: Path) -> None:
         film_of(bare, ticking(_lettered(path, shown, stage, inputs.size), desk, total), info=info, sound=recording_of(path))
 
-    write_film(out, write, Job(app="subtitle", source=path, inputs=inputs))
+    write_file(out, write, Job(app="subtitle", source=path, inputs=inputs))
 
 
 def _lettered(path: Path, all_cues: Sequence[Cue], stage: Stage, size: float) -> Iterator[Pixels]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from miaobi.apps.common import cues
-from miaobi.apps.edit.pieces import sound_of
+from miaobi.apps.edit.pieces import recording_of
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.types import Content, Label, Media, Modality, Progress
 from miaobi.data import sounds, subtitles
+from miaobi.data.recordings import Recording, resampled
+from miaobi.data.sounds import Sound
 from miaobi.data.subtitles import Cue
 
 EARS_RATE = 16_000  # hertz, all that a recogniser of speech listens to
@@ -33,11 +37,10 @@ def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> tu
         DataError: there is no sound, or nobody speaks.
         UsageError: English is to be put into English.
     """
-    sound = sound_of(path)
+    sound = recording_of(path)
     if sound is None:
         raise DataError("{path} has no sound to listen to", path=path)
-    data = sounds.encode(sound.mono().resampled(EARS_RATE))
-    media = Media(modality=Modality.AUDIO, mime="audio/wav", data=data, name="sound")
+    media = Media(modality=Modality.AUDIO, mime="audio/wav", data=sounds.encode(_for_ears(sound)), name="sound")
     options: dict[str, Any] = {"task": "translate"} if translated else {}
     label: Label | None = None
     for chunk in desk.load(model).stream("", seed=0, sound=media, **options):
@@ -52,3 +55,9 @@ def heard(path: Path, model: str, desk: Desk, *, translated: bool = False) -> tu
     if translated and notes.get("language") == "en":
         raise UsageError("{path} is in English already. Name a transcript in the other language: --transcript FILE.srt", path=path)
     return subtitles.of_notes(notes), label
+
+
+def _for_ears(sound: Recording) -> Sound:
+    """What a recogniser listens to, without the whole sound being held as it is."""
+    mono = (samples.mean(axis=1, keepdims=True, dtype=np.float32) for samples in sound.play())
+    return Sound(np.concatenate(list(resampled(mono, sound.rate, EARS_RATE, channels=1))), EARS_RATE)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miaobi.apps.edit.pieces import (
     Job,
@@ -23,20 +24,20 @@ from miaobi.apps.edit.pieces import (
     in_frames,
     is_film,
     length_of,
+    recording_of,
     reopened,
     sound_in,
-    sound_of,
     ticking,
-    write_film,
-    write_sound,
+    write_file,
 )
 from miaobi.apps.edit.schema import Trim
 from miaobi.core.apps import Desk
-from miaobi.core.errors import DataError, unknown
-from miaobi.data import sounds
-from miaobi.data.sounds import Sound
+from miaobi.core.errors import DataError
+from miaobi.data import sound_writer
+from miaobi.data.recordings import Recording, even
 
 STEP = 0.02  # seconds
+ROWS = 500  # steps that are measured at a time
 
 
 def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
@@ -50,9 +51,9 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     film = is_film(path)
     if film:
         check_film(out)
-    elif out.suffix.lower() not in sounds.MIMES:
-        raise unknown("sound format", out.suffix, sounds.MIMES)
-    sound = sound_of(path)
+    else:
+        sound_writer.check(out)
+    sound = recording_of(path)
     if sound is None:
         raise DataError("{path} has no sound, so it has no silences", path=path)
     kept = audible(sound, below=inputs.below, longer=inputs.longer, keep=inputs.keep)
@@ -63,13 +64,14 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
         before, kept = _film(path, sound, kept, out, job, desk)
     else:
         before = sound.seconds
-        write_sound(out, sound_in(sound, kept), job)
+        shortened = sound_in(sound, kept)
+        write_file(out, lambda bare: sound_writer.write(shortened, bare), job)
     after = sum(each.seconds for each in kept)
     pieces = [{"start": round(each.start, 3), "end": round(each.end, 3)} for each in kept]
     return {"out": str(out), "before": round(before, 3), "after": round(after, 3), "kept": pieces}
 
 
-def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, job: Job, desk: Desk) -> tuple[float, list[Stretch]]:
+def _film(path: Path, sound: Recording, kept: list[Stretch], out: Path, job: Job, desk: Desk) -> tuple[float, list[Stretch]]:
     """Write the film; its pictures go on to their end when the sound ends early."""
     info = about(path)
     before = length_of(path, info)
@@ -80,16 +82,14 @@ def _film(path: Path, sound: Sound, kept: list[Stretch], out: Path, job: Job, de
         frames = reopened(frames_in(path, kept, info.fps), path, kept, info.fps)
         film_of(bare, ticking(frames, desk, total), info=info, sound=sound_in(sound, kept))
 
-    write_film(out, write, job)
+    write_file(out, write, job)
     return before, kept
 
 
-def audible(sound: Sound, *, below: float, longer: float, keep: float) -> list[Stretch]:
+def audible(sound: Recording, *, below: float, longer: float, keep: float) -> list[Stretch]:
     """What stays: everything but silences longer than `longer` seconds, of which `keep` seconds stay."""
     step = max(1, round(STEP * sound.rate))
-    mono = sound.mono().samples[:, 0].astype(np.float64)
-    energies = np.pad(mono, (0, -len(mono) % step)).reshape(-1, step)
-    levels = 10 * np.log10((energies**2).mean(axis=1) + 1e-12)  # dB of full scale
+    levels = _levels(sound, step)
     loud = np.percentile(levels, 95)
     if loud < -90:
         return []
@@ -107,3 +107,13 @@ def audible(sound: Sound, *, below: float, longer: float, keep: float) -> list[S
         kept[-1] = Stretch(kept[-1].start, sound.seconds)
     half = min(keep, longer) / 2
     return [Stretch(max(0.0, each.start - half), min(sound.seconds, each.end + half)) for each in kept]
+
+
+def _levels(sound: Recording, step: int) -> NDArray[np.float64]:
+    """How loud every `step` samples are, in dB of full scale."""
+    found = []
+    for samples in even(sound.play(), ROWS * step):
+        mono = samples.mean(axis=1, dtype=np.float32).astype(np.float64)
+        energies = np.pad(mono, (0, -len(mono) % step)).reshape(-1, step)
+        found.append(10 * np.log10((energies**2).mean(axis=1) + 1e-12))
+    return np.concatenate(found)
