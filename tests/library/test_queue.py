@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from miaobi.core.errors import UsageError
+from miaobi.library import database
 from miaobi.library import queue as queues
+from miaobi.library.database import Away, patiently
 from miaobi.library.queue import NotOurs, Queue, State
 from miaobi.library.store import Library
 
@@ -126,11 +128,44 @@ def test_many_workers_never_share_a_job(queue: Queue) -> None:
     assert queue.list([State.QUEUED]) == []
 
 
+def test_who_asks_while_another_takes_a_job_finds_the_next(queue: Queue) -> None:
+    """Where several may write at once, a worker that takes a job holds that one, and not the whole line."""
+    if queue.database.dialect == "sqlite":
+        pytest.skip("has one writer at a time")
+    first, second = queue.add("batch", {}), queue.add("batch", {})
+    with queue.database.writing() as session:
+        found = session.scalar(queue.next_in_line(session))
+        assert found is not None
+        assert found.id == first
+        other = queue.claim("w")
+    assert other is not None
+    assert other.id == second
+
+
+def test_a_database_that_is_away_for_a_while_is_waited_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "AGAIN_SECONDS", 0.0)
+    id, times = queue.add("batch", {}), []
+    queue.claim("w")
+
+    def record() -> None:
+        times.append(1)
+        if len(times) < 3:
+            raise Away("the library at {url} cannot be used: {problem}", url="", problem="the server is starting")
+        queue.record(id, "w", 0, {"text": "a"})
+
+    patiently(record)
+    queue.record(id, "w", 0, {"text": "a"})  # it was written, but nobody said so
+    assert queue.items(id) == {0: {"text": "a"}}
+    with pytest.raises(NotOurs):
+        patiently(lambda: queue.beat(id, "other"))
+    times.clear()
+    with pytest.raises(Away):
+        patiently(record, seconds=-1.0)
+
+
 def test_an_old_library_gets_the_new_tables(tmp_path: Path) -> None:
     from alembic import command
     from alembic.config import Config
-
-    from miaobi.library import database
 
     library = Library.open(tmp_path)
     with library.database.engine.begin() as connection:

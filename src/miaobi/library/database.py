@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from miaobi.core.artifact import explain_os_errors
 from miaobi.core.errors import ArtifactError, Busy, MiaobiError, MissingExtra, UsageError
@@ -25,7 +25,29 @@ except ImportError:
 SCRIPTS = Path(__file__).parent / "migrations"
 HEAD = "0005"  # the newest revision under migrations/versions; a test compares
 WAIT_SECONDS = 30.0  # for another writer
+AWAY_SECONDS, AGAIN_SECONDS = 300.0, 1.0  # that work waits for a database which is away, and between two looks
 _LOCK = 0x6D69616F  # of PostgreSQL's advisory locks: "miao"
+T = TypeVar("T")
+
+
+class Away(MiaobiError):
+    """The database cannot be reached now. It may come back: it is started again, or its network was."""
+
+
+def patiently(do: Callable[[], T], *, seconds: float = AWAY_SECONDS) -> T:
+    """What `do` gives, asked again while the database is away, for so long.
+
+    Raises:
+        MiaobiError: `Away` or `Busy` when the time is over; any other at once.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except (Away, Busy):
+            if time.monotonic() > until:
+                raise
+            time.sleep(AGAIN_SECONDS)
 
 
 class Database:
@@ -160,7 +182,9 @@ def _explained(url: sa.URL) -> Iterator[None]:
         problem = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
         if "locked" in problem:
             raise Busy("the library at {url} is being written by another process for too long; try again", url=shown) from None
-        raise MiaobiError("the library at {url} cannot be used: {problem}", url=shown, problem=problem) from None
+        raise Away("the library at {url} cannot be used: {problem}", url=shown, problem=problem) from None
+    except sa.exc.InterfaceError as error:  # the connection was closed under a session
+        raise Away("the library at {url} cannot be used: {problem}", url=shown, problem=error.orig or error) from None
     except sa.exc.DatabaseError as error:
         if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
             raise

@@ -195,15 +195,10 @@ class Queue:
             only: the id of the one job that is wanted.
         """
         with self.database.writing() as session:
-            lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self.database.clock(session) - SILENT_SECONDS)
-            wanted = sa.select(JobRow).where(sa.or_(JobRow.state == State.QUEUED, lost))
-            if kinds:
-                wanted = wanted.where(JobRow.kind.in_(kinds))
-            if only:
-                wanted = wanted.where(JobRow.id == only)
-            line = wanted.order_by(JobRow.priority.desc(), JobRow.number).with_for_update(skip_locked=True)  # SQLite has but one writer
-            for row in session.scalars(line):
+            first = self.next_in_line(session, kinds=kinds, only=only)
+            while (row := session.scalar(first)) is not None:
                 if self._ended_in_silence(row):
+                    session.flush()
                     continue
                 row.state, row.worker, row.beat, row.wanted = State.RUNNING, worker, self.database.clock(session), ""
                 row.attempts += 1
@@ -212,6 +207,17 @@ class Queue:
                 session.flush()
                 return self._job(session, row)
         return None
+
+    def next_in_line(self, session: Session, *, kinds: Sequence[str] = (), only: str = "") -> sa.Select[tuple[JobRow]]:
+        """The query for the job that `claim` looks at next. It holds that row alone: another worker that asks now finds the one behind it,
+        and not an empty line. (SQLite has but one writer.)"""
+        lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self.database.clock(session) - SILENT_SECONDS)
+        wanted = sa.select(JobRow).where(sa.or_(JobRow.state == State.QUEUED, lost))
+        if kinds:
+            wanted = wanted.where(JobRow.kind.in_(kinds))
+        if only:
+            wanted = wanted.where(JobRow.id == only)
+        return wanted.order_by(JobRow.priority.desc(), JobRow.number).limit(1).with_for_update(skip_locked=True)
 
     def _ended_in_silence(self, row: JobRow) -> bool:
         """A lost job that was to stop, or that was lost too often, is over."""
@@ -252,7 +258,7 @@ class Queue:
         with self.database.writing() as session:
             row = self._own(session, id, worker)
             row.beat = self.database.clock(session)
-            session.add(JobItemRow(job=row.number, position=position, result=dict(result)))
+            session.merge(JobItemRow(job=row.number, position=position, result=dict(result)))  # once, though it be said again
 
     def items(self, id: str) -> dict[int, dict[str, Any]]:
         """The pieces that are done, by position."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from miaobi.core.errors import MiaobiError
 from miaobi.core.language import set_language, tr
+from miaobi.library.database import patiently
 from miaobi.library.queue import BEAT_SECONDS, Job, NotOurs, Queue, State
 from miaobi.library.store import Library
 from miaobi.serve.kinds import Stopped, Task, perform
@@ -51,9 +52,9 @@ class _Heart(threading.Thread):
 
 def main(library_at: str, id: str, worker: str) -> int:
     """Do the job that the worker has claimed."""
-    library = Library.open(library_at)
+    library = patiently(lambda: Library.open(library_at))
     queue = Queue(library.database)
-    job = queue.get(id)
+    job = patiently(lambda: queue.get(id))
     set_language(job.spec.get("language") or None)
     heart, stop = _Heart(queue, job, worker), threading.Event()
 
@@ -89,7 +90,7 @@ def _task(library: Library, queue: Queue, job: Job, worker: str, heart: _Heart, 
     return Task(
         job=job,
         report=report,
-        record=lambda place, result: queue.record(job.id, worker, place, result),
+        record=lambda place, result: patiently(lambda: queue.record(job.id, worker, place, result)),
         done=queue.items(job.id),
         library=library,
         stop=stop,
@@ -102,8 +103,8 @@ def _end(
     heart.over.set()
     heart.join()
     with contextlib.suppress(NotOurs):
-        queue.beat(job.id, worker, progress=heart.progress)
-        queue.finish(job.id, worker, state, result=result, error=error)
+        patiently(lambda: queue.beat(job.id, worker, progress=heart.progress))
+        patiently(lambda: queue.finish(job.id, worker, state, result=result, error=error))
 
 
 def _words(error: Exception) -> str:

@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from miaobi.core.errors import Busy
+from miaobi.library.database import Away, patiently
 from miaobi.library.queue import Job, NotOurs, Queue, State
 from miaobi.library.store import Library
 from miaobi.serve.child import STOPPED
@@ -34,11 +36,11 @@ def work(library_at: str, *, kinds: Sequence[str] = (), only: str = "", drain: b
     queue, name, count = Queue(library.database), f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}", 0
     try:
         while True:
-            job = queue.claim(name, kinds=kinds, only=only)
+            job = patiently(lambda: queue.claim(name, kinds=kinds, only=only))
             if job is not None:
                 _do(queue, library_at, job, name, on_job)
                 count += 1
-            if only and queue.get(only).state not in (State.QUEUED, State.RUNNING, State.LOST):
+            if only and patiently(lambda: queue.get(only)).state not in (State.QUEUED, State.RUNNING, State.LOST):
                 return count
             if drain and job is None and not only:
                 return count
@@ -56,7 +58,8 @@ def _do(queue: Queue, library_at: str, job: Job, name: str, on_job: OnJob | None
         with _terminable():
             while child.poll() is None:
                 if on_job is not None:
-                    on_job(queue.get(job.id))
+                    with contextlib.suppress(Away, Busy):  # the child goes on, and beats again when the database is back
+                        on_job(queue.get(job.id))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(LOOK_SECONDS)
     except BaseException:
@@ -68,9 +71,9 @@ def _do(queue: Queue, library_at: str, job: Job, name: str, on_job: OnJob | None
             queue.release(job.id, name)
         raise
     with contextlib.suppress(NotOurs):  # it wrote down its end itself
-        queue.release(job.id, name, died=child.returncode != STOPPED)
+        patiently(lambda: queue.release(job.id, name, died=child.returncode != STOPPED))
     if on_job is not None:
-        on_job(queue.get(job.id))
+        on_job(patiently(lambda: queue.get(job.id)))
 
 
 @contextlib.contextmanager
