@@ -48,7 +48,8 @@ presets:
 
 The sections `adapt`, `prefer`, `reinforce` and `distill` are obeyed by `miaobi train` and by verbs of their own,
 see [adapting](adapting.md).
-`scale` is part of the grammar and is checked; what acts on it is still to come.
+`scale.workers` processes of this machine train together: every batch is cut into as many parts (or into those of `train.micro`), and their
+gradients are added up. A run with two workers and the same micro-batches gives the weights of a run with one, bit for bit.
 
 In the tables, `–` as a default means that the key has to be given.
 """

@@ -280,12 +280,12 @@ class Trust(Schema):
 
 
 class Scale(Schema):
-    """Where training runs."""
+    """How many compute."""
 
-    launcher: Literal["local", "ray"] = "local"
-    """This machine, or a Ray cluster."""
-    workers: int = Field(1, ge=1)
-    """How many processes train together."""
+    launcher: Literal["local"] = "local"
+    """Where: on this machine."""
+    workers: int = Field(1, ge=1, le=64)
+    """How many processes of this machine train together; each takes its share of every batch and of the cores (with `cuda`, a GPU each)."""
 
 
 class Recipe(Schema):

@@ -28,9 +28,10 @@ from miaobi.core.recipe import Recipe
 from miaobi.core.types import Record
 from miaobi.engine import adapt, checkpoint
 from miaobi.engine.adapt import Reward
-from miaobi.engine.batches import Batches, micro_batches
+from miaobi.engine.batches import Batches
 from miaobi.engine.journal import Journal
 from miaobi.engine.optim import Average, learning_rate, make_optimizer, tables_of
+from miaobi.engine.peers import Peers, Sums
 from miaobi.engine.precision import Precision, choose_precision
 from miaobi.engine.preview import preview
 
@@ -82,6 +83,7 @@ class Run:
         self.records, self.val = splits["train"], splits.get("val", ())
         self.device, self.threads = device, threads
         self.tokenizer, self.base, self.reward = tokenizer, base, reward
+        self.peers = Peers()  # alone, until others join
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
         self.best_step, self.stale = 0, 0
@@ -216,12 +218,14 @@ class Run:
         before = [buffer.clone() for buffer in self._buffers]  # passes move them: running means, codebooks
         self.network.train()
         for phase, optimizer in self.optimizers.items():
-            loss, count, sums = self._accumulate(phase, indices, before)
+            found = self._accumulate(phase, indices, before)
+            count = max(found.count, 1)
             norm = self._move(phase, optimizer, count, self.section.optimizer_of(phase).lr * share)
             prefix = "" if len(self.optimizers) == 1 else f"{phase}/"
-            logs |= {f"{prefix}loss": loss / max(count, 1), f"{prefix}grad_norm": norm}
-            logs |= {prefix + name: value / max(count, 1) for name, value in sums.items()}
-            units += count
+            logs |= {f"{prefix}loss": found.total / count, f"{prefix}grad_norm": norm}
+            logs |= {prefix + name: value / count for name, value in found.logs.items()}
+            units += found.count
+        self.peers.average(self._buffers, before)
         if self.average is not None:
             self.average.update(self.network, self.step)
         self.step += 1
@@ -236,16 +240,14 @@ class Run:
                 loss=next(loss for loss in losses if not np.isfinite(loss)),
                 step=self.step,
             )
-        if self.step % self.section.log_every == 0 or self.step == self.section.steps:
+        if self.peers.first and (self.step % self.section.log_every == 0 or self.step == self.section.steps):
             rounded = {name: float(f"{value:.7g}") for name, value in logs.items()}
             speed = {"units_per_second": round(self._window[0] / self._window[1], 1), "seconds": round(self.seconds, 2)}
             self._window = (0, 0.0)
             self.journal.log("step", self.step, {"epoch": epoch, **rounded, "lr": self.section.optimizer.lr * share, **speed})
 
-    def _accumulate(
-        self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]], before: Sequence[Tensor]
-    ) -> tuple[float, int, dict[str, float]]:
-        """Gradients of the summed loss over all micro-batches; returns the sum, the count and the summed logs.
+    def _accumulate(self, phase: str, indices: np.ndarray[Any, np.dtype[np.int64]], before: Sequence[Tensor]) -> Sums:
+        """Gradients of the summed loss over all micro-batches, this process's and the others'.
 
         Raises:
             Interrupted: with the buffers as they were `before` the step. Once a phase has moved its weights, the step goes on to its end.
@@ -255,8 +257,8 @@ class Run:
         total, count = 0.0, 0
         sums: dict[str, float] = {}
         turn = self.aim.phases.index(phase)  # each phase draws noise of its own
-        for number, part in enumerate(micro_batches(indices, self.section.micro)):
-            if self.stopping.is_set() and turn == 0:
+        for number, part in self.peers.parts(indices, self.section.micro):
+            if self.stopping.is_set() and turn == 0 and self.peers.alone:
                 for buffer, kept in zip(self._buffers, before, strict=True):
                     buffer.copy_(kept)
                 raise Interrupted
@@ -267,7 +269,7 @@ class Run:
             count += loss.count
             for name, value in loss.logs.items():
                 sums[name] = sums.get(name, 0.0) + value
-        return total, count, sums
+        return self.peers.add(Sums(total, count, sums), [p for group in self.optimizers[phase].param_groups for p in group["params"]])
 
     def _loss(self, records: Sequence[Record], phase: str, key: tuple[int, ...]) -> Loss:
         """The loss of one micro-batch, its randomness drawn from `key` alone."""
@@ -293,20 +295,26 @@ class Run:
         last = self.step == self.section.steps
         if self._evaluation and (last or self.step % self.section.evaluate_every == 0):
             self._evaluate()
-        if self.section.sample_every and (last or self.step % self.section.sample_every == 0):
+        if self.peers.first and self.section.sample_every and (last or self.step % self.section.sample_every == 0):
             self._sample()
         new_best = self.section.early_stopping is not None and self.best_step == self.step  # these weights may be the ones to keep
         if last or new_best or self.step % self.section.checkpoint_every == 0 or self._patience_is_over():
             self._save_checkpoint()
-        if self.stopping.is_set() and not last:
+        if self.peers.agree(self.stopping.is_set()) and not last:
             raise Interrupted
 
     def _patience_is_over(self) -> bool:
         stopping = self.section.early_stopping
         return stopping is not None and self.stale >= stopping.patience
 
-    @torch.no_grad()
     def _evaluate(self) -> None:
+        """Have the first process measure; all go on by what it found."""
+        if self.peers.first:
+            self._measure()
+        self.val_loss, self.best, self.best_step, self.stale = self.peers.told((self.val_loss, self.best, self.best_step, self.stale))
+
+    @torch.no_grad()
+    def _measure(self) -> None:
         """The validation loss of the weights that will be kept (the average, where there is one)."""
         with self._kept_weights():
             totals: dict[str, float] = {}
@@ -343,6 +351,8 @@ class Run:
     # ------------------------------------------------------------------ keeping
 
     def _save_checkpoint(self) -> None:
+        if not self.peers.first:
+            return
         optim = checkpoint.optimizer_tensors(self.optimizers, self.network)
         if self.average is not None:
             optim |= {f"ema/{name}/average": tensor for name, tensor in self.average.shadow.items()}
