@@ -26,7 +26,7 @@ from miaobi.core.families import Family, family
 from miaobi.core.language import tr
 from miaobi.core.shelf import ARTIFACTS, find
 from miaobi.core.shelf import list_models as list_models
-from miaobi.core.types import Content, canonical_json
+from miaobi.core.types import Content, Verb, canonical_json
 from miaobi.engine.load import Loaded as Loaded
 from miaobi.engine.load import check_device
 from miaobi.engine.load import load as load_model
@@ -334,10 +334,11 @@ def evaluate(
     from miaobi.engine.bench import is_folder_of_pictures, set_up, write_report
 
     def both(thing: str | Path) -> tuple[Model, Model]:
-        """What a user gets, and the same model in a runtime that scores."""
+        """What a user gets, and the same model in a runtime that scores, where its family does."""
         got = load(thing, device=device, threads=threads)
-        scores = got.model if isinstance(got.model, Scorer) else load(got.artifact.folder, runtime="torch", threads=threads).model
-        return got.model, scores
+        if isinstance(got.model, Scorer) or Verb.SCORE not in got.family.verbs:
+            return got.model, got.model
+        return got.model, load(got.artifact.folder, runtime="torch", threads=threads).model
 
     folder = Path(str(recipe)) if is_folder_of_pictures(recipe) else None
     whole = None if folder else recipe_of(recipe)

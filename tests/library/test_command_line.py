@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from miaobi.cli.main import main
+from miaobi.core.types import Media, Modality
+from miaobi.data.pictures import encode, render_svg
 from miaobi.library.store import Library
 from miaobi.trust.verify import verify
 
@@ -59,6 +61,32 @@ def test_saved_with_its_label(ids: list[str], capsys: pytest.CaptureFixture[str]
     assert "0 contents" in run(capsys, "prune", "0")
 
 
+def test_pictures_are_found_by_what_is_seen_in_them(
+    tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIAOBI_HOME", str(tmp_path / "home"))
+    library = Library.open()
+    ids = {name: library.keep(make(drawn(name), prompt="画")) for name in ("heart", "sun", "leaf")}
+    for question, wanted in (("红心", "heart"), ("a yellow circle", "sun"), ("绿色的叶子", "leaf")):
+        found = json.loads(run(capsys, "search", question, "--seen", "--json"))["contents"]
+        assert found[0]["id"] == ids[wanted], question
+    like = tmp_path / "like.png"
+    like.write_bytes(drawn("heart", size=48).data)
+    assert json.loads(run(capsys, "search", "--like", str(like), "--json"))["contents"][0]["id"] == ids["heart"]
+    assert "nothing found" in run(capsys, "search", "诗", "--like", str(like))
+
+
+def drawn(name: str, size: int = 96) -> Media:
+    """A picture that a child would know."""
+    shapes = {
+        "heart": '<path d="M50 90 L10 45 A22 22 0 0 1 50 25 A22 22 0 0 1 90 45 Z" fill="#dd2e44"/>',
+        "sun": '<circle cx="50" cy="50" r="42" fill="#ffcc4d"/>',
+        "leaf": '<path d="M50 95 C5 60 20 10 50 5 C80 10 95 60 50 95 M48 95 h4 v-60 h-4 z" fill="#3e721d"/>',
+    }
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">{shapes[name]}</svg>'
+    return Media(modality=Modality.IMAGE, mime="image/png", data=encode(render_svg(svg.encode(), size)), name="image")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -71,6 +99,11 @@ def test_saved_with_its_label(ids: list[str], capsys: pytest.CaptureFixture[str]
         (["list", "--library", "mysql://x"], "not by 'mysql'"),
         (["prune", "soon"], "an age in days"),
         (["prune", "999999"], "from 0 to 36,500"),
+        (["prune", "30", "--model", "poet"], "--model says nothing to `prune`"),
+        (["list", "--seen"], "only to: search"),
+        (["search", "x", "--meaning", "--seen"], "does not go with --seen"),
+        (["search", "--like", "nosuch.png"], "nosuch.png"),
+        (["search", "x", "--seen", "--scorer", "poet"], "--scorer names poet"),
     ],
 )
 def test_wrong_words(ids: list[str], capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:

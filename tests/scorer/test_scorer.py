@@ -176,10 +176,10 @@ def test_pictures_are_held_back_by_what_is_seen_in_them(scorer: Scorer, tmp_path
     words.write_text("# seen\nblood\tblock\tred\nsea\tflag\t蓝色\nallow\t绿色\nallow\tblack\n", encoding="utf-8")
     of = {english: record(english, "square").parts[0] for english in COLOURS}
     asked = Request.of(("", *of.values()), n=4)
-    monkeypatch.setenv("MIAOBI_PICTURE_LIST", str(words))
-    with pytest.raises(UsageError, match="set both"):
-        collect(Copier(), asked)
     monkeypatch.setenv("MIAOBI_PICTURE_JUDGE", str(tmp_path / "eye"))
+    with pytest.raises(UsageError, match="names no captions"):
+        collect(Copier(), asked)
+    monkeypatch.setenv("MIAOBI_PICTURE_LIST", str(words))
     chunks = list(run(Copier(), asked))
     assert [chunk.index for chunk in chunks if isinstance(chunk, Piece)] == [1, 2, 3]  # nothing of the red one leaves
     assert next((chunk.reason, chunk.notes) for chunk in chunks if isinstance(chunk, Done)) == ("rejected", {"category": "blood"})

@@ -34,6 +34,23 @@ ACTIONS = {  # words that each takes, and what it does
     "preferences": ("FOLDER", "write what was preferred as prompt, chosen, rejected"),
     "prune": ("DAYS", "forget what is older and was not judged, and files that nothing needs"),
 }
+_NARROWED = ("list", "search", "export", "preferences")
+OPTIONS = {  # which actions heed an option
+    "by": ("rate", "choose", "edit", "comment"),
+    "meaning": ("search",),
+    "seen": ("search",),
+    "like": ("search",),
+    "modality": _NARROWED,
+    "model": _NARROWED,
+    "tag": _NARROWED,
+    "rated": _NARROWED,
+    "days": _NARROWED,
+    "limit": ("list", "search"),
+    "kind": ("preferences",),
+    "all": ("prune",),
+}
+LIMIT = 20
+SCORER = "scorer"  # the built-in model that compares pictures and captions
 WORDS = 72  # characters of a content in a list
 
 
@@ -46,8 +63,9 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     library_argument(parser)
     parser.add_argument("--by", default="", metavar="NAME", help=tr("who judges"))
     parser.add_argument("--meaning", action="store_true", help=tr("search by meaning instead of by words"))
-    parser.add_argument("--seen", default="", metavar="SCORER", help=tr("search pictures by what this image-text scorer sees in them"))
-    parser.add_argument("--like", default="", metavar="FILE", help=tr("with --seen: pictures like this one, in place of words"))
+    parser.add_argument("--seen", action="store_true", help=tr("search pictures by what is seen in them, whatever they were asked to show"))
+    parser.add_argument("--like", default="", metavar="FILE", help=tr("search pictures that look like this one; words then only narrow"))
+    parser.add_argument("--scorer", default=SCORER, metavar="MODEL", help=tr("the model that sees, of the family scorer (default: scorer)"))
     parser.add_argument(
         "--modality", default="", choices=("text", "image", "audio", "music", "video"), help=tr("only contents of this kind")
     )
@@ -55,7 +73,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--tag", default="", metavar="TAG", help=tr("only contents with this tag"))
     parser.add_argument("--rated", type=whole_number(1, 5), default=0, metavar="N", help=tr("only contents rated N or better on average"))
     parser.add_argument("--days", type=whole_number(0, 100_000), metavar="N", help=tr("only contents of the last N days"))
-    parser.add_argument("--limit", type=whole_number(1, 100_000), default=20, metavar="N", help=tr("at most so many in a list"))
+    parser.add_argument("--limit", type=whole_number(1, 100_000), default=LIMIT, metavar="N", help=tr("at most so many in a list"))
     parser.add_argument("--kind", action="append", choices=KINDS, help=tr("which preferences (may be repeated; else all)"))
     parser.add_argument("--all", action="store_true", help=tr("prune what was judged, too"))
     rows = [(f"{name} {takes}".strip(), tr(summary)) for name, (takes, summary) in ACTIONS.items()]
@@ -70,9 +88,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     takes = ACTIONS[arguments.action][0].split()
     count, more = len(takes) - (takes[-1:] == ["..."]), takes[-1:] == ["..."] or takes[-1:] == ["WORDS"]
     if arguments.action == "search" and arguments.like:
-        count, more = 0, False
+        count = 0  # words then only narrow
     if len(arguments.words) < count or (len(arguments.words) > count and not more):
         raise UsageError("write: miaobi library {action} {words}", action=arguments.action, words=" ".join(takes))
+    _refuse_others(arguments)
     from miaobi.library.store import Library
 
     library = Library.open(arguments.library)
@@ -81,6 +100,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     finally:
         library.close()
     return 0
+
+
+def _refuse_others(arguments: argparse.Namespace) -> None:
+    """Options that the action would not heed: who prunes what one model made must not lose everything."""
+    for option, actions in OPTIONS.items():
+        if arguments.action not in actions and getattr(arguments, option) not in (None, "", 0, False, LIMIT):
+            names = ", ".join(actions)
+            raise UsageError("--{option} says nothing to `{action}`, only to: {names}", option=option, action=arguments.action, names=names)
 
 
 def _query(arguments: argparse.Namespace, text: str = "") -> Query:
@@ -98,16 +125,17 @@ def _list(library: Library, arguments: argparse.Namespace, output: Output) -> No
 
 def _search(library: Library, arguments: argparse.Namespace, output: Output) -> None:
     question = " ".join(arguments.words)
-    if arguments.like and not arguments.seen:
-        raise UsageError("--like compares pictures, for which it needs a model: name an image-text scorer with --seen")
-    if not arguments.meaning and not arguments.seen:
+    if not (arguments.meaning or arguments.seen or arguments.like):
         _list(library, arguments, output)
         return
+    if arguments.meaning and (arguments.seen or arguments.like):
+        raise UsageError("search by meaning, or by what is seen in pictures; --meaning does not go with --seen and --like")
     from miaobi.library.meaning import search
 
     space, wanted = _asked(arguments, question)
+    query = _query(arguments, question if arguments.like else "")
     with output.progress() as tick:
-        found = search(library, space, wanted, query=_query(arguments), limit=arguments.limit,
+        found = search(library, space, wanted, query=query, limit=arguments.limit,
                        on_progress=lambda done, total: tick("reading", done, total))  # fmt: skip
     _print(output, [each.kept for each in found], len(found), [f"{each.cosine:.2f}" for each in found])
 
@@ -116,15 +144,15 @@ def _asked(arguments: argparse.Namespace, question: str) -> tuple[Space, str | F
     """Where to look, and what for: words, or a picture's vector."""
     from miaobi.library.meaning import PictureSpace, TextSpace
 
-    if not arguments.seen:
+    if not (arguments.seen or arguments.like):
         return TextSpace(), question
     from miaobi import api
     from miaobi.core.artifact import read_bytes
     from miaobi.data.pictures import decode
     from miaobi.engine.metrics.retrieval import as_judge
 
-    judge = api.load(arguments.seen)
-    space = PictureSpace(as_judge(judge.model), judge.card.source)
+    judge = api.load(arguments.scorer)
+    space = PictureSpace(as_judge(judge.model, where="--scorer"), judge.card.source)
     return space, space.seen(decode(read_bytes(Path(arguments.like)))) if arguments.like else question
 
 

@@ -251,8 +251,8 @@ class Evaluate(Schema):
     """Options of those contents, laid over the options of `generate`."""
     baselines: list[str] = Field(default_factory=list)
     """Artifact folders whose scores stand beside, or `ngram:5`: an n-gram fitted on the same training records."""
-    scorer: str = ""
-    """Pictures: a model of the family `scorer` (its name or folder) that judges whether they show their captions."""
+    scorer: str = "scorer"
+    """Pictures: the model (its name or folder, of the family `scorer`) that judges whether they show their captions; none when empty."""
     training: int = Field(20_000, ge=1)
     """Pictures: among how many training pictures, drawn at random, the nearest of each sample is looked for."""
     by: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from miaobi.data.dataset import Dataset
 from miaobi.engine.against import against
 from miaobi.engine.evaluate import Evaluation, OnProgress, measure, measure_pictures
 from miaobi.engine.folder import pictures_in
-from miaobi.engine.metrics.retrieval import ImageText, as_judge
+from miaobi.engine.metrics.retrieval import SEEN, ImageText, as_judge
 from miaobi.engine.report import evaluation_page
 
 if TYPE_CHECKING:
@@ -36,9 +37,17 @@ class Bench:
     load: Load
     generate: Generate
     training: Sequence[Record] | None = None
-    judge: ImageText | None = None
     seed: int = 0
     on_progress: OnProgress | None = None
+
+    @cached_property
+    def judge(self) -> ImageText | None:
+        """The judge of pictures and captions that the section names, loaded when something is measured that it can look at.
+
+        Raises:
+            UsageError: a model that embeds no pictures.
+        """
+        return as_judge(self.load(self.section.scorer)[0]) if self.section.scorer else None
 
     def measure(self, thing: str | Path, *, strict: bool = True) -> Evaluation:
         """A model by name or folder, or a folder of pictures; see `engine.evaluate`."""
@@ -52,7 +61,7 @@ class Bench:
             training=self.training,
             generate=self.generate,
             scorer=scorer,
-            judge=self.judge,
+            judge=self.judge if model.card.outputs & SEEN else None,
             strict=strict,
             seed=self.seed,
             on_progress=self.on_progress,
@@ -95,7 +104,7 @@ def set_up(
     """The bench of a recipe, or of a reference: the held-out side of another recipe, or a folder of pictures.
 
     Raises:
-        UsageError: neither a recipe nor a reference; a judge that embeds no pictures.
+        UsageError: neither a recipe nor a reference.
         DataError: a folder with too few pictures.
     """
     real = pictures_in(Path(reference)) if isinstance(reference, str | Path) else None
@@ -113,7 +122,6 @@ def set_up(
         load=load,
         generate=whole.generate if whole else Generate(),
         training=dataset.split("train") if dataset else None,
-        judge=as_judge(load(section.scorer)[0]) if section.scorer else None,
         seed=seed,
         on_progress=on_progress,
     )

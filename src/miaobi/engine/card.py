@@ -35,6 +35,8 @@ MAIN = (  # what the Hub's metadata lists, where it was measured
     "recall",
     "retrieval_zh",
     "retrieval_en",
+    "found_caption_zh",
+    "found_caption_en",
     "style",
     "bits_per_dimension",
 )
@@ -101,9 +103,18 @@ LIMITS_OF_FILMS = (
     "- 上述指标只对同一数据中留出的影片成立，也只能与同样多影片上的数字相比。静止的图片是对照：它从不闪烁，也不动。",
 )
 
+LIMITS_OF_LOOKS = (
+    "- It knows only the pictures above and what they are called: a photograph, or a thing that they do not show, it reads badly.\n"
+    "- What it says of a picture is a guess, however sure it is.\n"
+    "- The figures hold for held-out pictures of the same data.",
+    "- 模型只见过上述图片和它们的名称：照片，或其中没有的事物，它看不准。\n- 它对图片的说法只是猜测，无论多么肯定。\n"
+    "- 上述指标只对同一数据中留出的图片成立。",
+)
+
 PYTHON = "print(model.generate({prompt}, seed=1)[0].text)"
 PYTHON_OF_PICTURES = """[picture] = model.generate({prompt}, seed=1)
 write(picture, Path("picture.png"))  # with its label"""
+PYTHON_OF_LOOKS = """print(model.generate({prompt}, image="picture.png")[0].text)"""
 PYTHON_OF_MUSIC = """[tune] = model.generate({prompt}, seed=1)
 write(tune, Path("tune.mid"))  # its label lies beside it"""
 PYTHON_OF_FILMS = """[film] = model.generate({prompt}, image="picture.png", seed=1)
@@ -142,6 +153,9 @@ WAYS = {
     ),
 }
 OF_TEXTS = Way(LIMITS, PYTHON, imports=IMPORTS)
+OF_LOOKS = Way(  # texts about a picture
+    LIMITS_OF_LOOKS, PYTHON_OF_LOOKS, imports=IMPORTS, out=" --image picture.png", heading="What it said", task="image-to-text"
+)
 
 
 def model_card(
@@ -165,7 +179,8 @@ def model_card(
         notes: free text that nobody can compute, by language: {"en": {"summary", "use", "limits"}, "zh": …}.
         languages: what the model writes, for the Hub.
     """
-    prompt = json.dumps(next(iter(recipe.generate.prompts), ""), ensure_ascii=False)
+    asked = next(iter(recipe.generate.prompts), "")
+    prompt = json.dumps(asked, ensure_ascii=False)
     way = _way(artifact)
     parts = [_metadata(recipe, artifact, evaluation, languages)]
     for language in LANGUAGES:
@@ -175,7 +190,7 @@ def model_card(
             template.format(
                 name=recipe.name,
                 summary=own.get("summary", recipe.summary),
-                prompt=("" if prompt == '""' else f" {prompt}") + way.out,
+                prompt=(f" {_for_a_shell(asked)}" if asked else "") + way.out,
                 python=way.python.format(prompt=prompt),
                 imports=way.imports,
                 heading=way.heading,
@@ -334,10 +349,19 @@ def _examples(evaluation: Mapping[str, Any], language: Language) -> str:
     return "\n\n".join(quoted) or word("no_examples", language)
 
 
+def _for_a_shell(prompt: str) -> str:
+    """The prompt as bash reads it."""
+    quoted = json.dumps(prompt, ensure_ascii=False)
+    return f"$'{quoted[1:-1]}'" if "\n" in prompt and "'" not in prompt else quoted
+
+
 def _way(artifact: Artifact) -> Way:
-    """By the first thing that the family makes, in the order of `WAYS`."""
+    """By the first thing that the family makes, in the order of `WAYS`; texts about pictures want a picture."""
     kind = families().get(artifact.family)
-    return next((way for modality, way in WAYS.items() if kind is not None and modality in kind.outputs), OF_TEXTS)
+    if kind is None:
+        return OF_TEXTS
+    of_texts = OF_LOOKS if "image" in kind.inputs and not kind.converses else OF_TEXTS
+    return next((way for modality, way in WAYS.items() if modality in kind.outputs), of_texts)
 
 
 def _list(rows: Mapping[str, str], language: Language) -> str:

@@ -27,16 +27,15 @@ import numpy as np
 
 from miaobi.core.artifact import MANIFEST, Artifact, is_model, open_artifact, write_text
 from miaobi.core.errors import MiaobiError, UsageError
-from miaobi.core.families import family
 from miaobi.core.recipe import Evaluate, Generate, Recipe
-from miaobi.core.shelf import find
+from miaobi.core.types import Card
 from miaobi.data.dataset import Dataset
 from miaobi.engine.against import OVER_RECORDS, asked_for
 from miaobi.engine.ask import Qualified
 from miaobi.engine.load import load
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import Difference, difference
-from miaobi.engine.metrics.retrieval import ImageText, as_judge
+from miaobi.engine.metrics.retrieval import SEEN, ImageText, as_judge
 from miaobi.engine.report.comparison import comparison_page
 
 SCHEMA = "miaobi.compare/1"
@@ -197,7 +196,7 @@ def _train_and_measure(
     load_seconds = time.perf_counter() - start
     chosen = Evaluate.model_validate({**section, "baselines": []})  # the others are the baselines
     asked = _own_options(folder, Generate.model_validate(generate))
-    evaluation = measure(model, data, chosen, generate=asked, judge=_judge(chosen), strict=False, seed=seed)
+    evaluation = measure(model, data, chosen, generate=asked, judge=_judge(chosen, model.card), strict=False, seed=seed)
     characters = sum(len(text) for text in evaluation.evidence.texts)
     shown = evaluation.evidence.pictures
     log = run / "log.jsonl" if run else None
@@ -225,13 +224,9 @@ def _train_and_measure(
     }
 
 
-def _judge(section: Evaluate) -> ImageText | None:
-    """The model that the section names as judge of pictures and captions."""
-    if not section.scorer:
-        return None
-    folder = find(section.scorer)
-    judge: ImageText = as_judge(family(open_artifact(folder).family).model_class().load(folder))
-    return judge
+def _judge(section: Evaluate, card: Card) -> ImageText | None:
+    """The model that the section names as judge of pictures and captions, for a model that makes what it can look at."""
+    return as_judge(load(section.scorer).model) if section.scorer and card.outputs & SEEN else None
 
 
 def _run_folder(one: Contestant, data: Dataset) -> Path | None:

@@ -141,8 +141,8 @@ def measure(
     """Evaluate a model on held-out records. A `Dataset` gives both the records (`section.split`) and the training ones.
 
     `scorer` is the same model in another runtime, for likelihoods that the one which generates cannot give; `judge` embeds pictures and
-    captions. Not `strict`: metrics that this model cannot give are left out, with the reason in `skipped`, even when the section names
-    them.
+    captions (a model that does so itself is its own). Not `strict`: metrics that this model cannot give are left out, with the reason in
+    `skipped`, even when the section names them.
 
     Raises:
         UsageError: an unknown metric or baseline, or one that this model or data cannot give.
@@ -151,6 +151,7 @@ def measure(
     training, held_out = _sides(data, training, section)
     report = on_progress or (lambda phase, done, total: None)
     scorer, strict, clock = scorer or model, strict and bool(section.metrics), _Clock()
+    judge = model if isinstance(model, ImageText) else judge
     have = Have(card=model.card, training=bool(training), judge=bool(judge), model=model, scorer=scorer)
     chosen, skipped = choose_metrics(have, section, strict=strict)
     needs = frozenset[Need]().union(*(metric.needs for metric in chosen))
@@ -241,17 +242,26 @@ def _measured(
     by: str,
 ) -> Evaluation:
     figures, missing = clock("measure", lambda: _figures(chosen, evidence, report, strict=strict))
-    if by and evidence.pictures is not None:
-        for value, shown in evidence.pictures.apart(by).items():
-            part = replace(evidence, pictures=shown)
-            apart, _ = clock(f"measure {value}", partial(_figures, _of_samples(chosen), part, report, strict=False))
-            figures |= {f"{name}@{value}": figure for name, figure in apart.items()}
+    divisible = [metric for metric in chosen if _divisible(metric, evidence)]
+    for value, part in _apart(evidence, by) if by else ():
+        apart, _ = clock(f"measure {value}", partial(_figures, divisible, part, report, strict=False))
+        figures |= {f"{name}@{value}": figure for name, figure in apart.items()}
     return Evaluation(card=card, evidence=evidence, figures=figures, skipped={**skipped, **missing}, seconds=clock.seconds)
 
 
-def _of_samples(metrics: Sequence[Metric]) -> list[Metric]:
-    """Those that look at what was made."""
-    return [metric for metric in metrics if Need.SAMPLES in metric.needs]
+def _apart(evidence: Evidence, by: str) -> Iterator[tuple[str, Evidence]]:
+    """By each value of a field of meta what there is of it: of what was made and held out, or of the records that were judged."""
+    if evidence.pictures is not None:
+        for value, shown in evidence.pictures.apart(by).items():
+            yield value, replace(evidence, pictures=shown)
+        return
+    for value in sorted({str(record.meta.get(by, "")) for record in evidence.records} - {""}):
+        yield value, replace(evidence, records=[record for record in evidence.records if str(record.meta.get(by, "")) == value])
+
+
+def _divisible(metric: Metric, evidence: Evidence) -> bool:
+    """Whether it can be told of a part of the evidence: it looks at made pictures, or at nothing but held-out records."""
+    return metric.needs == {Need.JUDGE} if evidence.pictures is None else Need.SAMPLES in metric.needs
 
 
 def _pictures(
@@ -392,7 +402,8 @@ def _per_sample(figures: Mapping[str, Figure], evidence: Evidence) -> dict[str, 
 
 def _counts(evidence: Evidence) -> dict[str, int]:
     """How many records were scored, or looked at, and how many there are to learn from."""
-    held_out = len(evidence.scores) if evidence.pictures is None else len(evidence.records)
+    looked = evidence.pictures is not None or evidence.judge is not None
+    held_out = len(evidence.records) if looked else len(evidence.scores)
     return {"scored": held_out, "training": len(evidence.training)}
 
 

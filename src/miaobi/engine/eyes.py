@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from miaobi.core.errors import UsageError
 from miaobi.core.shelf import find
 from miaobi.core.types import Media
+from miaobi.engine.metrics.retrieval import SCORER
 from miaobi.trust import safety
 from miaobi.trust.safety import Hit
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from miaobi.engine.metrics.retrieval import ImageText
 
-JUDGE, LIST = "MIAOBI_PICTURE_JUDGE", "MIAOBI_PICTURE_LIST"
+JUDGE, LIST = "MIAOBI_PICTURE_JUDGE", "MIAOBI_PICTURE_LIST"  # a model, by default the one that ships; files of captions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +59,18 @@ def load() -> Eyes | None:
     """The judge and the lists that the environment names; None when it names neither.
 
     Raises:
-        UsageError: it names one of them only, a list is none or has no harmless captions, or the judge compares no pictures with texts.
+        UsageError: it names a judge without a list, a list is none or has no harmless captions, or the judge compares no pictures with
+            texts.
         ArtifactError: the judge's files are damaged.
     """
     judge, paths = os.environ.get(JUDGE, ""), [Path(part).expanduser() for part in os.environ.get(LIST, "").split(os.pathsep) if part]
     if not judge and not paths:
         return None
-    if not (judge and paths):
+    if not paths:
         raise UsageError(
-            "pictures are looked at by {judge}, a model of the family scorer, for the captions of {list}: set both", judge=JUDGE, list=LIST
+            "{judge} names who looks at pictures, but {list} names no captions to look for: set it too", judge=JUDGE, list=LIST
         )
-    return _load(str(find(judge)), tuple(paths), tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths))
+    return _load(str(find(judge or SCORER)), tuple(paths), tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths))
 
 
 @functools.lru_cache(maxsize=2)

@@ -37,6 +37,7 @@ from miaobi.apps.edit.shots import shots
 from miaobi.core.apps import Desk
 from miaobi.core.errors import UsageError
 from miaobi.data import loudness, videos
+from miaobi.engine.metrics.retrieval import SCORER
 
 LOOKS = 8.0  # pictures a second whose change is movement
 GRAIN = 32  # their size in pixels
@@ -49,12 +50,12 @@ def run(inputs: Highlight, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     """The reel at `out`.
 
     Raises:
-        UsageError: words without anything to look for them in, or all weights are nothing.
+        UsageError: all weights are nothing.
     """
     path = existing(inputs.file)
     check_film(out)
     if inputs.text and not (inputs.transcript or inputs.model):
-        raise UsageError("--text needs --transcript (a .srt or .vtt file) or --model (a scorer) to look for the words in")
+        inputs = inputs.model_copy(update={"model": SCORER})
     info = about(path)
     if inputs.text and inputs.transcript:
         transcript.read(inputs.transcript)  # it can be wrong before anything is looked at, and so can the model

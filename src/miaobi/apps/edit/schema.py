@@ -61,7 +61,7 @@ class Highlight(Shots):
     transcript: str = ""
     """A .srt or .vtt file in which the words are looked for."""
     model: str = ""
-    """A model of the family `scorer`, which compares the words with the pictures."""
+    """A model of the family `scorer`, which compares the words with the pictures; the built-in one where there is no transcript."""
 
 
 class Dub(Given):

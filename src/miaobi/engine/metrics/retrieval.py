@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from miaobi.core.errors import UsageError
 from miaobi.core.protocols import Model
+from miaobi.core.types import Modality
 
+SCORER = "scorer"  # the built-in model that compares pictures and captions
+SEEN = frozenset({Modality.IMAGE, Modality.VIDEO})  # what it can look at
 CANDIDATES = 100
 ROWS = 1024
 TIE = 1e-6  # so little is no difference between float32 vectors; a tie is a miss, for a model that finds all alike finds nothing

@@ -11,6 +11,7 @@ from miaobi.core.language import tr
 from miaobi.core.types import NOTHING
 from miaobi.engine.report.heat import attention_figures
 from miaobi.engine.report.log import read_log
+from miaobi.engine.report.names import cell
 from miaobi.engine.report.page import page, pictures, samples, section, table
 from miaobi.engine.report.plot import Interval, intervals, lines, number
 
@@ -99,7 +100,7 @@ def figure_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
     head = [tr("figure"), tr("value"), tr("95 % interval"), tr("records"), tr("unit"), tr("better"), tr("note")]
     rows = [
         [
-            escape(name),
+            cell(name),
             f"<b>{number(figure['value'])}</b>",
             interval(figure),
             number(figure["count"]),

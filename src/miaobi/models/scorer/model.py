@@ -24,7 +24,7 @@ from miaobi.models.common.eye_tower import EyeTower
 from miaobi.models.common.hashed_text import bags
 from miaobi.models.common.picture_features import BATCH, grid_of, see
 from miaobi.models.common.weights import FLOATS, reading_weights, save_weights
-from miaobi.models.scorer.choose import choose
+from miaobi.models.scorer.choose import choose, why_nothing_of_its_own
 from miaobi.models.scorer.codec import ScorerCodec
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.network import Towers, contrast
@@ -94,6 +94,10 @@ class Scorer:
         rows, starts = bags(texts, self.config.buckets)
         found: NDArray[np.float32] = self.network.eval().text(torch.from_numpy(rows), torch.from_numpy(starts)).numpy()
         return found
+
+    def abstains(self) -> str:
+        """See `engine.ask.Abstainer`."""
+        return why_nothing_of_its_own()
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """The captions that fit the request's picture best; see `choose`."""

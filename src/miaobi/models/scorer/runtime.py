@@ -18,7 +18,7 @@ from miaobi.data.pictures import Pixels
 from miaobi.models.common.hashed_text import bags
 from miaobi.models.common.picture_features import BATCH, see
 from miaobi.models.common.traced_graph import Session, open_graph
-from miaobi.models.scorer.choose import choose
+from miaobi.models.scorer.choose import choose, why_nothing_of_its_own
 from miaobi.models.scorer.family import FAMILY
 from miaobi.models.scorer.schema import Config
 
@@ -56,6 +56,10 @@ class ScorerRuntime:
         x = x / (1 + np.exp(-x)) @ weights["text.leave.weight"].T + weights["text.leave.bias"]  # SiLU, then (N, D)
         unit: NDArray[np.float32] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
         return unit
+
+    def abstains(self) -> str:
+        """See `engine.ask.Abstainer`."""
+        return why_nothing_of_its_own()
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         """The captions that fit the request's picture best; see `choose`."""

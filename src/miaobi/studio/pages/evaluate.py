@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from miaobi.core.artifact import read_text
-from miaobi.core.errors import UsageError
+from miaobi.core.errors import UsageError, unknown
 from miaobi.core.language import tr
 from miaobi.core.recipe import Evaluate as Section
 from miaobi.core.recipe import Recipe
@@ -76,6 +76,9 @@ class Evaluate(Page):
         )
 
     def _start(self, recipe: str, model: str, *amounts: Any) -> list[cards.Card]:
+        known = [each.name for each in list_models()]
+        if model and model not in known:  # a browser may send any text
+            raise unknown("model", model, known)
         values, own = self._recipe(recipe)
         values["evaluate"] = {**(values.get("evaluate") or {}), **forms.given(self.fields, amounts)}
         name = model or own or values["name"]
@@ -142,6 +145,7 @@ def reports(folder: Path) -> dict[str, Path]:
 
 def figures_table(values: Mapping[str, Any]) -> str:
     """Every figure with its interval and its unit."""
+    from miaobi.engine.report.names import cell
     from miaobi.engine.report.plot import number
 
     rows = []
@@ -150,15 +154,14 @@ def figures_table(values: Mapping[str, Any]) -> str:
             continue
         low, high = figure.get("low"), figure.get("high")
         between = f"{number(low)} – {number(high)}" if low is not None and high is not None else ""
-        cells = (
-            name,
+        values_of = (
             number(figure["value"]),
             between,
             tr(str(figure.get("unit", ""))),
             tr(str(figure.get("better", ""))),
             f"{figure.get('count', '')}",
         )
-        rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
+        rows.append(f"<tr><td>{cell(name)}</td>" + "".join(f"<td>{html.escape(value)}</td>" for value in values_of) + "</tr>")
     head = "".join(f"<th>{html.escape(tr(name))}</th>" for name in ("figure", "value", "95 % interval", "unit", "better", "count"))
     model = values.get("model", {})
     words = f"{model.get('name', '')} ({model.get('family', '')}) · {values.get('software', '')}"
