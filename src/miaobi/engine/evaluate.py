@@ -160,7 +160,9 @@ def measure(
     evidence = Evidence(
         records=records,
         scores=clock("score", lambda: _scores(scorer, records, report)) if with_scores else [],
-        extracts=clock("extract", lambda: extracts(_reciter(model, scorer), training, records, seed=seed)) if Need.EXTRACTS in needs else {},
+        extracts=clock("extract", lambda: extracts(_reciter(model, scorer), training, records, seed=seed))
+        if Need.EXTRACTS in needs
+        else {},
         pseudo=clock("pseudo", lambda: _pseudo(scorer, records)) if Need.PSEUDO in needs else [],
         samples=clock("generate", lambda: _sample_variants(model, records, section, generate or Generate(), chosen, seed, report)),
         training=training,
@@ -306,6 +308,11 @@ def _scores(model: Model, records: Sequence[Record], report: OnProgress) -> list
     return scores
 
 
+def _reciter(model: Model, scorer: Model) -> Model:
+    """Which of the two is asked for what it knows by heart: weights that show their tokens, where there are any."""
+    return scorer if can_recite(scorer) else model
+
+
 def _pseudo(model: Model, records: Sequence[Record]) -> list[Score]:
     assert isinstance(model, PseudoScorer)
     return list(model.pseudo_score(records[:PSEUDO]))
@@ -316,11 +323,6 @@ def _sample_variants(
 ) -> dict[str, list[Sample]]:
     """What each variant of the options generates for the same requests and seeds."""
     variants: dict[str, Options] = {}
-def _reciter(model: Model, scorer: Model) -> Model:
-    """Which of the two is asked for what it knows by heart: weights that show their tokens, where there are any."""
-    return scorer if can_recite(scorer) else model
-
-
     for metric in metrics:
         if Need.SAMPLES in metric.needs:
             variants = {"": {}, **variants, **metric.variants}
