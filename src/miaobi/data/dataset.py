@@ -76,6 +76,17 @@ class Split(Sequence[Record]):
         for shard in shards:
             self._starts.append(self._starts[-1] + shard.records)
 
+    @classmethod
+    def at(cls, described: Mapping[str, Any]) -> Split:
+        """The split that `described` describes."""
+        shards = [_Shard(Path(path), records, media=media) for path, records, media in described["shards"]]
+        return cls(described["name"], shards, described["common"])
+
+    def described(self) -> dict[str, Any]:
+        """Plain values that say where it lies, for another process of this machine."""
+        shards = [[str(shard.path.absolute()), shard.records, shard.media] for shard in self._shards]
+        return {"name": self.name, "shards": shards, "common": self._common}
+
     def __len__(self) -> int:
         return self._starts[-1]
 

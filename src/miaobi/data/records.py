@@ -48,9 +48,7 @@ def to_line(record: Record, source: int, seen: Seen | None = None) -> bytes:
         assert all(isinstance(part, str) for part in record.parts), "a record with media was not looked at"
         values["text"] = record.parts[0] if len(record.parts) == 1 else list(record.parts)
     else:
-        sizes = iter(seen.sizes)
-        parts = [part if isinstance(part, str) else _describe(part, next(sizes)) for part in record.parts]
-        values |= {"text": record.text, "parts": parts, "look": seen.look}
+        values |= {"text": record.text, "parts": plain_parts(record, seen.sizes), "look": seen.look}
     return line_of({**values, "meta": dict(record.meta), "source": source})
 
 
@@ -59,8 +57,17 @@ def line_of(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _describe(part: Media, size: tuple[int, int]) -> dict[str, Any]:
-    return {"modality": part.modality, "mime": part.mime, "name": part.name, "bytes": len(part.data), "size": list(size)}
+def plain_parts(record: Record, sizes: Sequence[tuple[int, int]] = ()) -> list[str | dict[str, Any]]:
+    """Its parts, each of the media described: what it is, how many bytes it has, and its size where sizes are known."""
+    parts: list[str | dict[str, Any]] = []
+    known = iter(sizes)
+    for part in record.parts:
+        if isinstance(part, str):
+            parts.append(part)
+        else:
+            described = {"modality": part.modality, "mime": part.mime, "name": part.name, "bytes": len(part.data)}
+            parts.append(described | ({"size": list(next(known))} if sizes else {}))
+    return parts
 
 
 def num_media_bytes(values: Mapping[str, Any]) -> int:

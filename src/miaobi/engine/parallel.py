@@ -1,7 +1,7 @@
 """Starts the processes that train together with this one, and ends them with it.
 
-They are programs of their own, not forks: threads and locks of torch do not survive one. Each is handed its work over its input, says when
-it is ready, and then meets the others at a store on this machine. None writes a file: the first process, which is the caller's, does.
+They are programs of their own, not forks: threads and locks of torch do not survive one. Each reads its work from a file, says when it is
+ready, and then meets the others at a store on this machine. None writes a file: the first process, which is the caller's, does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -20,16 +19,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+import yaml
 
 from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.families import family
 from miaobi.core.recipe import Recipe
 from miaobi.core.types import Record
+from miaobi.data.handover import hand, take
 from miaobi.engine.journal import Journal
 from miaobi.engine.loop import Run
 from miaobi.engine.peers import Peers, join, leave, meeting
 
-READY, FAILED = "ready", "failed"
+JOB, READY, FAILED = "job.json", "ready", "failed"
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # else gloo would listen at this machine's address in the network
 SECONDS = 10  # for a process to end after the training
 MOMENT = 2.0  # seconds between a lost connection and the end of the process behind it
@@ -48,6 +49,35 @@ class Job:
     threads: int
     precision: str  # what the first one has chosen by a probe
     resume: bool
+
+    def write(self, folder: Path) -> None:
+        """Put everything into files."""
+        values = {
+            "recipe": self.recipe.to_yaml(),
+            "splits": {name: hand(records, folder, name) for name, records in self.splits.items()},
+            "paths": [None if path is None else str(path.absolute()) for path in (self.folder, self.tokenizer, self.base)],
+            "rest": [self.device, self.threads, self.precision, self.resume],
+        }
+        (folder / JOB).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """What `write` wrote."""
+        values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        run, tokenizer, base = (None if path is None else Path(path) for path in values["paths"])
+        device, threads, precision, resume = values["rest"]
+        assert run is not None
+        return cls(
+            recipe=Recipe.of(yaml.safe_load(values["recipe"])),
+            splits={name: take(described) for name, described in values["splits"].items()},
+            folder=run,
+            tokenizer=tokenizer,
+            base=base,
+            device=device,
+            threads=threads,
+            precision=precision,
+            resume=resume,
+        )
 
 
 class Quiet(Journal):
@@ -92,11 +122,12 @@ def company(job: Job, count: int) -> Iterator[Peers]:
         return
     os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK.get(sys.platform, ""))
     store = meeting(count, host=True)
-    with tempfile.TemporaryFile() as complaints:
-        others = [_start(rank, count, store.port, complaints) for rank in range(1, count)]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as complaints:
+        job.write(Path(folder))
+        others = [_start(Path(folder), rank, count, store.port, complaints) for rank in range(1, count)]
         try:
             for other in others:
-                _hand_over(other, job, complaints)
+                _await(other, complaints)
             yield join(store, 0, count, device=job.device)
         except RuntimeError as error:
             if _one_is_gone(others):  # so the connection to it is lost
@@ -108,18 +139,14 @@ def company(job: Job, count: int) -> Iterator[Peers]:
                 _end(other)
 
 
-def _start(rank: int, count: int, port: int, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "miaobi.engine.parallel", str(rank), str(count), str(port)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints)
+def _start(folder: Path, rank: int, count: int, port: int, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "miaobi.engine.parallel", str(folder), str(rank), str(count), str(port)]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
 
 
-def _hand_over(other: subprocess.Popen[bytes], job: Job, complaints: IO[bytes]) -> None:
-    """Give a process its work and wait until it has read everything."""
-    assert other.stdin is not None
+def _await(other: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
+    """Wait until a process has read its work and made its model."""
     assert other.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # it has failed already, and its last words say why
-        pickle.dump(job, other.stdin)
-        other.stdin.close()
     if other.stdout.readline().strip() != READY.encode():
         complaints.seek(0)
         lines = complaints.read().decode(errors="replace").strip().splitlines()
@@ -153,14 +180,13 @@ def _end(other: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         other.kill()
         other.wait()
-    for pipe in (other.stdin, other.stdout):
-        if pipe is not None:
-            pipe.close()
+    if other.stdout is not None:
+        other.stdout.close()
 
 
-def main(rank: int, count: int, port: int) -> int:
+def main(folder: Path, rank: int, count: int, port: int) -> int:
     """Be process `rank`: train along until the first one has done all steps, or is gone."""
-    job: Job = pickle.load(sys.stdin.buffer)
+    job = Job.read(folder)
     device = device_of(job.device, rank, count)
     kind, recipe = family(job.recipe.model.family), job.recipe
     run = Run(
@@ -193,4 +219,4 @@ def main(rank: int, count: int, port: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in sys.argv[1:])))
+    sys.exit(main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:])))
