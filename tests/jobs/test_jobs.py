@@ -19,9 +19,10 @@ import pytest
 from miaobi.cli.main import main
 from miaobi.core.errors import DataError, UsageError
 from miaobi.core.language import speaking
+from miaobi.library.database import Away
 from miaobi.library.queue import Job, Queue, State
 from miaobi.library.store import Library
-from miaobi.serve import batch, requests, worker
+from miaobi.serve import batch, child, requests, worker
 from miaobi.serve.kinds import Task, checked, perform
 
 
@@ -203,6 +204,23 @@ def test_what_fails_says_why_in_the_language_of_who_asked(folder: Path, queue: Q
     assert queue.get(id).state is State.FAILED
     assert "在批处理排队之后被改动过" in queue.get(id).error
     assert "cannot be entered" in queue.get(gone).error
+
+
+def test_a_job_does_not_fail_because_its_database_went_away(folder: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(task: Task) -> Any:
+        raise Away("the library at {url} cannot be used: {problem}", url="", problem="the connection was closed")
+
+    before = signal.getsignal(signal.SIGTERM)
+    id = queue.add("batch", batch_spec(folder, "out.jsonl"))
+    queue.claim("me")
+    with monkeypatch.context() as patch:
+        patch.setattr(child, "perform", away)
+        assert child.main("", id, "me") == child.STOPPED
+    signal.signal(signal.SIGTERM, before)
+    queue.release(id, "me")
+    assert (queue.get(id).state, queue.get(id).attempts) == (State.QUEUED, 0)
+    assert worker.work("", drain=True) == 1
+    assert queue.get(id).state is State.DONE
 
 
 def test_one_wrong_line_does_not_stop_the_others(folder: Path, queue: Queue) -> None:

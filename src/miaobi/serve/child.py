@@ -14,9 +14,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from miaobi.core.errors import MiaobiError
+from miaobi.core.errors import Busy, MiaobiError
 from miaobi.core.language import set_language, tr
-from miaobi.library.database import patiently
+from miaobi.library.database import Away, patiently
 from miaobi.library.queue import BEAT_SECONDS, Job, NotOurs, Queue, State
 from miaobi.library.store import Library
 from miaobi.serve.kinds import Stopped, Task, perform
@@ -70,7 +70,7 @@ def main(library_at: str, id: str, worker: str) -> int:
     heart.start()
     try:
         result = perform(_task(library, queue, job, worker, heart, stop))
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt, Away, Busy):  # what is wrong with the database is no fault of the job, which goes on later
         return STOPPED
     except NotOurs:
         return 1
