@@ -88,6 +88,26 @@ def test_references_that_multiply_are_counted_before_they_are_drawn() -> None:
             render_svg(f'{OPEN}{bomb}<rect id="x12" width="1" height="1"/></svg>', 4)
 
 
+@pytest.mark.parametrize(
+    "selector", [".c{}", "rect.c{}", "g > [x] .c{}:first-child", "/* } */ .z, .c{}", ".\\63 {}", ":is(.c{})", '[class="c{}"]', "*"]
+)
+@pytest.mark.parametrize("kind", ["pattern", "mask"])
+def test_references_in_style_sheets_multiply_as_well(selector: str, kind: str) -> None:
+    uses = "fill" if kind == "pattern" else "mask"
+    inner = "".join(f'<{kind} id="x{n}">' + f'<rect class="c{n + 1}" width="9" height="9"/>' * 10 + f"</{kind}>" for n in range(12))
+    rules = "".join(f"{selector.replace('{}', str(n))} {{ {uses}: url( '#x{n}' ) }}" for n in range(12))
+    drawing = f'{OPEN}<style>{rules}</style>{inner}<rect class="c0" width="9" height="9"/></svg>'
+    with pytest.raises(DataError, match="too many elements"):
+        render_svg(drawing, 4)
+
+
+def test_a_style_sheet_of_an_icon_is_drawn() -> None:
+    rules = ".a{fill:url(#g)} .b{fill:#f00}"
+    gradient = '<linearGradient id="g"><stop stop-color="#00f"/></linearGradient>'
+    drawing = f"{OPEN}<style>{rules}</style>{gradient}" + '<rect class="a" width="5" height="10"/>' * 900 + "</svg>"
+    assert render_svg(drawing, 4)[0, 0].tolist() == [0, 0, 255, 255]
+
+
 @pytest.mark.parametrize("noise", ['numOctaves="10000000"', 'numOctaves=" 1e9 "', 'numOctaves="+2000"'])
 def test_endless_noise_is_refused(noise: str) -> None:
     filter_ = f'<filter id="f"><feTurbulence baseFrequency="0.5" {noise}/></filter>'

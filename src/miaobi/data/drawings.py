@@ -1,8 +1,9 @@
 """SVG drawings as pixels through resvg, after what could read files, hang or overflow a stack has been refused.
 
 resvg opens files that `<image>` names, recurses as deep as elements nest, and follows every reference, so ten lines can stand for a
-billion shapes. A drawing is therefore parsed and weighed first: what it would be with every reference written out. What may still take
-long (a filter over many pixels) is bounded by the size that is drawn; `data.worker` bounds time and memory as well.
+billion shapes. A drawing is therefore parsed and weighed first: what it would be with every reference written out, those of its style
+sheets as well. What may still take long (a filter over many pixels) is bounded by the size that is drawn; `data.worker` bounds time and
+memory as well.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from miaobi.data.pictures import Limits, Pixels
 MOST_LETTERS = 4 << 20
 MOST_ELEMENTS = 100_000  # with every reference written out
 OCTAVE = 100  # elements that an octave of noise counts as; beyond the eighth nobody sees one
+LAYER = 100  # elements that a canvas of its own counts as
+_LAYERS = ("mask", "filter", "pattern", "clipPath")  # what is drawn on one, anew each time that it is referred to
 MOST_DEPTH = 100  # resvg overflows its stack at about a thousand
 MOST_SIDE = 2048
 _EMBEDDED = Limits(num_bytes=4 << 20, num_pixels=4_000_000, formats=("PNG", "JPEG", "WEBP", "GIF"))
 _REFERENCE = re.compile(r"url\(\s*[\"']?\s*#([^)\"']+)")
 _DECLARES = re.compile(r"<!ENTITY|<!DOCTYPE[^>\[]*\[", re.IGNORECASE)
+_RULE = re.compile(r"([^{}]*)\{([^{}]*)\}")  # selectors and declarations
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?")
 _NAMED = ("href", "{http://www.w3.org/1999/xlink}href")
 
@@ -70,8 +75,8 @@ def checked(text: str | bytes) -> str:
         root = ElementTree.fromstring(drawing)
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError("the SVG is damaged ({problem})", problem=error) from None
-    if root.tag.rpartition("}")[2] != "svg":
-        raise DataError("this is no SVG: its root is <{tag}>", tag=root.tag.rpartition("}")[2][:40])
+    if _tag(root) != "svg":
+        raise DataError("this is no SVG: its root is <{tag}>", tag=_tag(root)[:40])
     _Weight(root).of(root)
     return drawing
 
@@ -92,6 +97,9 @@ class _Weight:
     def __init__(self, root: ElementTree.Element) -> None:
         self._named = {element.get("id"): element for element in root.iter() if element.get("id")}
         self._known: dict[ElementTree.Element, int] = {}
+        sheets = [_COMMENT.sub(" ", "".join(element.itertext())) for element in root.iter() if _tag(element) == "style"]
+        rules = [found for sheet in sheets for found in _RULE.findall(sheet)]
+        self._rules = [(_Selectors(selectors), names) for selectors, body in rules if (names := _REFERENCE.findall(body))]
 
     def of(self, element: ElementTree.Element, depth: int = 0) -> int:
         """The weight of a subtree; an element that refers to itself weighs nothing the second time, as resvg cuts such loops."""
@@ -101,18 +109,44 @@ class _Weight:
             raise DataError("the SVG is nested too deeply; at most {most} levels are drawn", most=MOST_DEPTH)
         self._known[element] = 0
         weight = _cost(element) + sum(self.of(child, depth + 1) for child in element)
-        for name in _references(element):
+        for name in (*_references(element), *self._styled(element)):
             target = self._named.get(name)
-            weight += self.of(target, depth + 1) if target is not None else 0
+            if target is not None:
+                weight += self.of(target, depth + 1) + (LAYER if _tag(target) in _LAYERS else 0)
         if weight > MOST_ELEMENTS:
             raise DataError("the SVG has too many elements; at most {most} are drawn", most=MOST_ELEMENTS)
         self._known[element] = weight
         return weight
 
+    def _styled(self, element: ElementTree.Element) -> Iterator[str]:
+        """The ids that style sheets make an element refer to."""
+        for selectors, names in self._rules:
+            if selectors.may_match(element):
+                yield from names
+
+
+class _Selectors:
+    """The selectors of a rule, read so that none is missed: of each its last part counts, and of that names alone."""
+
+    def __init__(self, text: str) -> None:
+        lasts = [re.split(r"[\s>+~]+", selector.strip())[-1] for selector in text.split(",")]
+        self._all = not {"\\", "(", "["}.isdisjoint(text)  # escapes, functions and attributes may stand for anything
+        self._parts = [re.findall(r"[.#]?[\w-]+", re.sub(r"::?[\w-]+", "", last)) for last in lasts]
+
+    def may_match(self, element: ElementTree.Element) -> bool:
+        """Whether the rule may be for this element."""
+        own = {_tag(element), f"#{element.get('id', '')}", *(f".{name}" for name in element.get("class", "").split())}
+        return self._all or any(own.issuperset(part) for part in self._parts)
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """The name without its namespace; comments have none."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
 
 def _cost(element: ElementTree.Element) -> int:
     """What an element weighs by itself: a shape 1; noise by its octaves and a convolution by its matrix, which few letters make endless."""
-    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    tag = _tag(element)
     if tag == "feTurbulence":
         return 1 + int(min(MOST_ELEMENTS, OCTAVE * max(_numbers(element.get("numOctaves", "")))))
     if tag == "feConvolveMatrix":
@@ -128,7 +162,7 @@ def _numbers(text: str) -> list[float]:
 
 def _references(element: ElementTree.Element) -> Iterator[str]:
     """The ids that an element refers to; whatever leads out of the drawing is refused."""
-    tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    tag = _tag(element)
     for key, value in element.attrib.items():
         if key in _NAMED and tag not in ("a", "script"):
             target = value.strip()
