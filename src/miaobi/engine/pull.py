@@ -121,9 +121,7 @@ def _refuse_without_weights(found: Found, folder: Path) -> None:
     """
     pickled = any(path.suffix in PICKLED for path in _below(found.folder)) if found.folder.is_dir() else False
     if pickled and not any(path.suffix in WEIGHTS for path in folder.rglob("*")):
-        raise DataError(
-            "{source} has no weights in safetensors or GGUF; other formats could run anything and are not fetched", source=found.source
-        )
+        raise _unsafe(found.source)
 
 
 def _finish(found: Found, folder: Path, name: str, *, graph: bool, on_bytes: hubs.OnBytes | None) -> None:
@@ -220,10 +218,16 @@ def _chosen(files: Sequence[hubs.Listed], file: str, source: str) -> list[hubs.L
     if len(several) > 1:
         raise _several(source, [entry.path for entry in several], file)
     if not several:
-        raise DataError(
-            "{source} has no weights in safetensors or GGUF; other formats could run anything and are not fetched", source=source
-        )
+        raise _unsafe(source)
     return list(files)
+
+
+def _unsafe(source: str) -> DataError:
+    return DataError(
+        "{source} has no weights in safetensors or GGUF; other formats could run anything and are not fetched. Look for the model in "
+        "safetensors; or convert it where nothing can be harmed: torch.load(…, weights_only=True), safetensors.torch.save_file",
+        source=source,
+    )
 
 
 def _several(source: str, names: Sequence[str], file: str) -> UsageError:
