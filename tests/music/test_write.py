@@ -77,7 +77,7 @@ def test_melodies_are_in_their_mode_and_range_and_fill_their_bars(mode: str, met
 
 
 def test_four_parts_stay_in_their_ranges_and_do_not_cross() -> None:
-    for seed in range(3):
+    for seed in range(5):
         score, _ = written(parts=4, bars=4, key="D", mode="minor", seed=seed)
         assert len(score.parts) == 4
         sounding = [{tick: note.pitch for note in part.notes for tick in range(note.start, note.end, 3)} for part in score.parts]

@@ -1,9 +1,10 @@
 """What may follow in a score, as an automaton for decoding: every bar is filled to its end, every pitch is in range and in the mode.
 
 Beside the form that the vocabulary gives (`layout`): a triplet is finished before anything else begins and short notes do not run over
-the beat; voices of a choir do not cross, and on a beat they sing tones of the chord that was named; the last note is the tonic, and long
-enough to be an end. In a piece of periods the fifth and the sixth bar of every eight are the first and the second again. A melody that is
-given is forced note by note; everything around it is free.
+the beat; voices of a choir do not cross, move in parallel fifths or octaves, or part too far where that can be helped (`leading`), and on
+a beat they sing tones of the chord that was named; the last note is the tonic, and long enough to be an end. In a piece of periods the
+fifth and the sixth bar of every eight are the first and the second again. A melody that is given is forced note by note; everything around
+it is free.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from miaobi.data.harmony import CHORDS, PARENTS, PENTATONIC, SCALES, chords_per_
 from miaobi.data.scores import GRID
 from miaobi.models.music.codec import END
 from miaobi.models.music.layout import Event
+from miaobi.models.music.leading import Motion, well_led
 from miaobi.models.music.vocabulary import HIGHEST, LONGEST, LOWEST, MOST_BARS, PLACES, id_of, words
 
 Mask = NDArray[np.bool_]
@@ -44,6 +46,7 @@ class State:
     melody: tuple[tuple[int, int], ...] = ()  # (until, pitch)
     named: tuple[int, ...] = ()  # the chords of this bar, as tokens
     past: tuple[tuple[tuple[tuple[int, int], ...], tuple[int, ...]], ...] = ()  # melody and chords of every bar before
+    moved: tuple[tuple[int, int], ...] = ()  # of each part: where its event of this bar began, and the pitch before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,7 @@ class ScoreGrammar:
         past = (*state.past, (state.melody, state.named)) if state.number >= 0 else ()
         fresh = replace(
             state, left=left, upbeat=upbeat, number=state.number + 1, untils=(0,) * len(state.pitches), chords=chords, part=0, offset=0,
-            melody=(), named=(), past=past,
+            melody=(), named=(), past=past, moved=((-1, REST),) * len(state.pitches),
         )  # fmt: skip
         if upbeat:
             return replace(fresh, want="from")
@@ -128,7 +131,9 @@ class ScoreGrammar:
         untils = tuple(until if number == part else old for number, old in enumerate(state.untils))
         pitches = tuple(pitch if number == part else old for number, old in enumerate(state.pitches))
         melody = (*state.melody, (until, pitch)) if part == 0 else state.melody
-        return self._next(replace(state, untils=untils, pitches=pitches, melody=melody))
+        here = (state.untils[part], state.pitches[part])
+        moved = tuple(here if number == part else old for number, old in enumerate(state.moved))
+        return self._next(replace(state, untils=untils, pitches=pitches, melody=melody, moved=moved))
 
     def _next(self, state: State) -> State:
         """What comes when an event or the last chord is complete."""
@@ -189,15 +194,44 @@ class ScoreGrammar:
         pitches = pitches or [pitch for pitch in range(low, high + 1) if pitch % 12 in tones]
         pitches = pitches or [pitch for pitch in range(low, high + 1) if pitch % 12 in self.scale] or [(low + high) // 2]
         free = bool(state.left or state.upbeat or self._ends(state))  # else this is the last note, and has to come home
-        mask = _only(self.size, *(id_of("pitch", pitch) for pitch in pitches if free or self._final(pitch, state.part)))
+        wanted = [pitch for pitch in pitches if free or self._final(pitch, state.part)]
+        mask = _only(self.size, *(id_of("pitch", pitch) for pitch in self._led(state, wanted)))
         if self._may_rest(state) and (free or self._final(before, state.part)):
             mask[id_of("rest")] = True
         if start == 0 and before >= 0 and state.number > 0 and low <= before <= high and (free or self._final(before, state.part)):
             mask[id_of("hold")] = True
         if not mask.any():  # home is out of reach for a chord tone or a step: then a leap to it, or what can be sung without crossing
             near = [pitch for pitch in range(low, high + 1) if self._final(pitch, state.part)] or pitches
-            mask = _only(self.size, *(id_of("pitch", pitch) for pitch in near))
+            mask = _only(self.size, *(id_of("pitch", pitch) for pitch in self._led(state, near)))
         return mask
+
+    def _led(self, state: State, pitches: Sequence[int]) -> Sequence[int]:
+        """In a choir, the pitches that go well with the voices above; see `leading`."""
+        if not state.part or not pitches:
+            return pitches
+        start, part = state.untils[state.part], state.part
+        motions = [
+            Motion(before, state.pitches[other]) for other, (at, before) in enumerate(state.moved) if 0 < other < part and at == start
+        ]
+        if (soprano := self._soprano(state, start)) is not None:
+            motions.append(soprano)
+        sounding = _at(state.melody, start) if part == 1 else state.pitches[part - 1]
+        bass = part == len(state.untils) - 1
+        return well_led(
+            pitches,
+            state.pitches[part],
+            [motion for motion in motions if motion.before >= 0 and motion.now >= 0],
+            above=None if bass or sounding < 0 else sounding,
+        )
+
+    def _soprano(self, state: State, start: int) -> Motion | None:
+        """What the first part does at a tick of the bar, if it begins an event there."""
+        places = [0 if not state.upbeat else state.offset, *(until for until, _ in state.melody)]
+        if start not in places[:-1]:
+            return None
+        number = places.index(start)
+        earlier = state.melody[number - 1][1] if number else state.past[-1][0][-1][1] if state.past else REST
+        return Motion(earlier, state.melody[number][1])
 
     def _until(self, state: State) -> Mask:
         if state.part == 0 and (event := self._forced(state)) is not None:
@@ -206,8 +240,8 @@ class ScoreGrammar:
         pitch = state.pitches[state.part] if state.what in (REST, HOLD) else state.what
         if not ends or state.left or state.upbeat or self._final(pitch, state.part):
             ends.append(self.rules.length)
-        if state.part == 1:  # the melody of the bar is known: the voice under it ends before it would be crossed
-            last = self._crossed(state.melody, state.untils[1], pitch)
+        if state.part:  # the melody of the bar is known: a voice under it ends before it would be crossed
+            last = self._crossed(state.melody, state.untils[state.part], pitch)
             ends = [tick for tick in ends if tick <= last] or ends[:1]
         return _only(self.size, *(id_of("until", tick) for tick in ends))
 
@@ -275,15 +309,23 @@ class ScoreGrammar:
     def _bounds(self, state: State) -> tuple[int, int]:
         """The range of the part now: its own, and between the voices above and below that are sounding."""
         low, high = self.rules.ranges[state.part]
+        if not state.part:
+            return low, high
         start = state.untils[state.part]
-        if len(state.untils) > 1 and state.part > 0:
-            above = _at(state.melody, start) if state.part == 1 else state.pitches[state.part - 1]
-            below = next((part for part in range(state.part + 1, len(state.untils)) if state.untils[part] > start), None)
-            if above >= 0:
-                high = min(high, above)
-            if below is not None and state.pitches[below] >= 0:
-                low = max(low, state.pitches[below])
-        return (low, high) if low <= high else self.rules.ranges[state.part]
+        under = [pitch for pitch, until in zip(state.pitches[state.part + 1 :], state.untils[state.part + 1 :]) if until > start]
+        low = max([low, *under])
+        over = [pitch for pitch in (*state.pitches[1 : state.part], _at(state.melody, start)) if pitch >= 0]
+        for above in ([*over, *self._melody_ahead(state)], over):
+            if low <= min([high, *above]):
+                return low, min([high, *above])
+        return self.rules.ranges[state.part]
+
+    def _melody_ahead(self, state: State) -> list[int]:
+        """What the melody sings while the shortest event that can begin now lasts."""
+        start = state.untils[state.part]
+        shortest = min([*self._ends(state), self.rules.length])
+        begins = [0, *(until for until, _ in state.melody)]
+        return [pitch for begin, (until, pitch) in zip(begins, state.melody) if until > start and begin < shortest and pitch >= 0]
 
 
 def _only(size: int, *ids: int) -> Mask:
