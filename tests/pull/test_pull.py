@@ -146,6 +146,18 @@ def test_a_model_comes_from_a_hub(hub: Hub, home: Path, scheme: str) -> None:
     open_artifact(found.folder, verify=True)
 
 
+def test_a_branch_that_has_moved_on_is_fetched_anew(hub: Hub) -> None:
+    """ModelScope may tell a branch and no commit: then a file of the same size is not the same file."""
+    first = pull("modelscope:org/model")
+    hub.files["model.safetensors"] = os.urandom(300_000)
+    again = pull("modelscope:org/model", replace=True)
+    assert again.sha256 != first.sha256
+    assert (again.folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    hub.asked.clear()
+    pull("modelscope:org/model", replace=True)
+    assert "model.safetensors" not in [path.rpartition("/")[2] for path, _, _ in hub.asked], "what is the same is not fetched"
+
+
 def test_a_cut_download_goes_on_where_it_was(hub: Hub) -> None:
     hub.cut = 2
     found = pull("hf:org/model")

@@ -116,7 +116,9 @@ def fetch(where: Hub, model: str, revision: str, file: Listed, folder: Path, *, 
     """
     target = folder / file.path
     if target.is_file() and target.stat().st_size == file.bytes:
-        return target
+        settled = _COMMIT.fullmatch(revision) or not file.sha256  # under the name of a branch may be other bytes by now
+        if settled or file_sha256(target) == file.sha256:
+            return target
     part = target.with_name(target.name + ".part")
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +137,7 @@ def fetch(where: Hub, model: str, revision: str, file: Listed, folder: Path, *, 
     return target
 
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PAUSE = 1.0  # seconds, for the first wait
 
 
