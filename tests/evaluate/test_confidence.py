@@ -10,6 +10,7 @@ import pytest
 from miaobi.core.errors import MiaobiError
 from miaobi.engine.metrics import Figure
 from miaobi.engine.metrics.confidence import difference, fisher_p, mcnemar_p, permutation_p, ratio, share, statistic, wilson
+from miaobi.engine.report.evaluation import _change
 
 
 def test_a_ratio_is_sum_over_sum_not_a_mean_of_ratios() -> None:
@@ -94,6 +95,14 @@ def test_pairing_finds_a_difference_that_the_intervals_alone_hide() -> None:
     assert gap.value == pytest.approx(-0.1, abs=0.03)
     assert gap.relative_high < 0
     assert gap.wins > 0.6
+
+
+def test_a_share_of_what_may_be_below_zero_is_not_given() -> None:
+    near_zero, far = ratio(np.linspace(-1.0, 1.2, 50)), ratio(np.linspace(4.0, 6.0, 50))
+    assert {"relative", "relative_low", "relative_high"}.isdisjoint(difference(far, near_zero).to_dict())
+    assert difference(near_zero, far).to_dict()["relative"] == pytest.approx(0.1 / 5 - 1)
+    head, *_ = _change(difference(far, near_zero).to_dict())
+    assert head == "+4.9"
 
 
 def test_equal_models_are_rarely_told_apart() -> None:

@@ -164,7 +164,7 @@ def _halves(of: Callable[[Sequence[Any]], float], items: Sequence[Any], rng: np.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A − B on the same records. `relative` is A / B − 1; `p_value` is two-sided."""
+    """A − B on the same records. `relative` is A / B − 1, not a number where B may be below 0; `p_value` is two-sided."""
 
     value: float
     low: float
@@ -184,7 +184,7 @@ class Difference:
         return self.p_value < 1 - LEVEL
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; A / B is left out where B is 0."""
+        """Plain values for JSON; A / B is left out where B is 0, or may be below."""
         fields = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) not in ("", None)}
         return {name: _rounded(value) for name, value in fields.items() if not isinstance(value, float) or math.isfinite(value)}
 
@@ -228,14 +228,14 @@ def _difference_of_sets(a: Figure, b: Figure) -> Difference:
 
 
 def _difference(a: float, b: float, draws_a: Floats, draws_b: Floats, *, test: str, wins: float | None, count: int) -> Difference:
-    gap, relative = draws_a - draws_b, _relative(draws_a, draws_b)
+    gap, signed = draws_a - draws_b, b < 0 or bool((draws_b < 0).any())  # a share of what may be below 0 means nothing
     low, high = _quantiles(gap)
-    relative_low, relative_high = _quantiles(relative)
+    relative_low, relative_high = (math.nan, math.nan) if signed else _quantiles(_relative(draws_a, draws_b))
     return Difference(
         value=a - b,
         low=low,
         high=high,
-        relative=float(_relative(np.array(a), np.array(b))),
+        relative=math.nan if signed else float(_relative(np.array(a), np.array(b))),
         relative_low=relative_low,
         relative_high=relative_high,
         p_value=_two_sided(gap),

@@ -124,6 +124,13 @@ def relative(gap: Mapping[str, Any], end: str = "") -> str:
     return "–" if value is None else f"{value:+.1%}"
 
 
+def _change(gap: Mapping[str, Any]) -> tuple[str, str]:
+    """A difference and its interval: as shares of the baseline's value, or plainly where a share means nothing."""
+    if all(f"relative{end}" in gap for end in ("", "_low", "_high")):
+        return relative(gap), f"{relative(gap, '_low')} – {relative(gap, '_high')}"
+    return f"{gap['value']:+.4g}", interval(gap)
+
+
 def _baseline_plot(report: Mapping[str, Any]) -> str:
     name = next((name for name in LED_BY if name in report["figures"]), "")
     entries = [(report["model"]["name"], report["figures"])] + [(key, entry["figures"]) for key, entry in report["baselines"].items()]
@@ -152,8 +159,7 @@ def _baseline_table(report: Mapping[str, Any]) -> str:
             escape(name),
             escape(key),
             number(entry["figures"][key]["value"]),
-            relative(gap),
-            f"{relative(gap, '_low')} – {relative(gap, '_high')}",
+            *_change(gap),
             ("!" if gap["p_value"] < 0.05 else "") + number(gap["p_value"]),
             tr("{share} of records", share=f"{gap['wins']:.0%}") if "wins" in gap else "–",
             escape(tr(gap["test"])),

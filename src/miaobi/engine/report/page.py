@@ -20,6 +20,7 @@ th,td{{padding:7px 8px;border-bottom:1px solid var(--rule);text-align:right;vert
 th{{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}}
 th:first-child,td:first-child{{text-align:left;padding-left:0}}
 td.text,th.text{{text-align:left;white-space:normal}} td:first-child{{white-space:nowrap}}
+td.text:first-child{{white-space:normal;min-width:9em}} td.text:last-child:not(:first-child):not(:empty){{min-width:13em}}
 td.best{{font-weight:700}} td small{{color:var(--soft);font-weight:400;font-size:.75rem}}
 .plots{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:24px}}
 svg.plot{{width:100%;height:auto;max-width:560px;display:block}}
