@@ -203,6 +203,23 @@ def whole(contents: Iterable[Content]) -> list[Content]:
     return [content for content in contents if content_sha256(content.parts) == content.label.content_sha256]
 
 
+def written(path: Path) -> list[Content]:
+    """The film or the sound that an app wrote, read back with its label; nothing where it wrote a report, or a file without a label."""
+    from miaobi.core.types import Media
+    from miaobi.engine.generate import restored
+    from miaobi.trust import label, media
+
+    if path.suffix.lower() not in media.SUFFIXES or not path.is_file():
+        return []
+    data = path.read_bytes()
+    mime = media.mime_of(data)
+    try:
+        found = label.read(path)
+    except UsageError:
+        return []
+    return [restored((Media(modality=media.modality_of(mime), mime=mime, data=data, name=path.name),), found)]
+
+
 # ---------------------------------------------------------------- a recipe's life
 
 

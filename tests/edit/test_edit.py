@@ -149,12 +149,12 @@ def test_cuts_are_found_to_the_frame(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_silences_are_taken_out_of_films_and_pictures_and_sound_stay_together(folder: Path) -> None:
-    assert main(["edit", "trim", "shots.mp4", "--longer", "0.5", "--keep", "0.2", "-q"]) == 0
+    assert main(["edit", "trim", "shots.mp4", "--longer", "0.5", "--leave", "0.2", "-q"]) == 0
     clip = videos.decode(folder / "shots.trim.mp4")
     assert clip.sound is not None
     assert clip.seconds == pytest.approx(4.7, abs=0.3)  # 6 s without most of two silences of 0.9 and 0.8 s
     assert clip.sound.seconds == pytest.approx(clip.seconds, abs=0.05)
-    kept = trim.audible(Recording.of_sound(heard((0.2, 1.2, 0.1), (2.1, 3.8, 0.5), (4.6, 5.7, 0.2))), below=30, longer=0.5, keep=0.2)
+    kept = trim.audible(Recording.of_sound(heard((0.2, 1.2, 0.1), (2.1, 3.8, 0.5), (4.6, 5.7, 0.2))), below=30, longer=0.5, leave=0.2)
     assert [(each.start, each.end) for each in kept] == [
         (0, pytest.approx(1.3, abs=0.03)),
         (pytest.approx(2.0, abs=0.03), pytest.approx(3.9, abs=0.03)),
@@ -164,7 +164,7 @@ def test_silences_are_taken_out_of_films_and_pictures_and_sound_stay_together(fo
 
 def test_short_pauses_stay_and_nothing_but_silence_is_refused(folder: Path) -> None:
     sound = heard((0.2, 1.0, 0.3), (1.4, 2.0, 0.3), seconds=2.2)
-    assert trim.audible(Recording.of_sound(sound), below=30, longer=0.7, keep=0.2) == [Stretch(0, 2.2)]
+    assert trim.audible(Recording.of_sound(sound), below=30, longer=0.7, leave=0.2) == [Stretch(0, 2.2)]
     (folder / "nothing.wav").write_bytes(sounds.encode(Sound(np.zeros(RATE, np.float32), RATE)))
     assert main(["edit", "trim", "nothing.wav", "--out", "out.wav"]) == 3
     assert not (folder / "out.wav").exists()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.recipes import machine_arguments, runtime_argument, seed_argument
@@ -49,6 +50,7 @@ class Talk:
     output: Output
     options: dict[str, Any]
     seed: int | None = None
+    keeping: Keeping = field(default_factory=lambda: Keeping(None))
     system: str = ""
     turns: list[Turn] = field(default_factory=list)
     marks: list[dict[str, Any]] = field(default_factory=list)
@@ -126,7 +128,7 @@ class Talk:
         chunks = self.loaded.answer(request)
         with contextlib.closing(chunks):  # type: ignore[type-var]
             try:
-                for chunk in chunks:
+                for chunk in self.keeping.each(chunks):
                     if isinstance(chunk, Piece) and isinstance(chunk.part, str):
                         said.append(chunk.part)
                         self._show(chunk.part)
@@ -258,6 +260,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("model", metavar="MODEL", help=tr("a model that converses: one of `miaobi models`, a folder, a GGUF file"))
     parser.add_argument("--system", default="", metavar="TEXT", help=tr("what the model is told before everything else"))
     parser.add_argument("--load", default="", metavar="FILE", help=tr("go on with a conversation that was saved"))
+    keep_arguments(parser)
     seed_argument(parser, tr("the same seed and words give the same answers"))
     runtime_argument(parser)
     machine_arguments(parser)
@@ -278,12 +281,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         )
     options = {name: value for name, value in given_options(arguments, kind.schemas()[1], arguments.model).items() if name != "n"}
     loaded = api.load(arguments.model, runtime=arguments.runtime, device=arguments.device, threads=arguments.threads)
-    talk = Talk(loaded, output, options, seed=arguments.seed, system=arguments.system)
-    if arguments.load:
-        talk.load(arguments.load)
+    with Keeping.at(arguments, output) as keeping:
+        talk = Talk(loaded, output, options, seed=arguments.seed, keeping=keeping, system=arguments.system)
+        if arguments.load:
+            talk.load(arguments.load)
+        return _talk(talk, output)
+
+
+def _talk(talk: Talk, output: Output) -> int:
+    """Line by line, to the end."""
     person = sys.stdin.isatty()
     if person:
-        output.news("{model} answers; what it says is AI-generated. /help shows the commands, Ctrl-D ends", model=loaded.card.name)
+        output.news("{model} answers; what it says is AI-generated. /help shows the commands, Ctrl-D ends", model=talk.loaded.card.name)
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (arrow keys and history at the prompt)
     while not talk.over:

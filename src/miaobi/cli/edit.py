@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.render import run_app
@@ -28,6 +29,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("way", metavar="HOW", type=_way, help=tr("one of: {known}", known=", ".join(WAYS)))
     parser.add_argument("file", metavar="FILE", type=Path, help=tr("the film or sound"))
     parser.add_argument("--out", type=Path, metavar="FILE", help=tr("where to (default: beside the file, with HOW in its name)"))
+    keep_arguments(parser)
     if way in WAYS:
         add_options(parser, app(way).schema(), tr("options of {model}", model=f"edit {way}"), skip=("file",))
     else:
@@ -43,7 +45,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if out.resolve() == file.resolve():
         raise UsageError("{path} would be written over itself; choose another name", path=file)
     options = given_options(arguments, app(way).schema(), tr("options of {model}", model=f"edit {way}"), known={"file": str(file)})
-    made = run_app(way, {**options, "file": str(file)}, out, output)
+    with Keeping.at(arguments, output) as keeping:
+        made = run_app(way, {**options, "file": str(file)}, out, output)
+        keeping.add_file(out, origin=way)
     output.result(made, _text(way, made))
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from miaobi.cli.parser import Parser
@@ -58,8 +59,16 @@ class Keeping:
             assert self.library is not None
             self.ids.append(self.library.keep(whole, origin="create"))
 
+    def add_file(self, path: Path, *, origin: str) -> None:
+        """What an app wrote, if it is a film or a sound with a label."""
+        from miaobi import api
+
+        for content in api.written(path) if self.library is not None else ():
+            assert self.library is not None
+            self.ids.append(self.library.keep(content, origin=origin))
+
     def each(self, chunks: Iterator[Chunk | Content]) -> Iterator[Chunk | Content]:
-        """The same chunks; a content is kept before it is handed on."""
+        """The same chunks; a content is kept before it is handed on. Closing the chunks is left to the caller."""
         for chunk in chunks:
             if self.library is not None and isinstance(chunk, Content):
                 self.ids.append(self.library.keep(chunk, origin="cli"))

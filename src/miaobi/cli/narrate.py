@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.render import run_app
@@ -27,6 +28,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=tr("the sound: .wav .mp3 .flac .ogg .m4a (default: the text's name with .wav)")
     )
+    keep_arguments(parser)
     add_options(parser, app("narrate").schema(), tr("options of {model}", model="narrate"), skip=("file",))
 
 
@@ -39,7 +41,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     out = arguments.out or Path(file.stem + ".wav")
     if out.resolve() == file.resolve():
         raise UsageError("{path} would be written over itself; choose another name", path=file)
-    made = run_app("narrate", {**options, "file": str(file)}, out, output)
+    with Keeping.at(arguments, output) as keeping:
+        made = run_app("narrate", {**options, "file": str(file)}, out, output)
+        keeping.add_file(out, origin="narrate")
     output.result(made, "\n".join([made["out"], *made["subtitles"]]))
     output.news(
         "{seconds:.1f} s in {passages} passages and {chapters} chapters",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.parser import Parser
 from miaobi.core.language import tr
 
@@ -21,13 +22,17 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     """The timeline, where to, and whether a quick look will do."""
     parser.add_argument("timeline", metavar="TIMELINE", type=Path, help=tr("the timeline, a YAML file"))
     parser.add_argument("--out", type=Path, metavar="FILE", help=tr("the film, .mp4 or .webm (default: the timeline's name with .mp4)"))
+    keep_arguments(parser)
     parser.add_argument("--draft", action="store_true", help=tr("half the size and 12 frames a second: a quick look"))
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Render, and print the paths of what was written."""
     inputs = {"timeline": str(arguments.timeline), "draft": arguments.draft}
-    made = run_app("film", inputs, arguments.out or Path(arguments.timeline.stem + ".mp4"), output)
+    out = arguments.out or Path(arguments.timeline.stem + ".mp4")
+    with Keeping.at(arguments, output) as keeping:
+        made = run_app("film", inputs, out, output)
+        keeping.add_file(out, origin="film")
     output.result(made, "\n".join([made["film"], *made["subtitles"]]))
     output.news("{seconds:.1f} s, {frames} frames of {width} by {height}", seconds=made["seconds"], frames=made["frames"],
                 width=made["size"][0], height=made["size"][1])  # fmt: skip

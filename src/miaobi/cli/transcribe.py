@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.recipes import machine_arguments
@@ -28,6 +29,7 @@ def arguments(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--out", metavar="PATH", type=Path, help=tr("the labelled file to write: .srt .vtt .txt .json .md .html"))
     parser.add_argument("--hint", metavar="TEXT", default="", help=tr("words that came before: names and spellings to expect"))
     parser.add_argument("--columns", metavar="N", type=int, default=0, help=tr("columns of a line of subtitles; 0: by the language"))
+    keep_arguments(parser)
     machine_arguments(parser)
     from miaobi import api
 
@@ -46,7 +48,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not arguments.file.is_file():  # named before the model takes its time
         raise UsageError("there is no file at {path}", path=arguments.file)
     options = given_options(arguments, api.family_of(MODEL).schemas()[1], tr("options of {model}", model=MODEL))
-    content = _heard(api.load(MODEL, device=arguments.device, threads=arguments.threads), arguments, options, output)
+    with Keeping.at(arguments, output) as keeping:
+        content = _heard(api.load(MODEL, device=arguments.device, threads=arguments.threads), arguments, options, output, keeping)
     cues = subtitles.of_notes(content.label.notes, columns=arguments.columns) if content.text.strip() else []
     if out:
         _write(content, cues, out)
@@ -54,12 +57,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _heard(ears: Loaded, arguments: argparse.Namespace, options: dict[str, Any], output: Output) -> Content:
+def _heard(ears: Loaded, arguments: argparse.Namespace, options: dict[str, Any], output: Output, keeping: Keeping) -> Content:
     """The one content, and a bar of the seconds that were heard."""
     from miaobi.core.types import Content, Progress
 
     with output.progress() as tick:
-        for chunk in ears.stream(arguments.hint, sound=arguments.file, seed=0, **options):
+        for chunk in keeping.each(ears.stream(arguments.hint, sound=arguments.file, seed=0, **options)):
             if isinstance(chunk, Progress):
                 tick("listening", chunk.step, chunk.total)
             elif isinstance(chunk, Content):

@@ -213,7 +213,7 @@ def _app(task: Task, spec: AppSpec) -> Result:
         made = dict(run(inputs, Path(spec.out), desk))
     made.pop("contents", None)  # the files hold them
     if spec.keep:
-        for content in _written(Path(spec.out)) if not keeping.ids else ():
+        for content in api.written(Path(spec.out)) if not keeping.ids else ():
             keeping.keep(content)
         made["kept"] = keeping.tagged(str(made.get("title") or ""))
     return made
@@ -243,23 +243,6 @@ class _Keeping:
             with contextlib.suppress(UsageError):  # somebody removed it meanwhile
                 self.library.tag(id, [title])
         return self.ids
-
-
-def _written(path: Path) -> list[Content]:
-    """The film or the sound that an app wrote, read back with its label; nothing where it wrote a report, or a file without a label."""
-    from miaobi.core.types import Media
-    from miaobi.engine.generate import restored
-    from miaobi.trust import label, media
-
-    if path.suffix.lower() not in media.SUFFIXES or not path.is_file():
-        return []
-    data = path.read_bytes()
-    mime = media.mime_of(data)
-    try:
-        written = label.read(path)
-    except UsageError:
-        return []
-    return [restored((Media(modality=media.modality_of(mime), mime=mime, data=data, name=path.name),), written)]
 
 
 def _generate(task: Task, spec: GenerateSpec) -> Result:

@@ -39,7 +39,7 @@ class Trim(Given):
     """Decibels below the loud passages that count as silence."""
     longer: float = Field(0.7, ge=0.1, le=60)
     """Seconds; only silences that are longer are shortened."""
-    keep: float = Field(0.25, ge=0, le=10)
+    leave: float = Field(0.25, ge=0, le=10)
     """Seconds of a silence that stay, half at each side of it."""
 
 

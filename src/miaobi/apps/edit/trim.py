@@ -56,7 +56,7 @@ def run(inputs: Trim, out: Path, desk: Desk, /) -> Mapping[str, Any]:
     sound = recording_of(path)
     if sound is None:
         raise DataError("{path} has no sound, so it has no silences", path=path)
-    kept = audible(sound, below=inputs.below, longer=inputs.longer, keep=inputs.keep)
+    kept = audible(sound, below=inputs.below, longer=inputs.longer, leave=inputs.leave)
     if not kept:
         raise DataError("{path} is silent from start to end", path=path)
     job = Job(app="trim", source=path, inputs=inputs)
@@ -86,8 +86,8 @@ def _film(path: Path, sound: Recording, kept: list[Stretch], out: Path, job: Job
     return before, kept
 
 
-def audible(sound: Recording, *, below: float, longer: float, keep: float) -> list[Stretch]:
-    """What stays: everything but silences longer than `longer` seconds, of which `keep` seconds stay."""
+def audible(sound: Recording, *, below: float, longer: float, leave: float) -> list[Stretch]:
+    """What stays: everything but silences longer than `longer` seconds, of which `leave` seconds stay."""
     step = max(1, round(STEP * sound.rate))
     levels = _levels(sound, step)
     loud = np.percentile(levels, 95)
@@ -105,7 +105,7 @@ def audible(sound: Recording, *, below: float, longer: float, keep: float) -> li
         kept[0] = Stretch(0.0, kept[0].end)
     if sound.seconds - kept[-1].end <= longer:
         kept[-1] = Stretch(kept[-1].start, sound.seconds)
-    half = min(keep, longer) / 2
+    half = min(leave, longer) / 2
     return [Stretch(max(0.0, each.start - half), min(sound.seconds, each.end + half)) for each in kept]
 
 
