@@ -117,6 +117,23 @@ def test_a_picture_is_shown_and_written(daub: Path, workplace: Path) -> None:
     assert len(lines) == len(set(lines)) > 0
 
 
+def test_pictures_are_found_by_what_is_seen(daub: Path, workplace: Path) -> None:
+    async def work(agent: Client) -> None:
+        kept = {}
+        for seed, colour in enumerate(("red", "blue")):
+            made = await told(agent, "generate", model="daub", prompt=colour, seed=seed, out=f"{colour}.png", keep=True)
+            kept[colour] = made["contents"][0]["kept"]
+        found = await told(agent, "search_library", words="a disc", how="seen")
+        assert {one["id"] for one in found["contents"]} == set(kept.values())
+        alike = await told(agent, "search_library", like="red.png")
+        assert alike["contents"][0]["id"] == kept["red"]
+        assert alike["contents"][0]["cosine"] > 0.99
+        narrowed = await told(agent, "search_library", like="red.png", words="blue")
+        assert [one["id"] for one in narrowed["contents"]] == [kept["blue"]]
+
+    with_client(workplace, work)
+
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("generate", {"model": "poly"}, "Did you mean 'polly'"),
     ("generate", {"model": "../polly"}, "unknown model"),
@@ -134,6 +151,15 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("verify", {"file": "a\0b"}, "NUL"),
     ("show", {"file": "link"}, "outside"),
     ("cuts", {"file": "../film.mp4"}, "outside"),
+    ("dub", {"file": "taken.md", "transcript": "/etc/passwd"}, "outside"),
+    ("highlight", {"file": "taken.md", "text": "x", "transcript": "link/passwd"}, "outside"),
+    ("subtitle", {"file": "taken.md", "font": "/etc/passwd"}, "outside"),
+    ("film", {"timeline": "film.yaml"}, "outside"),
+    ("generate", {"model": "polly", "options": {"rhyme": "/etc/passwd"}}, "outside"),
+    ("search_library", {"words": "x", "how": "smell"}, "how"),
+    ("search_library", {"like": "/etc/passwd"}, "outside"),
+    ("search_library", {"how": "seen"}, "cannot be empty"),
+    ("search_library", {"words": "x", "how": "seen", "modality": "text"}, "only pictures"),
     ("create", {"brief": "x", "replace": {"picture": "/etc/passwd"}}, "outside"),
     ("create", {"brief": "x", "text_model": "/tmp"}, "unknown model"),
     ("create", {"brief": "x", "out": "/tmp/elsewhere"}, "outside"),
@@ -152,6 +178,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_wrong_calls_are_explained(polly: Path, workplace: Path) -> None:
     (workplace / "taken.md").write_text("mine")
     (workplace / "link").symlink_to("/etc")
+    (workplace / "film.yaml").write_text("scenes: [{picture: {file: /etc/hostname}, seconds: 2}]\n")
     (workplace / "learn.yaml").write_text("version: 1\nname: learn\ndata: {source: taken.md}\nmodel: {family: ngram}\n")
 
     async def work(agent: Client) -> None:

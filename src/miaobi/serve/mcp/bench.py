@@ -7,8 +7,9 @@ that is checked, and no file is ever written over.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from miaobi.serve.hands import Hands
 
 if TYPE_CHECKING:
     from miaobi.core.types import Content
+    from miaobi.library.meaning import TextSpace
     from miaobi.library.queue import Job, Queue
     from miaobi.library.store import Library
     from miaobi.serve.pool import Pool, Served
@@ -49,6 +51,7 @@ class Bench:
     folder: Path
     library_at: str = ""
     hands: Hands = field(init=False)
+    alone: threading.Lock = field(default_factory=threading.Lock)  # one thread at a time compares meanings
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
@@ -60,6 +63,17 @@ class Bench:
         from miaobi.library.store import Library
 
         return Library.open(self.library_at)
+
+    @cached_property
+    def meaning(self) -> TextSpace:
+        """Where texts of like meaning lie near each other.
+
+        Raises:
+            MissingExtra: the package is not installed.
+        """
+        from miaobi.library.meaning import TextSpace
+
+        return TextSpace()
 
     @cached_property
     def queue(self) -> Queue:
@@ -105,6 +119,17 @@ class Bench:
         if path.exists():
             raise UsageError("{path} exists already; choose another name", path=self.shown(path))
         return path
+
+    def confine(self, value: object, base: Path | None = None) -> None:
+        """Refuse values in which a text names something that lies outside, seen from `base` (by default from the folder).
+
+        Raises:
+            UsageError: one does.
+        """
+        for text in texts(value):
+            path = (base or self.folder) / text
+            if is_there(path):
+                self.inside(str(path))
 
     def free(self, stem: str, suffix: str) -> Path:
         """`stem.suffix` in the folder, or with a number when that is taken."""
@@ -176,6 +201,23 @@ class Wait(Schema):
 
     wait_seconds: float = Field(WAIT_SECONDS, ge=0, le=LONGEST_WAIT)
     """How long to wait; what takes longer goes on as a job, which `job` follows."""
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from texts(inner)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something lies at a path, which may be none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # text that can be no path
+        return False
 
 
 def model_of(bench: Bench, name: str) -> Served:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from miaobi.core.errors import unknown
 from miaobi.core.schema import Schema
-from miaobi.serve.mcp.bench import LONGEST_WAIT, Answer, Bench, Tell, Tool, Wait, job_answer, job_values, model_of
+from miaobi.serve.mcp.bench import LONGEST_WAIT, Answer, Bench, Tell, Tool, Wait, is_there, job_answer, job_values, model_of, texts
 
 if TYPE_CHECKING:
     from miaobi.core.recipe import Recipe
@@ -64,26 +63,10 @@ async def _recipe(bench: Bench, wanted: Learn) -> Recipe:
 
     path = bench.existing(wanted.recipe)
     recipe = await asyncio.to_thread(lambda: Recipe.load(path, preset=wanted.preset, overrides=wanted.set))
-    for text in _texts(recipe.model_dump(mode="json", exclude={"generate"})):  # whose prompts are words
-        if text.startswith(("/", "~")) or ".." in Path(text).parts or _is_there(bench.folder / text):
+    for text in texts(recipe.model_dump(mode="json", exclude={"generate"})):  # whose prompts are words
+        if text.startswith(("/", "~")) or ".." in Path(text).parts or is_there(bench.folder / text):
             bench.inside(text.replace("~", "/", 1) if text.startswith("~") else text)
     return recipe
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # text that can be no path
-        return False
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Every text in plain values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(inner)
 
 
 class Batch(Wait):

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, create_model
 
@@ -20,6 +20,10 @@ from miaobi.serve.mcp import lined_up
 from miaobi.serve.mcp.bench import Answer, Bench, Tell, Tool, Wait, model_of
 from miaobi.serve.pool import Ask, Served
 from miaobi.trust.media import suffix_of
+
+if TYPE_CHECKING:
+    from miaobi.library.meaning import Found
+    from miaobi.library.store import Query
 
 EARS = "ears"
 
@@ -78,6 +82,7 @@ async def _generate(bench: Bench, wanted: Generate, tell: Tell) -> Answer:
     served = model_of(bench, wanted.model)
     if wanted.out:
         bench.fresh(wanted.out)
+    bench.confine(list(wanted.options.values()))
     given = {name: await asyncio.to_thread(bench.existing(file).read_bytes) for name, file in wanted.given.items()}
     options = {**wanted.options, **({"n": wanted.n} if wanted.n > 1 else {})}
     turn = Turn(role="user", parts=(wanted.prompt,))
@@ -164,7 +169,7 @@ def _of_app(app: App) -> Tool:
     ours = {"out", "keep", "wait_seconds"}
 
     async def run(bench: Bench, wanted: Schema, tell: Tell) -> Answer:
-        inputs = _confined(bench, wanted.model_dump(mode="json", exclude_unset=True, exclude=ours))
+        inputs = await asyncio.to_thread(_confined, bench, wanted.model_dump(mode="json", exclude_unset=True, exclude=ours))
         target = _app_target(bench, app, inputs, vars(wanted)["out"])
         spec = {"app": app.name, "inputs": inputs, "out": str(target), "keep": vars(wanted)["keep"]}
         return await bench.done("app", spec, name=f"{app.name} {target.name}", seconds=vars(wanted)["wait_seconds"], tell=tell)
@@ -174,14 +179,20 @@ def _of_app(app: App) -> Tool:
 
 def _confined(bench: Bench, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs with every file that they name inside the folder."""
-    found = dict(inputs)
+    from miaobi.apps.common.script import Script
+
+    found = {key: value for key, value in inputs.items() if key != "transcript" or value}
     for key in FILES & found.keys():
         found[key] = str(bench.existing(found[key]))
     if "replace" in found:
         found["replace"] = {stage: str(bench.existing(file)) if file else "" for stage, file in found["replace"].items()}
+    if "timeline" in found:
+        script = Script.load(Path(found["timeline"]))
+        bench.confine(script.timeline.model_dump(mode="json"), script.folder)
     for key, value in found.items():
         if key.endswith("model") and isinstance(value, str) and value not in ("", "none"):
             model_of(bench, value)
+    bench.confine({key: value for key, value in found.items() if key not in WORDS})
     return found
 
 
@@ -196,7 +207,8 @@ def _app_target(bench: Bench, app: App, inputs: Mapping[str, Any], out: str) -> 
     return bench.free(f"{source.stem}.{app.name}", suffix)
 
 
-FILES = frozenset({"file", "timeline"})  # inputs of apps that are paths
+FILES = frozenset({"file", "timeline", "transcript"})  # inputs of apps that are paths
+WORDS = frozenset({"brief", "text"})  # and those that are never one
 
 
 # ---------------------------------------------------------------- labels
@@ -249,7 +261,12 @@ class Search(Schema):
     """What is looked for in the library; what is empty does not narrow."""
 
     words: str = Field("", max_length=1000)
-    """Words and phrases that all have to be there."""
+    """What is looked for: words and phrases that all have to be there, or a question."""
+    how: Literal["words", "meaning", "seen"] = "words"
+    """`words`: those that hold the words, the newest first. `meaning`: the nearest in meaning, in any language. `seen`: pictures that show
+    it, whatever they were asked to show."""
+    like: str = ""
+    """A picture of the folder that others are to look like; words then only narrow."""
     modality: Modality | None = None
     """Only contents of this kind."""
     model: str = ""
@@ -259,16 +276,36 @@ class Search(Schema):
     rated: float = Field(0.0, ge=0, le=5)
     """Only contents rated so or better."""
     limit: int = Field(10, ge=1, le=100)
-    """At most so many, the newest first."""
+    """At most so many."""
 
 
 async def _search(bench: Bench, wanted: Search, tell: Tell) -> Answer:
     from miaobi.library.exchange import as_dict
     from miaobi.library.store import Query
 
-    query = Query(text=wanted.words, modality=str(wanted.modality or ""), model=wanted.model, tag=wanted.tag, at_least=wanted.rated)
+    query = Query(modality=str(wanted.modality or ""), model=wanted.model, tag=wanted.tag, at_least=wanted.rated)
+    if wanted.like or wanted.how != "words":
+        nearest = await asyncio.to_thread(_nearest, bench, wanted, query, asyncio.get_running_loop())
+        return Answer(values={"contents": [{**as_dict(each.kept), "cosine": round(each.cosine, 4)} for each in nearest]})
+    query = dataclasses.replace(query, text=wanted.words)
     found = await asyncio.to_thread(lambda: (bench.library.find(query, limit=wanted.limit), bench.library.count(query)))
     return Answer(values={"contents": [as_dict(kept) for kept in found[0]], "total": found[1]})
+
+
+def _nearest(bench: Bench, wanted: Search, query: Query, loop: asyncio.AbstractEventLoop) -> list[Found]:
+    """What is nearest to a question or to a picture."""
+    from miaobi.data.pictures import decode
+    from miaobi.library.meaning import search
+    from miaobi.serve.seeing import space_of
+
+    if wanted.how == "meaning" and not wanted.like:
+        with bench.alone:
+            return search(bench.library, bench.meaning, wanted.words, query=query, limit=wanted.limit)
+    space = space_of(bench.pool, loop)
+    if not wanted.like:
+        return search(bench.library, space, wanted.words, query=query, limit=wanted.limit)
+    seen = space.seen(decode(bench.existing(wanted.like).read_bytes()))
+    return search(bench.library, space, seen, query=dataclasses.replace(query, text=wanted.words), limit=wanted.limit)
 
 
 class Judge(Schema):
