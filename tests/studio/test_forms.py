@@ -124,7 +124,9 @@ def test_settings_of_before_are_shown_again() -> None:
     assert forms.given(fields, held) == values
 
 
-@pytest.mark.parametrize(("name", "value"), [("large", "1.5"), ("large", "many"), ("pairs", "just words"), ("pairs", "a: [")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("large", "1.5"), ("large", "many"), ("large", "nan"), ("large", "inf"), ("pairs", "just words"), ("pairs", "a: [")]
+)
 def test_what_cannot_be_is_told(name: str, value: Any) -> None:
     fields = [field for field in forms.fields_of(Everything) if field.name == name]
     with pytest.raises(UsageError):

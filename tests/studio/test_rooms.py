@@ -22,7 +22,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from miaobi.core import families
-from miaobi.core.artifact import new_folder, seal
 from miaobi.core.choices import choices_of
 from miaobi.core.errors import UsageError
 from miaobi.core.language import language, speaking, tr
@@ -351,8 +350,11 @@ def test_a_job_speaks_the_language_of_its_page_and_computes_where_the_server_doe
 
 
 def test_the_library_is_searched_by_words_and_says_what_it_lacks(gallery: Gallery) -> None:
+    settings = Settings(workers=1, threads=1, models=("polly", "daub"))
+    room = Room(State(settings, pool=Pool(settings), library=gallery.room.library, plan=Plan(())))
+
     async def looked(**wanted: Any) -> tuple[list[str], int | None]:
-        kept, total = await asyncio.to_thread(finding.found, gallery.room, finding.Wanted(**wanted), 9, asyncio.get_running_loop())
+        kept, total = await asyncio.to_thread(finding.found, room, finding.Wanted(**wanted), 9, asyncio.get_running_loop())
         return [each.id for each in kept], total
 
     assert asyncio.run(looked(text="诗")) == (gallery.pair.kept[::-1], 2)
@@ -364,12 +366,6 @@ def test_the_library_is_searched_by_words_and_says_what_it_lacks(gallery: Galler
 
 @pytest.mark.slow
 def test_pictures_are_looked_for_by_a_picture_and_by_words(gallery: Gallery) -> None:
-    from miaobi.models.scorer.model import Scorer
-
-    with new_folder(gallery.room.folder / "artifacts" / "looker") as new:
-        Scorer.create(families.family("scorer").tiny, ()).save(new)
-        seal(new, family="scorer", name="looker", licence="CC0-1.0")
-
     async def looked(**wanted: Any) -> list[str]:
         kept, total = await asyncio.to_thread(finding.found, gallery.room, finding.Wanted(**wanted), 9, asyncio.get_running_loop())
         assert total is None
@@ -393,7 +389,7 @@ def test_pictures_are_looked_for_by_a_picture_and_by_words(gallery: Gallery) -> 
             await gallery.room.state.pool.close()
 
     blue, alike, narrowed, seen = asyncio.run(story())
-    assert set(alike) == set(seen) == {blue, gallery.picture.kept[0]}, "pictures and no texts, by a tower that has learned nothing"
+    assert set(alike) == set(seen) == {blue, gallery.picture.kept[0]}, "pictures and no texts"
     assert narrowed == [blue]
 
 

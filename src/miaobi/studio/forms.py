@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -242,6 +243,8 @@ def _number(field: Field, raw: Any) -> float:
         value = float(raw)
     except ValueError:
         raise UsageError("{field}: a number is wanted, not {value}", field=field.label, value=raw) from None
+    if not math.isfinite(value):
+        raise UsageError("{field}: a number is wanted, not {value}", field=field.label, value=raw)
     if field.kind == "number":
         return value
     if value != int(value):

@@ -12,7 +12,7 @@ import gradio as gr
 from miaobi.core.apps import app
 from miaobi.core.choices import choices_of
 from miaobi.core.errors import UsageError
-from miaobi.core.families import family
+from miaobi.core.families import Family, family
 from miaobi.core.language import tr
 from miaobi.core.shelf import list_models
 from miaobi.core.types import Modality
@@ -158,10 +158,7 @@ class Create(Page):
 def _choices() -> dict[str, list[str]]:
     """What can be chosen: models by what they make, and what the usual ones know (forms, styles, voices)."""
     known = list_models()
-    found = {
-        option: [each.name for each in known if modality in family(each.family).outputs and not family(each.family).inputs & {"sound"}]
-        for option, modality in MODELS.items()
-    }
+    found = {option: [each.name for each in known if _makes(family(each.family), modality)] for option, modality in MODELS.items()}
     for model, option in KNOWN:
         folder = next((each.folder for each in known if each.name == model), None)
         if folder is not None:
@@ -169,6 +166,12 @@ def _choices() -> dict[str, list[str]]:
             fields = forms.fields_of(kind.schemas()[1], choices=choices_of(folder))
             found[option] = [str(value) for field in fields if field.name == option for value in field.choices if value != ""]
     return found
+
+
+def _makes(kind: Family, modality: Modality) -> bool:
+    """Whether a family makes such things from words alone: what listens, or tells what it sees, is no writer."""
+    reads = {"sound"} if modality is not Modality.TEXT or kind.converses else {"sound", "image"}
+    return modality in kind.outputs and not kind.inputs & reads
 
 
 def _is_of(spec: Mapping[str, Any], work: str) -> bool:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
+import shutil
 import tempfile
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
+from miaobi.core.errors import UsageError
+from miaobi.core.home import home
 from miaobi.core.language import tr
 from miaobi.core.types import Modality
 from miaobi.library.preferences import KINDS
 from miaobi.library.store import Kept, Query, Stored
+from miaobi.serve.seeing import scorer_of
 from miaobi.studio import cards, finding, judging, pairs
 from miaobi.studio.frame import Page
 from miaobi.studio.given import CONTENT, canvas
 
+LOADED_SECONDS = 3600.0  # a zip is there for so long
 STEP = 24  # contents of a look into the library
 MODALITIES = {
     Modality.TEXT: "texts",
@@ -159,17 +166,21 @@ class LibraryPage(Page):
 
     async def _begin(self, request: gr.Request, *query: Any) -> tuple[Any, ...]:
         """What there is, or what is like the content of the address `library?like=…`."""
-        seeing = await asyncio.to_thread(finding.scorer_of, self.room)
-        like = str(request.query_params.get("like", ""))
-        picture = f"{CONTENT}{like}/{await asyncio.to_thread(self._place, like)}" if like else ""
+        seeing = await asyncio.to_thread(scorer_of, self.room.state.pool)
+        picture = await asyncio.to_thread(self._named, str(request.query_params.get("like", "")))
         value = {"picture": picture, "mask": ""} if picture else gr.skip()
         found = await self._find(picture, *query[1:])
         return (gr.Accordion(visible=seeing is not None, open=bool(picture)), value, picture, *found)
 
-    def _place(self, id: str) -> int:
-        """Which part of a content is its first picture."""
-        parts = enumerate(self.room.library.get(id).parts)
-        return next((place for place, part in parts if isinstance(part, Stored) and part.modality is Modality.IMAGE), 0)
+    def _named(self, id: str) -> str:
+        """Where the first picture of a content is; nothing, and a word about it, where there is none: the library is shown all the same."""
+        try:
+            parts = enumerate(self.room.library.get(id).parts if id else ())
+        except UsageError as error:
+            gr.Warning(html.escape(str(error)), title=tr("Not done"))
+            return ""
+        place = next((place for place, part in parts if isinstance(part, Stored) and part.modality is Modality.IMAGE), None)
+        return "" if place is None else f"{CONTENT}{id}/{place}"
 
     async def _alike(self, event: gr.EventData, *query: Any) -> tuple[Any, ...]:
         """A picture was given, or taken away."""
@@ -238,26 +249,39 @@ class LibraryPage(Page):
     def _export(self) -> Any:
         from miaobi.library.exchange import export
 
-        folder = Path(tempfile.mkdtemp()) / "library"
-        moved = export(self.room.library, folder)
+        with _taken_out("library") as (folder, zipped):
+            moved = export(self.room.library, folder)
         self.tell("{count} contents", count=moved.contents)
-        return gr.File(value=_zipped(folder), visible=True)
+        return gr.File(value=str(zipped), visible=True)
 
     def _preferences(self) -> Any:
         from miaobi.library.exchange import export_preferences
 
-        folder = Path(tempfile.mkdtemp()) / "preferences"
-        count = export_preferences(self.room.library, folder, kinds=KINDS)
+        with _taken_out("preferences") as (folder, zipped):
+            count = export_preferences(self.room.library, folder, kinds=KINDS)
         self.tell("{count} preferences", count=count)
-        return gr.File(value=_zipped(folder), visible=True)
+        return gr.File(value=str(zipped), visible=True)
 
 
-def _zipped(folder: Path) -> str:
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.rglob("*")):
-            archive.write(file, file.relative_to(folder.parent))
-    return str(path)
+@contextlib.contextmanager
+def _taken_out(name: str) -> Iterator[tuple[Path, Path]]:
+    """A folder to write, and the zip that it becomes at the end of the block; zips of before that nobody can be loading any more go."""
+    place = home() / "cache" / "studio" / "taken-out"
+    for old in place.glob("*"):
+        if time.time() - old.stat().st_mtime > LOADED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    place.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=place))
+    folder, path = place / name, place / f"{name}.zip"
+    try:
+        yield folder, path
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(place))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
 
 
 def _said(kept: Kept) -> str:
