@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from miaobi.cli.evaluate import _verdict
 from miaobi.core.recipe import Evaluate
 from miaobi.core.types import Record
 from miaobi.engine.against import against
@@ -29,6 +30,10 @@ def test_the_prompts_are_named_on_which_it_is_better(poems: list[Record]) -> Non
     assert {text[0] for text in found.where["bits_per_character"]["better"]} <= set("abcdefgh")
     page = evaluation_page({**models[0].to_dict(), "baselines": {"other": _plain(found)}})
     assert re.search("better by most on “([a-h])\\1{7}”", page)
+    better, where, tested = _verdict({**models[0].to_dict(), "baselines": {"other": _plain(found)}}, "other")[1:]
+    assert "better in bits_per_character" in better
+    assert re.search("better by most on “([a-h])\\1{7}”", where)
+    assert re.fullmatch(r"Tested by paired bootstrap: bits_per_character p = [\d.e-]+\.", tested)
 
 
 def _plain(found: object) -> dict[str, object]:

@@ -64,10 +64,19 @@ def left_out(skipped: Mapping[str, str]) -> list[str]:
 
 
 def _verdict(found: Mapping[str, Any], rival: str | None) -> list[str]:
-    """What the comparison says, in words, when one was asked for."""
-    from miaobi.engine.report.evaluation import verdicts
+    """What the comparison says, in words, when one was asked for: which is better, on what, and how that was tested."""
+    from miaobi.engine.report.evaluation import places, verdicts
 
-    return ["", *verdicts(found)] if rival else []
+    return ["", *verdicts(found), *places(found), *_tested(found)] if rival else []
+
+
+def _tested(found: Mapping[str, Any]) -> list[str]:
+    """A line for each test that was used, with the figures that it was used on and their p-values."""
+    used: dict[str, list[str]] = {}
+    for entry in found["baselines"].values():
+        for name, gap in entry["differences"].items():
+            used.setdefault(gap["test"], []).append(f"{name} p = {gap['p_value']:.2g}")
+    return [tr("Tested by {test}: {figures}.", test=tr(test), figures=", ".join(names)) for test, names in used.items()]
 
 
 def rows(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
