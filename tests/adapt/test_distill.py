@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from miaobi import adapting, api
 from miaobi.core.errors import UsageError
 from miaobi.core.types import Record
+from miaobi.data.conversations import CUT
 from miaobi.engine.distill import TEXTS, Both, Distilling, check_same_tokens, soft_divergence
 from miaobi.models.common.text_codec import TextCodec
 
@@ -54,6 +55,11 @@ def test_the_teacher_writes_texts_that_are_learned_and_not_written_twice(place: 
     first = path.read_text(encoding="utf-8").splitlines()
     assert len(first) >= 6
     assert all('"text":"the ' in line for line in first)
+    whole, cut = (Record(id="a", parts=("the cat",), meta=meta) for meta in ({}, json.loads(first[0])["meta"]))
+    codec = TextCodec.fit([whole], context=64)
+    assert cut.meta == {CUT: True}, "twelve letters are no whole text"
+    assert (codec.lesson(whole)[1][-1], codec.lesson(cut)[1][-1]) == (True, False), "where it was cut is no end to learn"
+    assert codec.lesson(cut)[1][:-1] == codec.lesson(whole)[1][:-1]
     path.write_text("\n".join([*first[:-1], first[-1][:20]]), encoding="utf-8")  # a kill in the middle of a line
     told: list[Any] = []
     api.train(change, resume=True, threads=1, on_event=lambda event: told.append(event) if event.kind == "texts" else None)

@@ -14,6 +14,7 @@ from typing import Any
 from miaobi.core.types import Record
 from miaobi.data.records import Dropped
 
+CUT = "miaobi_cut"  # the key of meta of a text that its teacher did not end: where it was cut is not learned
 BAD = "bad_conversation"  # why a row is dropped; such rows are counted
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 ROLES = {

@@ -22,10 +22,11 @@ from miaobi.core.artifact import explain_os_errors, write_text
 from miaobi.core.errors import UsageError
 from miaobi.core.protocols import Answerer, Batch, Loss, Model
 from miaobi.core.recipe import Recipe
-from miaobi.core.types import Record, Request
+from miaobi.core.types import Content, Done, Record, Request
+from miaobi.data.conversations import CUT
 from miaobi.data.records import line_of
 from miaobi.engine.ask import asked_in, requests_for, spoken_before
-from miaobi.engine.generate import collect
+from miaobi.engine.generate import run
 from miaobi.engine.journal import Journal
 from miaobi.trust.safety import compile_words
 
@@ -152,8 +153,15 @@ def _write(teacher: Model, records: Sequence[Record], recipe: Recipe, *, first: 
     for number in itertools.count(first):
         request, record = asked[number % len(asked)]
         request = replace(request, seed=request.seed + 1_000_003 * (number // len(asked)))
-        texts = [content.text for content in collect(teacher, request, words=nothing)]
-        yield [_record(request, record, text, f"teacher-{number}-{place}", answers=answers) for place, text in enumerate(texts)]
+        found: list[Record] = []
+        cut = False
+        for chunk in run(teacher, request, words=nothing):
+            if isinstance(chunk, Done):
+                cut = chunk.reason == "length"  # its content comes next
+            elif isinstance(chunk, Content):
+                made = _record(request, record, chunk.text, f"teacher-{number}-{len(found)}", answers=answers)
+                found.append(replace(made, meta={**made.meta, CUT: True}) if cut else made)
+        yield found
 
 
 def _asked(teacher: Model, records: Sequence[Record], recipe: Recipe) -> list[tuple[Request, Record | None]]:

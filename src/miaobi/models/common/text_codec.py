@@ -20,6 +20,7 @@ import numpy as np
 from miaobi.core.artifact import write_text
 from miaobi.core.errors import ArtifactError, DataError
 from miaobi.core.types import Record
+from miaobi.data.conversations import CUT
 from miaobi.engine.sampling.spelling import Spelling
 from miaobi.models.common.hub_format import read_config
 
@@ -137,6 +138,13 @@ class TextCodec:
         Raises:
             DataError: a conversation of several turns, and no chat template that says how they are written.
         """
+        ids, said = self._marked(record)
+        if record.meta.get(CUT) and True in said:
+            said[len(said) - 1 - said[::-1].index(True)] = False
+        return ids, said
+
+    def _marked(self, record: Record) -> tuple[list[int], list[bool]]:
+        """`lesson` of a text that ended by itself."""
         messages = record.meta.get(MESSAGES)
         if not messages:
             ids = [*self.prompt(record.text), self.end]
