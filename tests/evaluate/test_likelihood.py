@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from miaobi.core.errors import MiaobiError, UsageError
 from miaobi.core.protocols import Score
 from miaobi.engine.baselines import check_same_text
 from miaobi.engine.metrics import BUILTIN, Evidence, Figure, Metric, find_metric
+from miaobi.engine.metrics.confidence import difference
 
 SCORES = [Score(id="a", bits=20.0, tokens=5, characters=4, bytes=12), Score(id="b", bits=10.0, tokens=5, characters=6, bytes=18)]
 
@@ -22,6 +24,15 @@ def test_bits_are_summed_over_all_records() -> None:
     assert figures["perplexity"].value == 2 ** (30 / 10)
     assert figures["perplexity"].low is not None
     assert figures["perplexity"].low <= 8 <= (figures["perplexity"].high or 0)
+
+
+def test_perplexities_differ_as_perplexities_do() -> None:
+    worse = [replace(score, bits=score.bits * 2) for score in SCORES]
+    a, b = (find_metric("perplexity").figures(Evidence(scores=scores))["perplexity"] for scores in (SCORES, worse))
+    gap = difference(a, b)
+    assert (gap.value, gap.relative) == (8 - 64, 8 / 64 - 1)
+    assert gap.low <= gap.value <= gap.high
+    assert gap.wins == 1
 
 
 def test_infinite_bits_are_an_error_and_not_a_figure() -> None:

@@ -98,8 +98,8 @@ class Need(StrEnum):
 class Figure:
     """One number with its 95 % interval and how many records it rests on.
 
-    `parts` holds each record's share of the figure as (numerators, denominators), for paired tests; a figure of a whole set has `draws`
-    instead, what resampled sets gave. Neither is written to disk.
+    `parts` holds each record's share of the figure as (numerators, denominators), for paired tests, and `transform` what was made of their
+    ratio; a figure of a whole set has `draws` instead, what resampled sets gave. None of them is written to disk.
     """
 
     value: float
@@ -111,6 +111,7 @@ class Figure:
     better: str = ""  # lower, higher, or "" when neither is
     note: str = ""
     parts: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(default=None, repr=False, compare=False)
+    transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = field(default=None, repr=False, compare=False)
     draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

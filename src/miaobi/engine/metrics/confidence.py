@@ -60,6 +60,7 @@ def ratio(
         better=better,
         note=weak(len(top)),
         parts=(top, bottom),
+        transform=transform,
     )
 
 
@@ -202,9 +203,10 @@ def difference(a: Figure, b: Figure, *, seed: int = 0, paired: bool = True) -> D
         return _difference_of_sets(a, b)
     if a.parts is None or b.parts is None or (paired and a.count != b.count):
         raise MiaobiError("a paired test needs two figures over the same records; these rest on {a} and {b}", a=a.count, b=b.count)
-    draws_a = np.concatenate(_resampled_ratios(*a.parts, seed))
-    draws_b = np.concatenate(_resampled_ratios(*b.parts, seed if paired else seed + 1))  # the same seed draws the same records
-    ratio_a, ratio_b = (float(figure.parts[0].sum() / figure.parts[1].sum()) for figure in (a, b) if figure.parts is not None)
+    shape = a.transform or (lambda values: values)
+    draws_a = shape(np.concatenate(_resampled_ratios(*a.parts, seed)))
+    draws_b = shape(np.concatenate(_resampled_ratios(*b.parts, seed if paired else seed + 1)))  # the same seed draws the same records
+    ratio_a, ratio_b = (float(shape(np.asarray(parts[0].sum() / parts[1].sum()))) for parts in (a.parts, b.parts))
     test, wins = ("paired bootstrap", _wins(a, b)) if paired else ("bootstrap of each", None)
     found = _difference(ratio_a, ratio_b, draws_a, draws_b, test=test, wins=wins, count=min(a.count, b.count))
     return replace(found, p_value=max(found.p_value, _exact_p(a.parts, b.parts, paired=paired)))
