@@ -38,7 +38,8 @@ def stepper_of(model: Loaded) -> Any:
     from miaobi.models.common.transformer import TorchStepper
 
     inner: Any = model.model
-    return inner.stepper.fresh() if hasattr(inner, "stepper") else TorchStepper(inner.network.eval())
+    stepper = getattr(inner, "stepper", None)
+    return stepper.fresh() if hasattr(stepper, "fresh") else TorchStepper(inner.network.eval())
 
 
 def array(logits: Any) -> np.ndarray:
@@ -110,6 +111,21 @@ def test_what_was_read_of_one_request_is_not_read_again_for_the_next(model: Load
             assert texts(model, request) == expected
     assert table.figures()["known_tokens"] >= 2 * len(LONG)
     assert table.figures()["prompt_tokens"] < 1.5 * len(LONG)
+
+
+def test_a_quiet_run_tells_of_whole_rows_only_and_leaves_nothing_to_know(model: Loaded) -> None:
+    """Nobody goes on from one of several candidates, so what they read is not copied."""
+    options, prompts = Sampling(max_tokens=40, temperature=1.0), [list(range(1, 12))] * 3
+    told = [list(decode(stepper_of(model), prompts, options, end_tokens=[], seeds=[1, 2, 3], quiet=quiet)) for quiet in (False, True)]
+    assert told[1] == [event for event in told[0] if isinstance(event, Finished)]
+    table = Table()
+    with table.share():
+        shared_events = list(decode(stepper_of(model), prompts, options, end_tokens=[], seeds=[1, 2, 3], quiet=True))
+    assert [event.tokens for event in shared_events if isinstance(event, Finished)] == [
+        event.tokens for event in told[1] if isinstance(event, Finished)
+    ]
+    [[batch]] = table._batches.values()
+    assert len(batch._prefixes) == 0
 
 
 def test_nothing_stays_behind(model: Loaded) -> None:

@@ -98,6 +98,8 @@ def test_mask_rules_out_by_row() -> None:
         found = np.asarray(processors.mask(array, [None, allowed, None]))
         assert np.array_equal(found[[0, 2]], values[[0, 2]])
         assert np.flatnonzero(found[1] > -np.inf).tolist() == [4, 9]
+        assert found.dtype == values.dtype
+        assert np.signbit(np.asarray(processors.mask(-0.0 * abs(array), [allowed] * 3))[0, 4])  # not even a sign changes
 
 
 def test_rows_may_have_histories_of_unequal_lengths() -> None:

@@ -71,7 +71,9 @@ def draw(logits: Array, options: Decoding, uniforms: Sequence[float]) -> list[in
 def _draw_numpy(logits: np.ndarray, options: Decoding, shares: np.ndarray) -> list[int]:
     """`processors.truncate` and the draw in one, so that the exponentials are taken once: the likeliest token weighs 1."""
     V = logits.shape[1]
-    weights = np.exp((logits - logits.max(axis=1, keepdims=True)) * np.float32(1.0 / options.temperature))
+    weights = np.subtract(logits, logits.max(axis=1, keepdims=True))  # the one array of its size: the others would be as much to fetch
+    weights *= np.float32(1.0 / options.temperature)
+    np.exp(weights, out=weights)
     if 0 < options.top_k < V:
         weights *= weights >= np.partition(weights, V - options.top_k, axis=1)[:, V - options.top_k, None]
     lightest = processors.lightest_kept(weights, options.top_p)[:, None] if options.top_p < 1.0 else np.float32(0.0)

@@ -203,9 +203,13 @@ def mask(logits: Array, masks: Sequence[np.ndarray | None]) -> Array:
     """Rule out what a row's mask (V,) does not allow; None allows everything."""
     if all(row is None for row in masks):
         return logits
-    xp = array_namespace(logits)
     everything = np.ones(logits.shape[-1], dtype=bool)
     stacked = np.stack([everything if row is None else row for row in masks])
+    if is_numpy_array(logits):
+        # the lesser of a logit and ∞, or -∞: `where` branches at every token, which costs five times as much
+        most = np.multiply(2 * stacked.view(np.int8) - 1, np.float32("inf"), dtype=np.float32)
+        return np.minimum(logits, most, out=most) if logits.dtype == np.float32 else np.minimum(logits, most)
+    xp = array_namespace(logits)
     return xp.where(xp.asarray(stacked, device=device(logits)), logits, _fill(logits))
 
 

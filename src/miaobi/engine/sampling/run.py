@@ -67,12 +67,23 @@ class Row:
 
 
 class Run:
-    """All rows of a request. `alternatives` likeliest tokens are told with each; a single row guesses up to `draft` tokens ahead."""
+    """All rows of a request. `alternatives` likeliest tokens are told with each; a single row guesses up to `draft` tokens ahead.
+
+    A `quiet` one tells of complete rows only: nobody is woken at each token who waits for the last.
+    """
 
     def __init__(
-        self, rows: list[Row], options: Decoding, *, end_tokens: frozenset[int], stop: Stop | None, alternatives: int = 0, draft: int = 0
+        self,
+        rows: list[Row],
+        options: Decoding,
+        *,
+        end_tokens: frozenset[int],
+        stop: Stop | None,
+        alternatives: int = 0,
+        draft: int = 0,
+        quiet: bool = False,
     ) -> None:
-        self.rows, self.options, self.end_tokens, self.alternatives = rows, options, end_tokens, alternatives
+        self.rows, self.options, self.end_tokens, self.alternatives, self.quiet = rows, options, end_tokens, alternatives, quiet
         self.staying: list[int] | None = None  # of the rows before the latest tokens, when some of them are complete
         self.draft = draft if len(rows) == 1 else 0
         self._stop = stop
@@ -122,7 +133,7 @@ class Run:
         for position, (row, (token, logprob, top)) in enumerate(zip(self.rows, chosen, strict=True)):
             row.logprob += logprob
             reason = self._append(row, token)
-            if token not in self.end_tokens:
+            if token not in self.end_tokens and not self.quiet:
                 events.append(Token(row=row.index, token=token, logprob=logprob, top=top))
             if reason is None:
                 staying.append(position)

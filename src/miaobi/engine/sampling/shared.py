@@ -282,7 +282,9 @@ class Batch(turns.Round[Seat]):
         self._rows = arranged
 
     def _remember(self, seat: Seat) -> None:
-        """Keep what a row has read for requests that begin alike."""
+        """Keep what a row has read for requests that begin alike. Nobody goes on from a quiet run, of whose texts one is chosen."""
+        if seat.run is not None and seat.run.quiet:
+            return
         for row in seat.rows[:1]:
             if not row.rest and 0 <= row.place < len(self._rows) and self._prefixes.wants(row.tokens):
                 self._prefixes.add(row.tokens, self._stepper.keep(row.place))

@@ -36,6 +36,7 @@ def decode(
     stop: Stop | None = None,
     alternatives: int = 0,
     draft: int = 0,
+    quiet: bool = False,
 ) -> Generator[Event, None, None]:
     """Continue every prompt `options.n` times; row `i * n + j` is copy j of prompt i.
 
@@ -43,7 +44,7 @@ def decode(
     returns True. At temperature 0 the copies of a prompt begin with its first, second, … likeliest token and go on greedily (Wang & Zhou,
     2024, arXiv:2402.10200), so they differ. With beams above 1 the copies are the n best hypotheses, best first, and the seeds are unused.
     `alternatives` is how many of the likeliest tokens each event tells (none in a beam search). A single row over a `Verifier` guesses
-    `draft` tokens ahead (`speculate`), which changes nothing but the time.
+    `draft` tokens ahead (`speculate`), which changes nothing but the time. `quiet` leaves out the single tokens, but for a beam search.
 
     Raises:
         MiaobiError: the logits hold NaN or infinity, or processors and constraints leave no token.
@@ -73,7 +74,7 @@ def decode(
             state=constraint.start() if constraint else None,
         )
         rows.append(row)
-    run = Run(rows, options, end_tokens=frozenset(end_tokens), stop=stop, alternatives=alternatives, draft=draft)
+    run = Run(rows, options, end_tokens=frozenset(end_tokens), stop=stop, alternatives=alternatives, draft=draft, quiet=quiet)
     if isinstance(stepper, shared.Seat):
         return stepper.follow(run)
     return _guessing(stepper, run) if run.draft and can_verify(stepper) else _loop(stepper, run)

@@ -183,6 +183,7 @@ def _candidates(
         seeds=seeds,
         constraints=[constraint] * len(seeds) if constraint else None,
         alternatives=options.logprobs or 0,
+        quiet=options.logprobs is None,
     )
     told = None if options.logprobs is None else [Told(codec.spelling, codec.text) for _ in seeds]
     for event in events:
