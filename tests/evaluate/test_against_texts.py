@@ -7,7 +7,7 @@ import re
 import pytest
 
 from miaobi.cli.evaluate import _verdict
-from miaobi.core.recipe import Evaluate
+from miaobi.core.recipe import Evaluate, Generate
 from miaobi.core.types import Record
 from miaobi.engine.against import against
 from miaobi.engine.compare import paired_tests
@@ -34,6 +34,22 @@ def test_the_prompts_are_named_on_which_it_is_better(poems: list[Record]) -> Non
     assert "better in bits_per_character" in better
     assert re.search("better by most on “([a-h])\\1{7}”", where)
     assert re.fullmatch(r"Tested by paired bootstrap: bits_per_character p = [\d.e-]+\.", tested)
+
+
+def test_answers_to_the_same_prompts_are_compared_in_pairs(poems: list[Record]) -> None:
+    """Also where no held-out record stands behind a prompt, and only what models wrote."""
+    models = []
+    for order in (3, 1):
+        model = NGram.create({"order": order}, poems)
+        model.fit(poems)
+        asked = Generate(prompts=["白日", "春眠"], options={"max_tokens": 24})
+        models.append(measure(model, poems, Evaluate(metrics=["copied", "repetition"], samples=32), training=poems, generate=asked))
+    found = against(*models)
+    assert "copied_real" in models[0].figures
+    assert not [name for name in found.differences if "_real" in name]
+    assert found.differences["copied"].test == "paired bootstrap"
+    assert "copied" in found.verdict["worse"], "what it copies is longer"
+    assert set(found.where["copied"]["worse"]) <= {"白日", "春眠"}
 
 
 def _plain(found: object) -> dict[str, object]:

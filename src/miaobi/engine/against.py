@@ -1,7 +1,8 @@
 """Is one model better than another, by which figure, and by which test.
 
 Figures that are means over the same requests or the same held-out records are compared in pairs; others, and folders of pictures that
-nobody asked the same, are resampled by themselves. Each figure is tested at 5 % by itself: of twenty equal ones, one comes out different.
+nobody asked the same, are resampled by themselves. What people wrote (`_real`) is no model's and is not compared. Each figure is tested at
+5 % by itself: of twenty equal ones, one comes out different.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def against(ours: Evaluation, theirs: Evaluation, *, seed: int = 0) -> Baseline:
     """
     if ours.evidence.scores and theirs.evidence.scores and not ours.evidence.pictures:
         check_same_text(ours.evidence.scores, theirs.evidence.scores, theirs.card.name)
-    shared = [name for name, figure in ours.figures.items() if figure.better and name in theirs.figures]
+    shared = [name for name, figure in ours.figures.items() if figure.better and name in theirs.figures and "_real" not in name]
     found = {name: _difference(name, ours, theirs, seed) for name in shared}
     differences = {name: gap for name, gap in found.items() if gap is not None}
     if not differences:
@@ -81,8 +82,8 @@ def _same(name: str, a: Evidence, b: Evidence) -> bool:
     return asked is not None and asked == asked_for(b)
 
 
-def asked_for(evidence: Evidence) -> list[tuple[str, str]] | None:
-    """The held-out record and the prompt behind each sample, in order; None where samples have none."""
+def asked_for(evidence: Evidence) -> list[tuple[str, str, int, int]] | None:
+    """The held-out record (or none), the prompt, the seed and the place behind each sample, in order; None of what nobody asked for."""
     samples = evidence.samples.get("", ())
-    asked = [(sample.reference.id, sample.content.label.prompt) for sample in samples if sample.reference is not None]
-    return asked if asked and len(asked) == len(samples) else None
+    labels = [(sample.reference.id if sample.reference else "", sample.content.label) for sample in samples]
+    return [(name, label.prompt, label.seed, label.index) for name, label in labels] or None

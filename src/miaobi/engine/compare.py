@@ -140,7 +140,7 @@ def _tested(name: str, a: Mapping[str, Any], b: Mapping[str, Any], seed: int) ->
     alike = name.startswith(OVER_RECORDS) or a["asked"] == b["asked"]
     if len(ours_parts[0]) != len(theirs_parts[0]) or not alike or not _same_records(name, ours_parts, theirs_parts):
         return None
-    return difference(_figure(ours_parts, better), _figure(theirs_parts, better), seed=seed)
+    return difference(_figure(name, ours_parts, better), _figure(name, theirs_parts, better), seed=seed)
 
 
 def parameters(artifact: Artifact) -> int | None:
@@ -316,9 +316,10 @@ def _curves(log: Path | None) -> dict[str, Any]:
     }
 
 
-def _figure(parts: Sequence[Sequence[float]], better: str) -> Figure:
+def _figure(name: str, parts: Sequence[Sequence[float]], better: str) -> Figure:
     top, bottom = (np.asarray(part, dtype=np.float64) for part in parts)
-    return Figure(value=float(top.sum() / bottom.sum()), count=len(top), better=better, parts=(top, bottom))
+    transform = np.exp2 if name == "perplexity" else None  # as in `metrics.likelihood`: a function does not pass from process to process
+    return Figure(value=float(top.sum() / bottom.sum()), count=len(top), better=better, parts=(top, bottom), transform=transform)
 
 
 def _same_records(name: str, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> bool:
