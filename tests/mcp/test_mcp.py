@@ -17,6 +17,7 @@ pytest.importorskip("mcp")
 
 from mcp import Client, StdioServerParameters
 from miaobi.core.apps import apps
+from miaobi.serve.endings import ending
 from miaobi.serve.mcp.server import opened
 from miaobi.serve.mcp.tools import tools
 from miaobi.serve.pool import Options, Pool
@@ -132,6 +133,20 @@ def test_pictures_are_found_by_what_is_seen(daub: Path, workplace: Path) -> None
         assert [one["id"] for one in narrowed["contents"]] == [kept["blue"]]
 
     with_client(workplace, work)
+
+
+@pytest.mark.parametrize(
+    ("app", "source", "wanted"),
+    [
+        ("narrate", "book.md", ".wav"),
+        ("trim", "talk.mp3", ".mp3"),
+        ("trim", "talk.mp4", ".mp4"),
+        ("film", "scenes.yaml", ".mp4"),
+        ("cuts", "a.mp4", ".json"),
+    ],
+)
+def test_what_an_app_makes_is_called_by_what_it_is(app: str, source: str, wanted: str) -> None:
+    assert ending(apps()[app], Path(source)) == wanted
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [

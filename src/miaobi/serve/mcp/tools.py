@@ -16,6 +16,7 @@ from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.schema import Schema
 from miaobi.core.types import Content, Media, Modality, Progress, Turn
+from miaobi.serve.endings import ending
 from miaobi.serve.mcp import lined_up
 from miaobi.serve.mcp.bench import Answer, Bench, Tell, Tool, Wait, model_of
 from miaobi.serve.pool import Ask, Served
@@ -203,8 +204,7 @@ def _app_target(bench: Bench, app: App, inputs: Mapping[str, Any], out: str) -> 
     source = next((Path(str(inputs[key])) for key in sorted(FILES & inputs.keys())), None)
     if source is None:
         return bench.free(_stem(str(inputs.get("brief", ""))) or app.name, "")
-    suffix = {"cuts": ".json", "describe": ".json", "film": ".mp4"}.get(app.name, source.suffix)
-    return bench.free(f"{source.stem}.{app.name}", suffix)
+    return bench.free(f"{source.stem}.{app.name}", ending(app, source))
 
 
 FILES = frozenset({"file", "timeline", "transcript"})  # inputs of apps that are paths

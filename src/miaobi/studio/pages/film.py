@@ -17,6 +17,7 @@ from miaobi.core.language import language, tr
 from miaobi.core.schema import validate
 from miaobi.core.types import Modality
 from miaobi.library.queue import OPEN, Job, State
+from miaobi.serve.endings import ending
 from miaobi.studio import cards, forms, timelines, works
 from miaobi.studio.frame import spoken
 from miaobi.studio.pages.asking import Asking
@@ -161,8 +162,8 @@ class Film(Asking):
             validate(Timeline, timelines.parsed(text), tr("the timeline"))
             name = film or works.new_name("film")
             folder = works.folder_of(self.room, name)
-            number = next(number for number in range(1, 10_000) if not (folder / f"film-{number}.mp4").exists())
-            script = folder / f"film-{number}.yaml"
+            number = next(number for number in range(1, 100_000) if not (folder / f"film-{number}.yaml").exists())
+            script = folder / f"film-{number}.yaml"  # a film's own: one that is in line is not written over by the next
             write_text(script, text)
             inputs = {"timeline": str(script), "draft": draft}
             out = str(folder / f"film-{number}.mp4")
@@ -178,7 +179,7 @@ class Film(Asking):
         ways = [(f"{tr(each.name)} – {tr(each.summary)}", name) for name, each in apps().items() if name not in OTHERS]
         with gr.Row(elem_classes="mb-split"):
             with gr.Column(scale=5, min_width=300):
-                self.source = gr.File(label=tr("The film or sound"), height=130)
+                self.source = gr.File(label=tr("The film, the sound or the text"), height=130)
                 self.way = gr.Dropdown(ways, value=ways[0][1], label=tr("What is to be done"), interactive=True)
                 self.edit = gr.Button(tr("Do it"), variant="primary", elem_classes="mb-go")
             with gr.Column(scale=6, min_width=300, elem_classes="mb-form"):
@@ -204,7 +205,7 @@ class Film(Asking):
     def _edited(self, chosen: App, source: str | None, inputs: dict[str, Any]) -> tuple[Any, ...]:
         """Put an edit in line, with the files in a folder of its own: what is uploaded does not stay for ever."""
         if not source:
-            raise UsageError("give the film or the sound first")
+            raise UsageError("give the file first")
         name = works.new_name(chosen.name)
         folder = works.folder_of(self.room, name)
         with explain_os_errors(folder):
@@ -212,8 +213,7 @@ class Film(Asking):
             for key, file in {**{key: inputs[key] for key in FILES if key in inputs}, "file": source}.items():
                 shutil.copyfile(file, folder / Path(str(file)).name)
                 inputs[key] = str(folder / Path(str(file)).name)
-        shown = Modality.VIDEO in chosen.outputs or Modality.AUDIO in chosen.outputs
-        out = folder / f"{Path(source).stem}.{chosen.name}{Path(source).suffix if shown else '.json'}"
+        out = folder / f"{Path(source).stem}.{chosen.name}{ending(chosen, Path(source))}"
         job = self.room.enqueue(
             "app", {"app": chosen.name, "inputs": inputs, "out": str(out), "keep": True}, name=f"{tr(chosen.name)} {Path(source).name}"
         )
