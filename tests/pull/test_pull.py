@@ -246,6 +246,17 @@ def test_the_token_goes_to_the_hub_and_not_to_another_host(hub: Hub, monkeypatch
     other.close()
 
 
+@pytest.mark.parametrize("token", ["hf_secret\nX", "hf_secret钥"])
+def test_a_token_that_cannot_be_sent_is_told_to_nobody(hub: Hub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UsageError, match="HF_TOKEN has a line break") as caught:
+        pull("hf:org/model")
+    assert "hf_secret" not in str(caught.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\r\n")
+    pull("hf:org/model")
+    assert {key for _, _, key in hub.asked} == {"Bearer hf_secret"}
+
+
 def test_of_several_gguf_files_one_is_chosen(hub: Hub) -> None:
     hub.files = {"m-Q4_K_M.gguf": b"GGUF four", "m-Q8_0.gguf": b"GGUF eight", "README.md": CARD}
     with pytest.raises(UsageError, match=r"--file.*m-Q4_K_M\.gguf, m-Q8_0\.gguf"):

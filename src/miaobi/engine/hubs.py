@@ -61,22 +61,34 @@ class Listed:
 
 
 def hub(scheme: str) -> Hub:
-    """The hub of `hf:` or `modelscope:`, or the mirror that the environment names."""
+    """The hub of `hf:` or `modelscope:`, or the mirror that the environment names.
+
+    Raises:
+        UsageError: a token that cannot be sent.
+    """
     if scheme == "hf":
         return Hub(
             name="Hugging Face",
             endpoint=os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/"),
-            token=os.environ.get("HF_TOKEN", ""),
+            token=_token("HF_TOKEN"),
             listing="/api/models/{model}/revision/{revision}?blobs=true",
             file="/{model}/resolve/{revision}/{path}",
         )
     return Hub(
         name="ModelScope",
         endpoint=os.environ.get("MODELSCOPE_ENDPOINT", "https://modelscope.cn").rstrip("/"),
-        token=os.environ.get("MODELSCOPE_API_TOKEN", ""),
+        token=_token("MODELSCOPE_API_TOKEN"),
         listing="/api/v1/models/{model}/repo/files?Revision={revision}&Recursive=true",
         file="/models/{model}/resolve/{revision}/{path}",
     )
+
+
+def _token(name: str) -> str:
+    """The token in a variable of the environment; one that cannot be sent would stand in the error's words."""
+    token = os.environ.get(name, "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError("{name} has a line break or a letter that no token has; put it into the environment again", name=name)
+    return token
 
 
 def listed(where: Hub, model: str, revision: str) -> tuple[str, list[Listed]]:
