@@ -126,7 +126,7 @@ def test_samplers_of_a_flow_come_to_the_same_picture(models: dict[str, Pipeline]
         ("sd3", "ddim", "dpmpp-2m, flow-euler, flow-heun, unipc"),
         ("flux", "euler", "flow-euler"),
         ("flux", "flow-heun", "flow-euler"),
-        ("xl", "flow-euler", "ddim, ddpm, dpmpp-2m, dpmpp-sde, euler, euler-ancestral, heun, lms, pndm, unipc"),
+        ("xl", "flow-euler", "ddim, ddpm, dpmpp-2m, dpmpp-2m-sde, euler, euler-ancestral, heun, lms, pndm, unipc"),
     ],
 )
 def test_a_sampler_that_does_not_fit_names_those_that_do(models: dict[str, Pipeline], kind: str, sampler: str, known: str) -> None:

@@ -25,6 +25,7 @@ from miaobi.data.pictures import Pixels, decode, encode
 from miaobi.engine.bench import is_folder_of_pictures
 from miaobi.engine.generate import collect, run
 from miaobi.models.hf_diffusers.model import Pipeline
+from miaobi.models.hf_diffusers.samplers import KARRAS
 from miaobi.models.hf_diffusers.watch import Report, Watched
 
 
@@ -180,6 +181,28 @@ def test_what_a_pipeline_lacks_is_an_error(pixart: Path) -> None:
     assert made.shape == (16, 16, 4)
     with pytest.raises(UsageError, match="PixArtAlphaPipeline starts from no image"):
         ask(model, "a cat", picture(200, "image"))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_every_sampler_draws_what_the_seed_says(stable_diffusion: Path, tmp_path: Path, steps: int) -> None:
+    """Of Stable Diffusion 2 as well, which predicts v: a scheduler by name predicts what the network has learned."""
+    second = tmp_path / "sd2"
+    shutil.copytree(stable_diffusion, second)
+    config = second / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"prediction_type": "v_prediction"}))
+    model = Pipeline.load(second)
+    for name in KARRAS:
+        first, again = (ask(model, sampler=name, steps=steps)[0] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert model.pipeline.scheduler.config.prediction_type == "v_prediction"
+
+
+def test_weights_that_are_there_in_half_precision_alone_are_loaded(stable_diffusion: Path, model: Pipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(stable_diffusion, folder)
+    for path in [*folder.rglob("*.safetensors")]:
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    np.testing.assert_array_equal(ask(Pipeline.load(folder))[0], ask(model)[0])
 
 
 def test_sizes_that_cannot_be_made_are_explained(model: Pipeline) -> None:

@@ -154,7 +154,7 @@ class PictureCodec:
         else:
             from miaobi.data.pictures import colour
 
-            colours = np.array(colour(self.augmentation.background), np.float32) / 255  # (3,)
+            colours = np.asarray(colour(self.augmentation.background), dtype=np.float32) / np.float32(255)  # (3,)
         flat = unit[..., :3] + (1 - unit[..., 3:]) * colours
         return flat if self.channels == 3 else (flat @ GREY)[..., None]
 

@@ -5,6 +5,7 @@ The library would import Python files that `model_index.json` names, and unpickl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from miaobi.core.errors import ArtifactError
 
 INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
+_VARIANT = re.compile(r"\.(\w+)(?:-\d+-of-\d+)?\.safetensors$")  # `model.fp16.safetensors`
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -45,6 +47,17 @@ def check(folder: Path) -> Mapping[str, Any]:
             )
         _check_weights(folder, part)
     return index
+
+
+def variant(folder: Path, index: Mapping[str, Any]) -> str | None:
+    """The name of the weights (`fp16`, mostly) where a part has them under such a name alone; None where every part has plain ones."""
+    found: set[str] = set()
+    for part in index:
+        names = [path.name for path in (folder / part).glob("*.safetensors")]
+        named = [match[1] for name in names if (match := _VARIANT.search(name))]
+        if named and len(named) == len(names):
+            found |= set(named)
+    return "fp16" if "fp16" in found else min(found, default=None)
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from miaobi.core.errors import ArtifactError, UsageError
 from miaobi.core.types import Card, Chunk, Request
 from miaobi.models.common.picture_request import pictures_in
 from miaobi.models.hf_diffusers.family import FAMILY
-from miaobi.models.hf_diffusers.folder import check
+from miaobi.models.hf_diffusers.folder import check, variant
 from miaobi.models.hf_diffusers.paint import paint
 from miaobi.models.hf_diffusers.samplers import scheduler
 from miaobi.models.hf_diffusers.schema import Options
@@ -146,7 +146,13 @@ class Pipeline:
                 warnings.simplefilter("ignore", FutureWarning)  # newer releases have another name for torch_dtype, older ones only this
                 maker: Any = diffusers.DiffusionPipeline
                 pipeline = maker.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, torch_dtype=dtype, **absent
+                    folder,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    torch_dtype=dtype,
+                    variant=variant(folder, index),
+                    **absent,
                 )
         except Exception as error:  # the library raises anything over damaged or missing parts
             raise ArtifactError("the pipeline in {folder} cannot be loaded: {error}", folder=folder, error=error) from None

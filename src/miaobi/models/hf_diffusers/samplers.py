@@ -2,12 +2,13 @@
 
 The library lists which schedulers of noisy pictures may stand for each other, but for flows it lists none. Two of its solvers know flows as
 well, where they are told so; whether one can be taken depends on the pipeline. Most pipelines of flows hand their own levels of noise to
-the scheduler, which only Euler's takes.
+the scheduler, which only Euler's takes. Left out is the library's DPM++ SDE: it draws from no generator that it is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from miaobi.core.errors import unknown
@@ -20,13 +21,18 @@ KARRAS = {
     "euler-ancestral": "EulerAncestralDiscreteScheduler",
     "heun": "HeunDiscreteScheduler",
     "dpmpp-2m": "DPMSolverMultistepScheduler",
-    "dpmpp-sde": "DPMSolverSDEScheduler",
+    "dpmpp-2m-sde": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
     "lms": "LMSDiscreteScheduler",
 }
 FLOWS = {"flow-euler": "FlowMatchEulerDiscreteScheduler", "flow-heun": "FlowMatchHeunDiscreteScheduler"}
 BOTH = ("dpmpp-2m", "unipc")  # know flows too
 LEAVE_LEVELS = ("StableDiffusion3", "AuraFlow", "Sana")  # beginnings of pipelines that leave the levels of noise to their scheduler
+CHANGES: Mapping[str, Mapping[str, Any]] = {  # what a scheduler is told besides what its network needs
+    "dpmpp-2m": {"algorithm_type": "dpmsolver++"},
+    "dpmpp-2m-sde": {"algorithm_type": "sde-dpmsolver++"},
+    "pndm": {"skip_prk_steps": True},  # as Stable Diffusion has it; its first steps, of another method, fail when there are few
+}
 
 Maker = Callable[[], Any]
 
@@ -52,7 +58,7 @@ def is_flow(own: Any) -> bool:
 
 def _of_noise(own: Any) -> Mapping[str, Maker]:
     kinds = {kind.__name__: kind for kind in [*getattr(own, "compatibles", []), type(own)]}
-    return {name: lambda kind=kinds[full]: kind.from_config(own.config) for name, full in KARRAS.items() if full in kinds}  # type: ignore[misc]
+    return {name: partial(kinds[full].from_config, own.config, **CHANGES.get(name, {})) for name, full in KARRAS.items() if full in kinds}
 
 
 def _of_flows(pipeline: Any, own: Any, *, from_picture: bool) -> Mapping[str, Maker]:
