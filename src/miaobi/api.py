@@ -360,6 +360,8 @@ def evaluate(
     folder = Path(str(recipe)) if is_folder_of_pictures(recipe) else None
     whole = None if folder else recipe_of(recipe)
     subject = folder or model or trained(recipe_of(recipe))  # a model that is missing is named before the data takes its time
+    if against is not None and not is_folder_of_pictures(against):
+        open_artifact(find(against))  # and so is its rival, before the first of the two is measured
     real = reference if reference is None or is_folder_of_pictures(reference) else recipe_of(reference)
     bench = set_up(whole, real, prepare=partial(prepare, on_progress=on_progress), load=both, seed=seed, on_progress=on_progress)
     found = bench.measure(subject)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
+from miaobi import api
 from miaobi.cli.evaluate import _verdict
+from miaobi.cli.main import main
 from miaobi.core.recipe import Evaluate, Generate
 from miaobi.core.types import Record
 from miaobi.engine.against import against
@@ -34,6 +38,20 @@ def test_the_prompts_are_named_on_which_it_is_better(poems: list[Record]) -> Non
     assert "better in bits_per_character" in better
     assert re.search("better by most on “([a-h])\\1{7}”", where)
     assert re.fullmatch(r"Tested by paired bootstrap: bits_per_character p = [\d.e-]+\.", tested)
+
+
+def test_what_is_missing_is_said_before_anything_is_loaded(
+    poems: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIAOBI_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(api, "load", lambda *arguments, **named: pytest.fail("nothing is loaded"))
+    Path("poems.jsonl").write_text("".join(json.dumps({"text": record.text}) + "\n" for record in poems), encoding="utf-8")
+    Path("r.yaml").write_text("version: 1\nname: r\ndata: {source: poems.jsonl, split: {val: 0}}\nmodel: {family: ngram}\n")
+    assert main(["evaluate", "r.yaml", "--model", "poet", "--against", "nobody", "--lang", "en"]) == 2
+    assert "unknown model 'nobody'" in capsys.readouterr().err
+    assert main(["evaluate", "r.yaml", "--model", "poet", "--lang", "en"]) == 1
+    assert "no held-out records" in capsys.readouterr().err
 
 
 def test_answers_to_the_same_prompts_are_compared_in_pairs(poems: list[Record]) -> None:

@@ -16,6 +16,7 @@ from miaobi.core.recipe import Evaluate, Generate, Recipe
 from miaobi.core.types import NOTHING, Record
 from miaobi.data.dataset import Dataset
 from miaobi.engine.against import against
+from miaobi.engine.ask import draw
 from miaobi.engine.evaluate import Evaluation, OnProgress, measure, measure_pictures
 from miaobi.engine.folder import pictures_in
 from miaobi.engine.metrics.retrieval import SEEN, ImageText, as_judge
@@ -105,6 +106,7 @@ def set_up(
 
     Raises:
         UsageError: neither a recipe nor a reference.
+        MiaobiError: nothing is held out.
         DataError: a folder with too few pictures.
     """
     real = pictures_in(Path(reference)) if isinstance(reference, str | Path) else None
@@ -116,6 +118,7 @@ def set_up(
     section = whole.evaluate if whole else Evaluate()
     data = real if real is not None else held_out
     assert data is not None
+    draw(data.split(section.split) if isinstance(data, Dataset) else data, 1, seed=seed)  # said now, not when the models are loaded
     return Bench(
         data=data if isinstance(data, list) or held_out is dataset else data.split(section.split),
         section=section,
