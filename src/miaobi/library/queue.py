@@ -208,7 +208,7 @@ class Queue:
                 return self._job(session, row)
         return None
 
-    def next_in_line(self, session: Session, *, kinds: Sequence[str] = (), only: str = "") -> sa.Select[tuple[JobRow]]:
+    def next_in_line(self, session: Session, *, kinds: Sequence[str] = (), only: str = "") -> sa.Select[JobRow]:
         """The query for the job that `claim` looks at next. It holds that row alone: another worker that asks now finds the one behind it,
         and not an empty line. (SQLite has but one writer.)"""
         lost = sa.and_(JobRow.state == State.RUNNING, JobRow.beat < self.database.clock(session) - SILENT_SECONDS)
