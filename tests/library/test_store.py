@@ -215,6 +215,16 @@ os.kill(os.getpid(), 9)
 """
 
 
+def test_what_a_database_cannot_hold_is_the_mistake_of_who_asks(library: Library, make: Make) -> None:
+    content = make("a\0b")
+    if library.database.dialect == "sqlite":
+        assert library.get(library.keep(content)).text == "a\0b"
+        return
+    with pytest.raises(UsageError, match=r"U\+0000"):
+        library.keep(content)
+    assert library.count() == 0
+
+
 @pytest.mark.parametrize("moment", ["in", "after"])
 def test_kill_in_the_middle(tmp_path: Path, make: Make, moment: str) -> None:
     """Killed inside the transaction, nothing is there; killed after it, all of it is."""

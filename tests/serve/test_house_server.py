@@ -546,6 +546,7 @@ def test_a_websocket_is_refused(inside: Inside) -> None:
 
 def test_errors_of_ours_have_the_status_that_retries_go_by() -> None:
     from miaobi.core.errors import ArtifactError, DataError, MissingExtra, unknown
+    from miaobi.library.database import Away
     from miaobi.serve.http import errors
     from miaobi.trust.safety import Refused
 
@@ -565,4 +566,7 @@ def test_errors_of_ours_have_the_status_that_retries_go_by() -> None:
     ]
     assert [(type(error), errors.status_of(error)) for error, _ in expected] == [(type(error), status) for error, status in expected]
     assert errors.body(Refused("x", category="y"))["error"]["code"] == "content_policy_violation"
+    away = Away("the library at {url} cannot be used: {problem}", url="postgresql://inner.host/db", problem="no route to inner.host")
+    assert errors.status_of(away) == 503
+    assert "inner" not in errors.body(away)["error"]["message"]
     assert "x" not in errors.body(ZeroDivisionError("xyz"))["error"]["message"].split()

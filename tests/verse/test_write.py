@@ -224,5 +224,17 @@ def test_one_candidate_streams_its_characters(model: Verse) -> None:
     assert sum(isinstance(chunk, Done) for chunk in chunks) == 2
 
 
+@pytest.mark.parametrize("options", [{}, {"candidates": 1, "original": False}, {"beams": 2, "candidates": 1}])
+def test_a_stop_string_ends_a_poem_before_it(model: Verse, options: dict[str, Any]) -> None:
+    asked = Request.of("", seed=5, form="五绝", logprobs=0, stop=["，"], **options)
+    chunks = list(run(model, asked))
+    [text] = [chunk.text for chunk in chunks if isinstance(chunk, Content)]
+    assert len(text) == 5
+    assert "，" not in text
+    told = [entry for chunk in chunks if isinstance(chunk, Piece) for entry in chunk.logprobs]
+    assert len(told) in (0, 5)  # a beam search tells none
+    assert "".join(entry.token for entry in told) in ("", text)
+
+
 def test_special_tokens_come_first(model: Verse) -> None:
     assert tuple(model.codec.vocabulary[: len(SPECIAL)]) == SPECIAL

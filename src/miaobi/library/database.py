@@ -31,7 +31,26 @@ T = TypeVar("T")
 
 
 class Away(MiaobiError):
-    """The database cannot be reached now. It may come back: it is started again, or its network was."""
+    """The database cannot be reached now. It may come back: it is started again, or its network was.
+
+    Clients of a server are told less (`private`): where its library lies is nothing of theirs.
+    """
+
+    status = 503
+    private = True
+
+
+class Locked(Busy):
+    """Another process writes for too long."""
+
+    status = 503
+    private = True
+
+
+class Broken(MiaobiError):
+    """The database refuses what is asked of it."""
+
+    private = True
 
 
 def patiently(do: Callable[[], T], *, seconds: float = AWAY_SECONDS) -> T:
@@ -181,11 +200,13 @@ def _explained(url: sa.URL) -> Iterator[None]:
     except sa.exc.OperationalError as error:
         problem = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
         if "locked" in problem:
-            raise Busy("the library at {url} is being written by another process for too long; try again", url=shown) from None
+            raise Locked("the library at {url} is being written by another process for too long; try again", url=shown) from None
         raise Away("the library at {url} cannot be used: {problem}", url=shown, problem=problem) from None
     except sa.exc.InterfaceError as error:  # the connection was closed under a session
         raise Away("the library at {url} cannot be used: {problem}", url=shown, problem=error.orig or error) from None
     except sa.exc.DatabaseError as error:
         if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
             raise
-        raise MiaobiError("the library at {url} cannot be used: {problem}", url=shown, problem=error.orig or error) from None
+        if isinstance(error, sa.exc.DataError) and "NUL" in str(error.orig):
+            raise UsageError("a text with the character U+0000 cannot be kept in PostgreSQL") from None
+        raise Broken("the library at {url} cannot be used: {problem}", url=shown, problem=error.orig or error) from None

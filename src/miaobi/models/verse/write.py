@@ -17,7 +17,7 @@ from miaobi.core.errors import UsageError
 from miaobi.core.types import Chunk, Done, Piece, Progress, Record, Request, TokenLogprob, Usage
 from miaobi.engine.sampling.constraint import All, Constraint
 from miaobi.engine.sampling.stepper import Stepper
-from miaobi.engine.sampling.text import Told, follow, stream
+from miaobi.engine.sampling.text import Told, follow, stop_at, stream
 from miaobi.engine.sampling.tokens import Finished, decode
 from miaobi.models.verse import forms
 from miaobi.models.verse.codec import LONGEST_TITLE, Header, VerseCodec, clauses, header_of
@@ -183,6 +183,7 @@ def _candidates(
         seeds=seeds,
         constraints=[constraint] * len(seeds) if constraint else None,
         alternatives=options.logprobs or 0,
+        stop=stop_at(options.stop, codec.text),
         quiet=options.logprobs is None,
     )
     told = None if options.logprobs is None else [Told(codec.spelling, codec.text) for _ in seeds]
@@ -190,12 +191,17 @@ def _candidates(
         if told is not None and not isinstance(event, Finished):
             told[event.row].push(event)
         if isinstance(event, Finished):
-            text = codec.text(event.tokens).strip()
+            text = _until(codec.text(event.tokens), options.stop).strip()
             repeats = _repeats(clauses(text), known)
-            logprobs = told[event.row].take() if told is not None else ()
+            logprobs = told[event.row].take()[: len(text)] if told is not None else ()  # a token is a character
             found[event.row] = _Poem(text, event.logprob / max(1, len(event.tokens)), len(event.tokens), repeats, logprobs)
             yield Progress(step=len(found), total=len(seeds))
     into.extend(found[row] for row in range(len(seeds)))
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of the stop strings."""
+    return text[: min((place for place in map(text.find, stops) if place >= 0), default=len(text))]
 
 
 def _repeats(lines: Iterable[str], known: LineFilter | None) -> int:

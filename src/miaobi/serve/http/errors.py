@@ -80,6 +80,8 @@ def body(error: Exception) -> dict[str, Any]:
     _, kind, code = _place(error)
     known = isinstance(error, errors.MiaobiError)
     message = str(error) if known else tr("something went wrong inside the server; its log tells more under the id of this request")
+    if getattr(error, "private", False):  # it names the address of the library
+        message = tr("the library of this server cannot be used now. Try again soon")
     return {"error": {"message": message, "type": kind, "param": getattr(error, "param", "") or None, "code": code}}
 
 

@@ -56,8 +56,10 @@ async def respond(body: ResponseBody, state: Here) -> Response | dict[str, Any]:
 
 
 @router.get("/v1/responses/{id}")
-async def retrieve(id: str, state: Here) -> dict[str, Any]:
+async def retrieve(id: str, state: Here, stream: bool = False) -> dict[str, Any]:
     """A response that was kept, as far as it is written."""
+    if stream:
+        raise Denied("a response that is kept is told whole: leave stream out", status=400, param="stream")
     return (await Kept.of(state).get(id)).response
 
 
