@@ -117,6 +117,9 @@ def test_options_are_changed_on_the_way(say: Say) -> None:
     assert '"temperature": 0' in out
     assert "temperature" in out.split('"temperature": 0')[1]
     assert "nonsense" in out
+    out = say("/set temperature=0", "/set temperature=", "/set", "/set top-p=")
+    assert '{"max_tokens": 6}' in out
+    assert "top_p" in out.split('{"max_tokens": 6}')[1], "what was not set cannot be taken back"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -184,7 +185,7 @@ def test_waits_grow_and_the_endpoint_may_name_its_own() -> None:
     headers = Message()
 
     def transport(*arguments: Any) -> Any:
-        raise wire.urllib.error.HTTPError("u", 503, "busy", headers, None) if len(waits) < 2 else OSError("gone")
+        raise urllib.error.HTTPError("u", 503, "busy", headers, None) if len(waits) < 2 else OSError("gone")
 
     with pytest.raises(wire.Unanswered, match="gone"):
         list(wire.events(wire.Call(url="u", body={}, tries=5), transport, wait=waits.append))

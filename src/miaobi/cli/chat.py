@@ -33,7 +33,7 @@ COMMANDS = {
     "/retry": "the last answer again, with another seed; or a question that got none",
     "/undo": "forget the last question and its answer",
     "/clear": "forget the conversation, but not the system's words",
-    "/set NAME=VALUE": "an option of the model, such as temperature=0.2",
+    "/set NAME=VALUE": "an option of the model, such as temperature=0.2; without a value as it was at first",
     "/save FILE": "write the conversation with its labels: .json (which /load reads) or .md",
     "/load FILE": "go on with a conversation that was saved",
     "/exit": "the end",
@@ -197,6 +197,7 @@ class Talk:
         from miaobi.core.schema import validate
 
         name, equals, value = rest.partition("=")
+        name = name.strip().replace("-", "_")
         if not equals:
             self._show(json.dumps(self.options, ensure_ascii=False) + "\n")
             return
@@ -208,7 +209,9 @@ class Talk:
             given = value
         schema = self.loaded.family.schemas()[1]
         where = tr("options of {model}", model=self.loaded.card.name)
-        changed = {**self.options, name.strip().replace("-", "_"): given}
+        changed = {**self.options, name: given}
+        if name in self.options and not value.strip():
+            del changed[name]
         if "n" in changed:
             raise UsageError("a conversation has one answer at a time, so n is not set here")
         validate(schema, changed, where)
