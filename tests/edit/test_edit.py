@@ -16,6 +16,7 @@ from miaobi.apps.common import redone
 from miaobi.apps.edit import describe, dub, highlight, pieces, subtitle, trim
 from miaobi.apps.edit.pieces import Stretch
 from miaobi.apps.edit.schema import Describe, Dub, Highlight, Subtitle
+from miaobi.apps.edit.shots import places_of
 from miaobi.cli.main import main
 from miaobi.core.apps import Desk
 from miaobi.core.errors import DataError, UsageError
@@ -146,6 +147,12 @@ def test_cuts_are_found_to_the_frame(folder: Path, capsys: pytest.CaptureFixture
     told = json.loads(capsys.readouterr().out)
     assert [(shot["start"], shot["end"]) for shot in told["shots"]] == [(0, 2), (2, 4), (4, 6)]
     assert json.loads((folder / "shots.cuts.json").read_text(encoding="utf-8"))["shots"] == told["shots"]
+
+
+def test_no_shot_is_shorter_than_asked_the_last_one_neither() -> None:
+    assert places_of([50, 20, 97], 100, least=5) == [0, 20, 50, 100]
+    assert places_of([3, 20, 22], 40, least=5) == [0, 20, 40]
+    assert places_of([], 1, least=5) == [0, 1]
 
 
 def test_silences_are_taken_out_of_films_and_pictures_and_sound_stay_together(folder: Path) -> None:

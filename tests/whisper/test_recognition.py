@@ -143,9 +143,15 @@ def test_the_verb_writes_subtitles_with_their_label_beside_them(ears: miaobi.api
         assert beside["AIGC"]["Label"] == "1"
 
 
-def test_the_verb_refuses_before_it_listens(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_verb_refuses_before_it_listens(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from miaobi.cli.main import main
 
+    monkeypatch.setattr("miaobi.api.load", lambda *names, **options: pytest.fail("the model was loaded"))
+    for name, data, told in (("empty.wav", b"", "the sound is empty"), ("text.wav", b"no sound", "no sound that can be read")):
+        (tmp_path / name).write_bytes(data)
+        assert main(["transcribe", str(tmp_path / name)]) == 3
+        assert f"{name}: " in (problem := capsys.readouterr().err)
+        assert told in problem
     (tmp_path / "a.wav").write_bytes(encode(silence(0.1, 16_000)))
     assert main(["transcribe", str(tmp_path / "none.wav"), "--lang", "en"]) == 2
     assert "there is no file" in capsys.readouterr().err

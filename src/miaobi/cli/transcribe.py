@@ -11,7 +11,7 @@ from miaobi.cli.keeping import Keeping, keep_arguments
 from miaobi.cli.options import add_options, given_options
 from miaobi.cli.parser import Parser
 from miaobi.cli.recipes import machine_arguments
-from miaobi.core.errors import UsageError, unknown
+from miaobi.core.errors import DataError, UsageError, unknown
 from miaobi.core.language import tr
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise unknown("file ending", out.suffix, (*subtitles.SUFFIXES, *FORMATS))
     if not arguments.file.is_file():  # named before the model takes its time
         raise UsageError("there is no file at {path}", path=arguments.file)
+    _check_sound(arguments.file)
     options = given_options(arguments, api.family_of(MODEL).schemas()[1], tr("options of {model}", model=MODEL))
     with Keeping.at(arguments, output) as keeping:
         content = _heard(api.load(MODEL, device=arguments.device, threads=arguments.threads), arguments, options, output, keeping)
@@ -55,6 +56,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         _write(content, cues, out)
     _report(content, cues, out, output)
     return 0
+
+
+def _check_sound(path: Path) -> None:
+    """Refuse what does not even begin as a sound."""
+    from miaobi.data import sounds
+    from miaobi.trust import media
+    from miaobi.trust.stored import Stored
+
+    try:
+        sounds.check(Stored.at(path))
+        if next(media.blocks(Stored.at(path)), None) is None:
+            raise DataError("the sound is empty")
+    except DataError as error:
+        raise DataError("{path}: {problem}", path=path, problem=error) from None
 
 
 def _heard(ears: Loaded, arguments: argparse.Namespace, options: dict[str, Any], output: Output, keeping: Keeping) -> Content:

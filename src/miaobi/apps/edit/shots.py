@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,22 @@ def shots(path: Path, inputs: Shots, desk: Desk) -> list[Stretch]:
         desk.tick("looking", number + 1, info.num_frames or round(total * info.fps) or None)
         last = number
     cuts += _frames(detector.post_process(_timecode(last, rate)))
-    places = sorted({0, *(cut for cut in cuts if 0 < cut <= last), last + 1})
+    places = places_of(cuts, last + 1, least=_least(inputs, info.fps))
     return [Stretch(start / info.fps, end / info.fps) for start, end in itertools.pairwise(places)]
+
+
+def places_of(cuts: Iterable[int], end: int, *, least: int) -> list[int]:
+    """Where shots begin, and the end: cuts that leave no shot of `least` frames before or behind them fall out."""
+    places = [0]
+    for cut in sorted(cuts):
+        if cut - places[-1] >= least and end - cut >= least:
+            places.append(cut)
+    return [*places, end]
+
+
+def _least(inputs: Shots, fps: float) -> int:
+    """The frames of the shortest shot."""
+    return max(1, round(inputs.shortest * fps))
 
 
 def _timecode(number: int, rate: Any) -> Any:
@@ -43,7 +58,7 @@ def _frames(found: Any) -> list[int]:
 def _detector(inputs: Shots, fps: float) -> Any:
     import scenedetect
 
-    least = max(1, round(inputs.shortest * fps))
+    least = _least(inputs, fps)
     method = inputs.method if isinstance(inputs, Cuts) else "content"
     if method == "adaptive":
         return scenedetect.AdaptiveDetector(adaptive_threshold=inputs.threshold / 9, min_scene_len=least)
