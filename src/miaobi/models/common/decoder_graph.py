@@ -6,7 +6,9 @@ how many tokens of each row are real. Logits are computed for each row's last to
 
 Eight bits: weights are rounded in blocks along the input dimension, one scale a block, symmetric; activations are rounded per row and
 block inside MatMulNBits (as in ZeroQuant, Yao et al., 2022). So a row's result does not depend on the other rows. A
-tied embedding is stored once and read by both the lookup and the head.
+tied embedding is stored once and read by both the lookup and the head. One scale for a whole row of activations and one for a column of
+weights would let integers add up undisturbed (MatMulInteger: 1.8 times as fast for eight rows of GPT-2's widths), but it costs SmolLM2 0.14
+bits a token more than exact weights, and blocks cost 0.017.
 
 ONNX Runtime packs each matrix into memory of its own and lets go of the file's pages after it. So a large head is one product a slice of
 the vocabulary: while it is packed, one slice is there twice, and not the largest matrix of the model.
