@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from miaobi.core.errors import MiaobiError
+from miaobi.engine.features import outlines
 from miaobi.engine.metrics.confidence import difference, ratio, statistic_between
 from miaobi.engine.metrics.frechet import frechet_distance, kernel_distance
 from miaobi.engine.metrics.likeness import psnr, squared_error, ssim
@@ -202,6 +203,24 @@ def test_a_probe_learns_and_says_what_it_sees() -> None:
     assert np.mean([a == b for a, b in zip(shuffled(x[120:]), names[120:], strict=True)]) < 0.7
     with pytest.raises(MiaobiError, match="at least two classes"):
         fit(x, ["one"] * 240)
+
+
+def test_outlines_tell_shapes_apart_under_grain() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:28, :28] - 13.5
+
+    def shape(number: int, grain: float) -> NDArray[np.uint8]:
+        size = rng.uniform(6, 11)
+        inside = [np.hypot(x, y) < size, np.maximum(abs(x), abs(y)) < size, abs(x) + abs(y) < size, abs(x) < size / 3][number % 4]
+        grey = np.clip(np.where(inside, 230, 20) + grain * rng.normal(size=(28, 28)), 0, 255)
+        return np.dstack([grey, grey, grey, np.full((28, 28), 255)]).astype(np.uint8)
+
+    probe = fit(outlines([shape(number, 0) for number in range(200)]), [str(number % 4) for number in range(200)])
+    assert probe.known > 0.9
+    found = probe(outlines([shape(number, 60) for number in range(80)]))
+    assert np.mean([name == str(number % 4) for number, name in enumerate(found)]) > 0.85
+    assert np.isfinite(outlines([np.zeros((5, 9, 4), np.uint8)])).all()
+    assert outlines([]).shape == (0, 2048)
 
 
 def test_left_out_answers_are_those_of_a_fit_without_the_picture() -> None:

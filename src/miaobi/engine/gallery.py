@@ -113,6 +113,12 @@ class Gallery:
         """The same of pictures that lossy compression has worn."""
         return self.look(worn=True)[:, features.WIDTH :]
 
+    @functools.cached_property
+    def outlines(self) -> NDArray[np.float32]:
+        """What the pictures show from afar, whatever their grain: see `features.outlines` (N, OUTLINES)."""
+        found = [np.empty((0, features.OUTLINES), np.float32)]
+        return np.concatenate(found + [features.outlines(chunk) for chunk in self.chunks()])
+
     def known(self, key: str) -> list[str]:
         """What the records' meta says under a key (style, class), "" where nothing."""
         return [str(record.meta.get(key, "")) for record in self.records]
@@ -141,6 +147,8 @@ class Gallery:
         chosen = Gallery([self.records[place] for place in places])
         where = np.asarray(places, dtype=np.intp)
         chosen._looks = {worn: looks[where] for worn, looks in self._looks.items()}
+        if "outlines" in self.__dict__:
+            chosen.outlines = self.outlines[where]
         if self._embedded is not None:
             chosen._embedded = (self._embedded[0], self._embedded[1][where])
         return chosen
