@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -10,33 +11,33 @@ from pathlib import Path
 import pytest
 
 from miaobi.cli.main import VERBS, top_parser, verb_parser
-from miaobi.core.language import set_language
+from miaobi.core.language import speaking, tr
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "cli.md"
+BEGINNINGS = {
+    "cli.md": "# The command line\n\nGenerated from `--help`; a test keeps it so.\n",
+    "cli.zh.md": "# 命令行\n\n由 `--help` 生成，有测试保证一致。系统的语言是中文时帮助就是中文；否则用 `--lang zh` 或 `MIAOBI_LANG=zh`。\n",
+}
 
 
-@pytest.fixture
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Help in English, wrapped at a known width."""
-    monkeypatch.setenv("COLUMNS", "102")
-    monkeypatch.setenv("MIAOBI_LANG", "en")
-    set_language(None)
-
-
-def reference() -> str:
+def reference(name: str) -> str:
     """The page of all help texts."""
-    parts = ["# The command line\n\nGenerated from `--help`; a test keeps it so.\n"]
+    parts = [BEGINNINGS[name]]
     for title, parser in [("miaobi", top_parser()), *((f"miaobi {verb}", verb_parser(verb, [])) for verb in VERBS)]:
         parts.append(f"## {title}\n\n```text\n{parser.format_help()}```\n")
     return "\n".join(parts)
 
 
-def test_the_page_of_the_command_line_is_its_help(english: None) -> None:
-    page = reference()
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_the_page_of_the_command_line_is_its_help(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "102")  # where help is wrapped
+    monkeypatch.setattr(argparse, "_", tr)  # as `main` does
+    with speaking("zh" if name.endswith(".zh.md") else "en"):
+        page = reference(name)
+    path = ROOT / "docs" / name
     if os.environ.get("MIAOBI_UPDATE_DOCS"):
-        REFERENCE.write_text(page, encoding="utf-8")
-    assert REFERENCE.read_text(encoding="utf-8") == page
+        path.write_text(page, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page
 
 
 def test_every_recipe_that_ships_is_valid() -> None:

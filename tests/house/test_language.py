@@ -8,10 +8,17 @@ import json
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from miaobi.core import language
+from miaobi.core.apps import apps
+from miaobi.core.families import families
+from miaobi.core.recipe import Recipe
+from miaobi.data.steps import kinds
+from miaobi.models.diffusion.schema import Config
 
 SOURCE = Path(language.__file__).parents[1]
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -76,6 +83,49 @@ def test_every_message_has_its_chinese() -> None:
     assert not missing, "\n".join(["without Chinese in core/messages/zh:", *missing])
 
 
+def schemas() -> Iterator[tuple[str, type[BaseModel], bool]]:
+    """Every schema that a person fills in, those inside it too, by where it stands, and whether its own docstring is shown as well."""
+    found: list[tuple[str, type[BaseModel], bool]] = [("recipe", Recipe, True)]
+    found += [(f"step {name}", kind.options, True) for name, kind in kinds().items()]
+    found += [(f"family {name}", schema, False) for name, family in families().items() for schema in family.schemas()]
+    found += [(f"app {name}", app.schema(), False) for name, app in apps().items()]
+    seen: set[type[BaseModel]] = set()
+    while found:
+        place, schema, shown = found.pop()
+        if schema not in seen:
+            seen.add(schema)
+            yield place, schema, shown
+            found += [
+                (f"{place}.{key}", inner, True) for key, field in schema.model_fields.items() for inner in models_in(field.annotation)
+            ]
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schemas that an annotation such as `X | None` or `list[X]` names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
+
+
+def test_every_key_that_a_person_may_write_is_explained_in_chinese() -> None:
+    texts = [(f"{place}.{key}", field.description) for place, schema, _ in schemas() for key, field in schema.model_fields.items()]
+    texts += [(place, schema.__doc__) for place, schema, shown in schemas() if shown]
+    texts += [(f"{name} (summary)", kind.summary) for name, kind in (*families().items(), *apps().items())]
+    assert len(texts) > 700
+    known = catalogue()
+    missing = [f"{place}: {text}" for place, text in texts if not text or " ".join(text.split()) not in known]
+    assert not missing, "\n".join(["without Chinese in core/messages/zh:", *missing])
+
+
+def test_a_docstring_of_several_lines_is_found_in_the_catalogue() -> None:
+    description = Config.model_fields["predict"].description or ""
+    assert "\n" in description
+    with language.speaking("zh"):
+        assert language.described(description).startswith("网络预测什么")
+        assert language.described(None) == ""
+
+
 def test_no_message_is_an_f_string() -> None:
     """An f-string could not be found in a catalogue."""
     wrong = [f"{path.relative_to(SOURCE)}:{line}" for path, line, node in templates() if isinstance(node, ast.JoinedStr)]
@@ -86,6 +136,7 @@ def test_no_message_is_an_f_string() -> None:
 def test_translations_are_of_messages_that_exist_and_have_their_fields(path: Path) -> None:
     parser = ast.parse(Path(argparse.__file__).read_text(encoding="utf-8"))  # its own words are translated too
     constants = {node.value for tree in (*TREES.values(), parser) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    constants |= {" ".join(text.split()) for text in constants if isinstance(text, str) and "\n" in text}  # docstrings, see `described`
     for english, chinese in json.loads(path.read_text(encoding="utf-8")).items():
         assert english in constants, f"no source has: {english}"
         assert fields(english) == fields(chinese), english

@@ -1,4 +1,4 @@
-"""docs/recipes.md is what the schemas say, and its example is a valid recipe."""
+"""docs/recipes.md and docs/recipes.zh.md are what the schemas say, and their example is a valid recipe."""
 
 from __future__ import annotations
 
@@ -27,16 +27,27 @@ def reference() -> ModuleType:
     return module
 
 
-def test_the_page_of_recipes_is_current(reference: ModuleType) -> None:
-    page = reference.page()
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_of_recipes_is_current(reference: ModuleType, language: str) -> None:
+    page, path = reference.page(language), reference.PAGES[language]
     if os.environ.get("MIAOBI_UPDATE_DOCS"):
-        reference.PAGE.write_text(page, encoding="utf-8")
-    assert reference.PAGE.read_text(encoding="utf-8") == page, "run: python docs/reference.py"
+        path.write_text(page, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page, "run: python docs/reference.py"
+
+
+def test_the_chinese_page_has_the_same_keys_and_no_english_explanation(reference: ModuleType) -> None:
+    rows = {
+        language: [line.split(" | ") for line in reference.page(language).splitlines() if line.startswith("| `")]
+        for language in ("en", "zh")
+    }
+    assert [row[0] for row in rows["en"]] == [row[0] for row in rows["zh"]]
+    assert not [row for row in rows["zh"] if not re.search(r"[\u4e00-\u9fff]", row[-1])]
 
 
 def test_the_example_is_a_valid_recipe(reference: ModuleType) -> None:
-    found = re.search(r"```yaml\n(.*?)```", reference.INTRO, re.S)
+    found = re.search(r"```yaml\n(.*?)```", reference.page("en"), re.S)
     assert found
+    assert found.group() in reference.page("zh")
     recipe = Recipe.of(yaml.safe_load(found.group(1)), preset="small", overrides=["train.steps=10"])
     assert recipe.model.config == {"order": 2}
     assert recipe.train.steps == 10

@@ -58,6 +58,11 @@ def tr(template: str, /, **values: object) -> str:
     return template.format(**values) if values else template
 
 
+def described(text: str | None) -> str:
+    """A schema's docstring in the chosen language; the catalogues hold it on one line, however the source breaks it."""
+    return tr(" ".join((text or "").split()))
+
+
 @functools.cache
 def _chinese() -> dict[str, str]:
     merged: dict[str, str] = {}

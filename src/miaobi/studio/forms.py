@@ -19,7 +19,7 @@ import gradio as gr
 import yaml
 
 from miaobi.core.errors import UsageError
-from miaobi.core.language import tr
+from miaobi.core.language import described, tr
 from miaobi.core.schema import Schema
 from miaobi.studio.names import CHOICES, NAMES
 
@@ -106,7 +106,7 @@ def _field(name: str, spec: Mapping[str, Any], choices: Sequence[Any]) -> Field:
     return Field(
         name=name,
         kind=_kind(spec, known, lowest, highest, default, optional),
-        help=tr(str(spec.get("description", "")).replace("\n", " ")),
+        help=described(spec.get("description")),
         default=default,
         lowest=lowest,
         highest=highest,

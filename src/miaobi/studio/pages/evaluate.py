@@ -12,7 +12,7 @@ import gradio as gr
 
 from miaobi.core.artifact import read_text
 from miaobi.core.errors import UsageError, unknown
-from miaobi.core.language import tr
+from miaobi.core.language import described, tr
 from miaobi.core.recipe import Evaluate as Section
 from miaobi.core.recipe import Recipe
 from miaobi.core.shelf import find, list_models
@@ -118,7 +118,7 @@ class Evaluate(Page):
 
 
 def _help(name: str) -> str:
-    return tr(Section.model_fields[name].description or "")
+    return described(Section.model_fields[name].description)
 
 
 def _own_recipes() -> list[tuple[str, str]]:
