@@ -193,7 +193,7 @@ def _all_figures(models: Sequence[Mapping[str, Any]]) -> str:
 
 def _written(index: int, model: Mapping[str, Any]) -> str:
     examples = [example for example in model["evaluation"]["examples"] if "text" in example][:WRITTEN]
-    cards = samples([(example["prompt"] or f"seed {example['seed']}", example["text"]) for example in examples])
+    cards = samples([(example["prompt"] or f"seed {example['seed']}, {example['index'] + 1}", example["text"]) for example in examples])
     return f"<h3>{dot(index)}{escape(model['name'])}</h3>{cards}" if cards else ""
 
 
