@@ -13,7 +13,7 @@ from miaobi.core.artifact import Artifact, open_artifact
 from miaobi.core.errors import UsageError
 from miaobi.core.families import family
 from miaobi.core.shelf import find, find_by_hash
-from miaobi.engine.load import load
+from miaobi.engine.load import RUNTIMES, load
 
 if TYPE_CHECKING:
     from miaobi.engine.inputs import Given
@@ -78,11 +78,13 @@ def replay(
             seed=label.seed,
         )
     folder = find(model) if model else find_by_hash(label.source, label.model)
-    runtime = label.runtime or "auto"  # the two runtimes round differently, so their contents may differ
+    kind = family(open_artifact(folder).family)
+    several = kind.runtime and label.runtime in RUNTIMES  # two runtimes round differently, so their contents may differ
+    runtime = label.runtime if several else "auto"
     return make_again(
         label,
         lambda name: load(folder, runtime=runtime, device=device, threads=threads).model,
-        media=media(family(open_artifact(folder).family), given),
+        media=media(kind, given),
         original=labels.read_marked(path),
     )
 

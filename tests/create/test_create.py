@@ -465,6 +465,8 @@ def test_no_permission_is_told(create: Create, stage: Path) -> None:
 def test_a_part_is_made_again_to_the_same_content(copy: Path, stage: Path) -> None:
     before = files(copy)
     assert api.replay(copy / "picture-2.png").identical
+    assert api.replay(copy / "music.mp3", model="hummer").identical, "the mark before the music is put there again"
+    assert api.replay(copy / "parts" / "voice-1.wav", model="mumbler").identical
     assert files(copy) == before
 
 

@@ -108,10 +108,19 @@ def _score(part: Media, mime: str) -> Media:
         from miaobi.data.scores import to_musicxml
 
         return dataclasses.replace(part, mime=mime, data=to_musicxml(part.data))
+    return sounding(part, mime)
+
+
+def sounding(score: Media, mime: str, *, marked: bool = False) -> Media:
+    """A MIDI score played by the instruments that ship; with the audible mark before it, where it is to be published."""
     from miaobi.data import sounds
     from miaobi.engine.synth import render
+    from miaobi.trust import rhythm
 
-    return dataclasses.replace(part, modality=Modality.AUDIO, mime=mime, data=sounds.encode(render(part.data), mime))
+    sound = render(score.data)
+    if marked:
+        sound = dataclasses.replace(sound, samples=rhythm.before(sound.samples, sound.rate))
+    return dataclasses.replace(score, modality=Modality.AUDIO, mime=mime, data=sounds.encode(sound, mime))
 
 
 def _film(part: Media, mime: str) -> Media:

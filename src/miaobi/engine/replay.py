@@ -64,11 +64,16 @@ def _conversion(again: Content, original: Marked | MarkedPicture | MarkedMedia) 
 
 def _converted(replayed: Replay, label: Label, mime: str) -> Replay:
     """The second stage: what the model made is the same; is the file that it was converted to?"""
-    from miaobi.engine.convert import fitting
+    from miaobi.engine.convert import fitting, sounding
+    from miaobi.trust import rhythm
     from miaobi.trust.label import content_sha256
     from miaobi.trust.media import suffix_of
 
-    part = fitting(replayed.content, suffix_of(mime))
+    score = next((part for part in replayed.content.parts if isinstance(part, Media) and part.modality is Modality.MUSIC), None)
+    if score is not None and rhythm.described(label.mark):  # the mark is no note: it was put before the sound
+        part: Media | None = sounding(score, mime, marked=True)
+    else:
+        part = fitting(replayed.content, suffix_of(mime))
     if part is not None and content_sha256((part,)) == label.encoded_sha256:
         return replayed
     difference = tr("the model makes the same again, but its conversion to {mime} gives another file", mime=mime)

@@ -31,7 +31,8 @@ class Player:
 
     def __init__(self, tone: float = 220.0) -> None:
         self.tone = tone
-        self.card = Card(family=self.family.name, name=self.family.name, outputs=self.family.outputs, verbs=self.family.verbs)
+        kinds = {"family": self.family.name, "outputs": self.family.outputs, "verbs": self.family.verbs}
+        self.card = Card(name=self.family.name, runtime="onnx", **kinds)  # its model is the runtime, as the narrator's is
 
     def generate(self, request: Request, /) -> Iterator[Chunk]:
         calls[self.family.name] = calls.get(self.family.name, 0) + 1

@@ -162,15 +162,11 @@ def _composed(work: Work, poem: Poem, chosen: Chosen, wanted: Mapping[str, Any])
 
 def _sounding(work: Work, content: Content, score: Media) -> Content:
     """The content with the sound as its part, and a label that names the audible mark."""
-    from miaobi.data import sounds
-    from miaobi.engine import synth
+    from miaobi.engine.convert import sounding
     from miaobi.trust import rhythm
 
-    sound = synth.render(score.data)
-    heard = ""
-    if work.mark:
-        sound, heard = dataclasses.replace(sound, samples=rhythm.before(sound.samples, sound.rate)), rhythm.describe()
-    media = Media(modality=Modality.AUDIO, mime="audio/mpeg", data=sounds.encode(sound, "audio/mpeg"), name="music.mp3")
+    media = dataclasses.replace(sounding(score, "audio/mpeg", marked=bool(work.mark)), name="music.mp3")
+    heard = rhythm.describe() if work.mark else ""
     return dataclasses.replace(content, parts=(media,), label=dataclasses.replace(content.label, mark=heard))
 
 
