@@ -103,6 +103,19 @@ def test_bad_input_is_explained(words: list[str], code: int, message: str, polly
     assert message in error["message"]
 
 
+def test_several_files_are_verified_at_once(polly: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "polly", "one", "--seed", "1", "--out", "one.md"]) == 0
+    assert main(["generate", "polly", "two", "--seed", "2", "--out", "two.md"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "one.md", "two.md"]) == 0
+    assert capsys.readouterr().out.strip().endswith("2 of 2 are good.")
+    changed = Path("two.md").read_text(encoding="utf-8").replace("two", "2", 1)
+    Path("two.md").write_text(changed + "more\n", encoding="utf-8")
+    assert main(["verify", "one.md", "two.md", "lost.md", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(thing["thing"], thing["good"]) for thing in found["things"]] == [("one.md", True), ("two.md", False), ("lost.md", False)]
+
+
 def test_debug_shows_the_traceback(polly: Path) -> None:
     result = run("generate", "nobody", MIAOBI_DEBUG="1")
     assert "Traceback" in result.stderr

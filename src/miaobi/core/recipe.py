@@ -375,8 +375,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Takes no key twice: YAML itself would let the last one win without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for place, key in enumerate(keys):
+                if key in keys[:place] and key != "<<":
+                    mark = node.value[place][0].start_mark
+                    raise UsageError("{path} has the key {key} twice in one section (line {line})", path=path, key=key, line=mark.line + 1)
+            return super().construct_mapping(node, deep=deep)
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise UsageError("there is no recipe at {path}", path=path) from None
     except IsADirectoryError:
