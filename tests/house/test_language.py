@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import json
 import string
 from collections.abc import Iterator
@@ -132,11 +133,18 @@ def test_no_message_is_an_f_string() -> None:
     assert not wrong
 
 
+@functools.cache
+def strings() -> set[str]:
+    """Every string in the source; docstrings of several lines as one line, too, which is how `described` asks for them."""
+    parser = ast.parse(Path(argparse.__file__).read_text(encoding="utf-8"))  # its own words are translated too
+    nodes = (node for tree in (*TREES.values(), parser) for node in ast.walk(tree))
+    found = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return found | {" ".join(text.split()) for text in found if "\n" in text}
+
+
 @pytest.mark.parametrize("path", sorted(language.CATALOGUES.glob("*.json")), ids=lambda path: path.stem)
 def test_translations_are_of_messages_that_exist_and_have_their_fields(path: Path) -> None:
-    parser = ast.parse(Path(argparse.__file__).read_text(encoding="utf-8"))  # its own words are translated too
-    constants = {node.value for tree in (*TREES.values(), parser) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    constants |= {" ".join(text.split()) for text in constants if isinstance(text, str) and "\n" in text}  # docstrings, see `described`
+    constants = strings()
     for english, chinese in json.loads(path.read_text(encoding="utf-8")).items():
         assert english in constants, f"no source has: {english}"
         assert fields(english) == fields(chinese), english
