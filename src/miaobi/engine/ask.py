@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,16 +133,15 @@ def requests_for(
 
 def asked_in(record: Record) -> Request | None:
     """What a record asks: the prompt of a preference, or what a conversation says before its last answer; None of a plain text."""
-    turns = record.meta.get("prompt")
-    if not isinstance(turns, list):
-        turns = spoken_before(record)
+    prompt = record.meta.get("prompt")
+    turns: list[dict[str, Any]] = prompt if isinstance(prompt, list) else spoken_before(record)
     if not turns:
         return None
     said = tuple(Turn(role=turn["role"], parts=(turn["content"],)) for turn in turns)
     return Request(turns=said, options=dict(record.meta.get("options") or {}))
 
 
-def spoken_before(record: Record) -> list[dict[str, str]]:
+def spoken_before(record: Record) -> list[dict[str, Any]]:
     """The turns of a conversation before its last answer; none of a plain text."""
     messages = record.meta.get("messages") or []
     last = max((place for place, message in enumerate(messages) if message["role"] == "assistant"), default=0)

@@ -84,14 +84,15 @@ def outlines(pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     from PIL import Image
 
     size = (THUMBNAIL, THUMBNAIL)
-    seen = [(_square(picture).transpose(1, 2, 0) * 255).round().astype(np.uint8) for picture in pixels]
-    small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX), np.float32).ravel() for picture in seen]
+    squares = [(_square(picture).transpose(1, 2, 0) * 255).round().astype(np.uint8) for picture in pixels]
+    small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX), np.float32).ravel() for picture in squares]
     x = np.stack(small) / 255 if small else np.empty((0, 3 * THUMBNAIL**2), np.float32)
     x = x - x.mean(axis=1, keepdims=True)
     x /= np.linalg.norm(x, axis=1, keepdims=True) + 1e-3  # an empty picture has no outline
     rng = np.random.default_rng(0)
     waves = rng.normal(scale=NEARNESS**-0.5, size=(x.shape[1], OUTLINES)).astype(np.float32)
-    return np.cos(x @ waves + rng.uniform(0, 2 * np.pi, OUTLINES).astype(np.float32))
+    seen: NDArray[np.float32] = np.cos(x @ waves + rng.uniform(0, 2 * np.pi, OUTLINES).astype(np.float32))
+    return seen
 
 
 def stages(x: Tensor) -> list[Tensor]:

@@ -219,12 +219,12 @@ class Run:
         self.network.train()
         for phase, optimizer in self.optimizers.items():
             found = self._accumulate(phase, indices, before)
-            count = max(found.count, 1)
+            count = max(found.number, 1)
             norm = self._move(phase, optimizer, count, self.section.optimizer_of(phase).lr * share)
             prefix = "" if len(self.optimizers) == 1 else f"{phase}/"
             logs |= {f"{prefix}loss": found.total / count, f"{prefix}grad_norm": norm}
             logs |= {prefix + name: value / count for name, value in found.logs.items()}
-            units += found.count
+            units += found.number
         self.peers.average(self._buffers, before)
         if self.average is not None:
             self.average.update(self.network, self.step)

@@ -31,7 +31,7 @@ class Sums(NamedTuple):
     """What micro-batches add up to, besides gradients."""
 
     total: float
-    count: int
+    number: int
     logs: dict[str, float]
 
 
@@ -57,11 +57,11 @@ class Peers:
                 parameter.grad = torch.zeros_like(parameter)
         self._add([parameter.grad for parameter in parameters if parameter.grad is not None])
         logs: dict[str, float] = {}
-        said = [Sums(*one) for one in self._all([sums.total, sums.count, sums.logs])]
+        said = [Sums(total, number, found) for total, number, found in self._all((sums.total, sums.number, sums.logs))]
         for one in said:
             for name, value in one.logs.items():
                 logs[name] = logs.get(name, 0.0) + value
-        return Sums(sum(one.total for one in said), sum(one.count for one in said), logs)
+        return Sums(sum(one.total for one in said), sum(one.number for one in said), logs)
 
     def average(self, buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
         """Give all processes the mean of what their passes moved (running means, codebooks); whole numbers are the first one's."""
@@ -109,7 +109,7 @@ class Peers:
             group = [tensor for tensor in tensors if tensor.dtype == dtype]
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.all_reduce(flat)
-            for tensor, part in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+            for tensor, part in zip(group, torch.split(flat, [tensor.numel() for tensor in group]), strict=True):
                 tensor.copy_(part.view(tensor.shape))
 
 

@@ -35,7 +35,8 @@ def classify(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[C
 def chances(predict: Predict, codec: MaskCodec, ids: list[int]) -> NDArray[np.float64]:
     """The probability (C,) of each class of a row."""
     tokens, real = codec.padded([ids])
-    return softmax(predict(tokens, real, real))[0]
+    found: NDArray[np.float64] = softmax(predict(tokens, real, real))[0]
+    return found
 
 
 def tag(predict: Predict, codec: MaskCodec, request: Request) -> Iterator[Chunk]:
