@@ -121,7 +121,7 @@ def test_an_unknown_override_is_an_unknown_key() -> None:
         (b"- a\n- b\n", "holds no recipe"),
         (b"just words", "holds no recipe"),
         (b"a: [1\nb: 2\n", r"is not YAML: .* \(line 2\)"),
-        (b"name: a\ntrain:\n  steps: 10\n  steps: 20\n", r"has the key steps twice in one section \(line 4\)"),
+        (b"name: a\ntrain:\n  steps: 10\n  steps: 20\n", "line 4: 'steps' stands twice"),
         (b"name: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
         (b"name: !!python/name:os.system\n", "could not determine a constructor"),
         (b"name: \xff\xfe\n", "not UTF-8"),

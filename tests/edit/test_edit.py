@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -216,10 +216,16 @@ def test_ranks_share_places_and_choosing_fills_the_time() -> None:
     assert highlight.pairs("The Moon!") == {"th", "he", "mo", "oo", "on"}
 
 
-def test_words_without_a_place_to_look_for_them_are_refused(folder: Path) -> None:
-    pytest.importorskip("scenedetect")
-    with pytest.raises(UsageError, match="--transcript"):
-        highlight.run(Highlight(file="shots.mp4", text="月"), folder / "out.mp4", Desk(load=lambda name: pytest.fail(name)))
+def test_words_alone_are_looked_for_by_the_scorer_that_ships(folder: Path) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> NoReturn:
+        asked.append(name)
+        raise UsageError("no more is wanted")
+
+    with pytest.raises(UsageError, match="no more is wanted"):
+        highlight.run(Highlight(file="shots.mp4", text="月"), folder / "out.mp4", Desk(load=load))
+    assert asked == ["scorer"]
 
 
 def test_a_dub_reads_in_time_faster_where_it_has_to_and_copies_the_pictures(folder: Path, desk: Desk) -> None:

@@ -202,7 +202,7 @@ def test_weights_that_are_there_in_half_precision_alone_are_loaded(stable_diffus
     shutil.copytree(stable_diffusion, folder)
     for path in [*folder.rglob("*.safetensors")]:
         path.rename(path.with_suffix(".fp16.safetensors"))
-    np.testing.assert_array_equal(ask(Pipeline.load(folder))[0], ask(model)[0])
+    np.testing.assert_allclose(ask(Pipeline.load(folder))[0], ask(model)[0].astype(float), atol=1)  # sums of another order may round apart
 
 
 def test_sizes_that_cannot_be_made_are_explained(model: Pipeline) -> None:

@@ -161,6 +161,7 @@ def test_one_message_has_one_chinese() -> None:
 def test_the_language_is_chosen_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MIAOBI_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
+    language.set_language(None)  # another test may have chosen
     assert language.language() == "en"
     monkeypatch.setenv("LANG", "zh_CN.UTF-8")
     assert language.language() == "zh"

@@ -383,7 +383,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             for place, key in enumerate(keys):
                 if key in keys[:place] and key != "<<":
                     mark = node.value[place][0].start_mark
-                    raise UsageError("{path} has the key {key} twice in one section (line {line})", path=path, key=key, line=mark.line + 1)
+                    raise UsageError("{path}: line {line}: '{key}' stands twice", path=path, line=mark.line + 1, key=key)
             return super().construct_mapping(node, deep=deep)
 
     try:

@@ -97,7 +97,7 @@ def _lines(text: str, path: Path) -> dict[Place, int]:
     """The line of every key and list item.
 
     Raises:
-        UsageError: a key stands twice in one mapping (YAML would take the last), or an alias is used.
+        UsageError: an alias is used.
     """
     import yaml
 
@@ -111,10 +111,7 @@ def _lines(text: str, path: Path) -> dict[Place, int]:
         elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 inner: Place = (*place, str(key.value))
-                line = key.start_mark.line + 1
-                if inner in found:
-                    raise UsageError("{path}: line {line}: '{key}' stands twice", path=path, line=line, key=key.value)
-                found[inner] = line
+                found[inner] = key.start_mark.line + 1
                 walk(value, inner)
 
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
