@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Create, keep, and say what to open."""
     from miaobi import api
     from miaobi.core.apps import app
+    from miaobi.trust import label
 
     given = given_options(arguments, app("create").schema(), tr("options of {model}", model="create"))
     brief = arguments.brief.strip()
@@ -51,7 +52,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         made = run_app("create", given, arguments.out or _folder(brief), output, made=keeping.add)
         if arguments.keep:
             keeping.ids = api.keep_work(made, library=arguments.library)  # the same, now with the title
-    lines = [made["poem"], "", *([tr("open: {path}", path=made["open"])] if made["open"] else [tr("made in {path}", path=made["folder"])])]
+    words = label.visible(label.visible_language(made["poem"]))
+    where = tr("open: {path}", path=made["open"]) if made["open"] else tr("made in {path}", path=made["folder"])
+    lines = [made["poem"], "", words, where]
     made.pop("contents")  # the files hold them
     output.result({**made, "kept": keeping.ids}, "\n".join(lines))
     output.news("made anew: {parts}; seed {seed}", parts=", ".join(made["made"]) or "–", seed=made["seed"])
