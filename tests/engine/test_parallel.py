@@ -112,8 +112,6 @@ def test_a_process_that_is_killed_ends_the_training_with_a_sentence_and_it_can_g
 def test_a_process_that_does_not_start_says_why(tmp_path: Path) -> None:
     good = recipe(2)
     wrong = good.model_copy(update={"model": good.model.model_copy(update={"config": {"width": -1}})})
-    job = parallel.Job(
-        recipe=wrong, splits=SPLITS, folder=tmp_path, tokenizer=None, base=None, device="cpu", threads=1, precision="fp32", resume=False
-    )
-    with pytest.raises(MiaobiError, match=r"did not start: .*width"), parallel.company(job, 2):
+    job = parallel.Job(recipe=wrong, splits=SPLITS, folder=tmp_path, tokenizer=None, base=None, device="cpu", threads=2, resume=False)
+    with pytest.raises(MiaobiError, match=r"did not start: .*width"), parallel.company(job):
         pass

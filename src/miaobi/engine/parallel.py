@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,11 +26,14 @@ from miaobi.core.families import family
 from miaobi.core.recipe import Recipe
 from miaobi.core.types import Record
 from miaobi.data.handover import hand, take
+from miaobi.engine.adapt import Reward
 from miaobi.engine.journal import Journal
 from miaobi.engine.loop import Run
 from miaobi.engine.peers import Peers, join, leave, meeting
+from miaobi.engine.precision import Precision
 
 JOB, READY, FAILED = "job.json", "ready", "failed"
+PATHS = ("folder", "tokenizer", "base")
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # else gloo would listen at this machine's address in the network
 SECONDS = 10  # for a process to end after the training
 MOMENT = 2.0  # seconds between a lost connection and the end of the process behind it
@@ -46,38 +49,49 @@ class Job:
     tokenizer: Path | None
     base: Path | None
     device: str
-    threads: int
-    precision: str  # what the first one has chosen by a probe
+    threads: int | None
     resume: bool
+    precision: Precision | None = None  # what the first one has chosen by a probe
+
+    def begin(self, rank: int, journal: Journal, reward: Reward | None = None) -> Run:
+        """The training as process `rank` of all holds it, ready to loop.
+
+        Raises:
+            UsageError: there are not as many GPUs as processes.
+        """
+        count, device = self.recipe.scale.workers, self.device
+        threads = threads_of(count, self.threads, device)
+        run = Run(
+            self.recipe,
+            family(self.recipe.model.family),
+            self.splits,
+            self.folder,
+            tokenizer=self.tokenizer,
+            base=self.base,
+            device=f"cuda:{rank}" if count > 1 and device.startswith("cuda") else device,
+            threads=threads,
+            reward=reward,
+            journal=journal,
+        )
+        run.begin(self.resume)
+        run.precision = self.precision or run.precision
+        return run
 
     def write(self, folder: Path) -> None:
         """Put everything into files."""
-        values = {
-            "recipe": self.recipe.to_yaml(),
-            "splits": {name: hand(records, folder, name) for name, records in self.splits.items()},
-            "paths": [None if path is None else str(path.absolute()) for path in (self.folder, self.tokenizer, self.base)],
-            "rest": [self.device, self.threads, self.precision, self.resume],
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["recipe"] = self.recipe.to_yaml()
+        values["splits"] = {name: hand(records, folder, name) for name, records in self.splits.items()}
+        values |= {name: str(values[name].absolute()) for name in PATHS if values[name] is not None}
         (folder / JOB).write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Job:
         """What `write` wrote."""
         values = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        run, tokenizer, base = (None if path is None else Path(path) for path in values["paths"])
-        device, threads, precision, resume = values["rest"]
-        assert run is not None
-        return cls(
-            recipe=Recipe.of(yaml.safe_load(values["recipe"])),
-            splits={name: take(described) for name, described in values["splits"].items()},
-            folder=run,
-            tokenizer=tokenizer,
-            base=base,
-            device=device,
-            threads=threads,
-            precision=precision,
-            resume=resume,
-        )
+        values["recipe"] = Recipe.of(yaml.safe_load(values["recipe"]))
+        values["splits"] = {name: take(described) for name, described in values["splits"].items()}
+        return cls(**values | {name: Path(values[name]) for name in PATHS if values[name] is not None})
 
 
 class Quiet(Journal):
@@ -105,18 +119,14 @@ def threads_of(count: int, threads: int | None, device: str) -> int | None:
     return max(1, (threads or torch.get_num_threads()) // count)
 
 
-def device_of(device: str, rank: int, count: int) -> str:
-    """Each process has a GPU of its own."""
-    return f"cuda:{rank}" if count > 1 and device.startswith("cuda") else device
-
-
 @contextlib.contextmanager
-def company(job: Job, count: int) -> Iterator[Peers]:
-    """This process and `count` - 1 others, all ready to begin.
+def company(job: Job) -> Iterator[Peers]:
+    """This process and the others that the recipe wants, all ready to begin.
 
     Raises:
         MiaobiError: one of them failed, or is gone.
     """
+    count = job.recipe.scale.workers
     if count == 1:
         yield Peers()
         return
@@ -187,26 +197,11 @@ def _end(other: subprocess.Popen[bytes]) -> None:
 def main(folder: Path, rank: int, count: int, port: int) -> int:
     """Be process `rank`: train along until the first one has done all steps, or is gone."""
     job = Job.read(folder)
-    device = device_of(job.device, rank, count)
-    kind, recipe = family(job.recipe.model.family), job.recipe
-    run = Run(
-        recipe,
-        kind,
-        job.splits,
-        job.folder,
-        tokenizer=job.tokenizer,
-        base=job.base,
-        device=device,
-        threads=job.threads,
-        reward=None,
-        journal=Quiet(job.folder, recipe.train.steps),
-    )
-    run.begin(job.resume)
-    run.precision = job.precision  # type: ignore[assignment]
+    run = job.begin(rank, Quiet(job.folder, job.recipe.train.steps))
     store = meeting(count, port=port)
     print(READY, flush=True)
     try:
-        run.peers = join(store, rank, count, device=device)
+        run.peers = join(store, rank, count, device=job.device)
         run.loop()
     except Exception as error:
         with contextlib.suppress(RuntimeError):  # the first one is gone, and the store with it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from miaobi.core.types import Record, Verb
 from miaobi.engine import adapt, checkpoint, parallel
 from miaobi.engine.adapt import Reward
 from miaobi.engine.journal import Journal, OnEvent
-from miaobi.engine.loop import Run
 from miaobi.engine.loop import TrainResult as TrainResult
 from miaobi.engine.peers import Peers
 
@@ -62,43 +62,27 @@ def train(
         write_text(folder / "resolved.yaml", recipe.to_yaml())
         if not kind.verbs & {Verb.FIT, Verb.TRAIN}:
             raise UsageError("family '{name}' cannot be trained", name=kind.name)
-        workers = _workers(recipe, kind, reward)
+        _check_workers(recipe, kind, reward)
         sides = {**splits, "train": adapt.training_records(splits["train"], recipe, folder, journal)}
         if Verb.FIT in kind.verbs:
             return _fit(recipe, kind, sides["train"], folder, target, tokenizer, data, journal)
-        threads = parallel.threads_of(workers, threads, device)
-        own = parallel.device_of(device, 0, workers)
-        run = Run(recipe, kind, sides, folder, tokenizer=tokenizer, base=base, device=own, threads=threads, reward=reward, journal=journal)
-        run.begin(resume)
         job = parallel.Job(
-            recipe=recipe,
-            splits=sides,
-            folder=folder,
-            tokenizer=tokenizer,
-            base=base,
-            device=device,
-            threads=threads or 1,
-            precision=run.precision,
-            resume=resume,
+            recipe=recipe, splits=sides, folder=folder, tokenizer=tokenizer, base=base, device=device, threads=threads, resume=resume
         )
-        with parallel.company(job, workers) as run.peers:
+        run = job.begin(0, journal, reward)
+        with parallel.company(replace(job, precision=run.precision)) as run.peers:
             interrupted = run.loop()
         run.peers = Peers()
         return run.finish(target, data, interrupted)
 
 
-def _workers(recipe: Recipe, kind: Family, reward: Reward | None) -> int:
-    """How many processes train.
-
-    Raises:
-        UsageError: the work cannot be shared.
-    """
+def _check_workers(recipe: Recipe, kind: Family, reward: Reward | None) -> None:
+    """Refuse several processes for what they cannot share."""
     workers = recipe.scale.workers
     if workers > 1 and Verb.FIT in kind.verbs:
         raise UsageError("the family '{name}' learns in one pass over the data; leave out scale.workers", name=kind.name)
     if workers > 1 and reward is not None:
         raise UsageError("a reward that is given as a function stays in this process; leave out scale.workers")
-    return workers
 
 
 def _fit(
