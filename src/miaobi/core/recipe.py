@@ -379,11 +379,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         """Takes no key twice: YAML itself would let the last one win without a word."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for place, key in enumerate(keys):
-                if key in keys[:place] and key != "<<":
-                    mark = node.value[place][0].start_mark
-                    raise UsageError("{path}: line {line}: '{key}' stands twice", path=path, line=mark.line + 1, key=key)
+            known: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                    if key.value in known:
+                        line = key.start_mark.line + 1
+                        raise UsageError("{path}: line {line}: '{key}' stands twice", path=path, line=line, key=key.value)
+                    known.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
     try:

@@ -147,8 +147,6 @@ class Gallery:
         chosen = Gallery([self.records[place] for place in places])
         where = np.asarray(places, dtype=np.intp)
         chosen._looks = {worn: looks[where] for worn, looks in self._looks.items()}
-        if "outlines" in self.__dict__:
-            chosen.outlines = self.outlines[where]
         if self._embedded is not None:
             chosen._embedded = (self._embedded[0], self._embedded[1][where])
         return chosen

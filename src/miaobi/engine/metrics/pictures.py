@@ -25,7 +25,7 @@ PROBED = 9_000_000  # numbers that a classifier learns from: 10,000 training pic
 SMALL_SET = "fewer pictures than features: compare it only with figures over as many pictures"
 
 Floats = NDArray[np.float64]
-Sight = Callable[[Gallery], NDArray[np.float32]]
+Sight = tuple[int, Callable[[Gallery], NDArray[np.float32]]]  # how many numbers a picture becomes, and the pictures in them
 Between = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
 PerPicture = Callable[[NDArray[np.float32], NDArray[np.float32]], Floats]
 
@@ -104,7 +104,8 @@ def style(evidence: Evidence) -> dict[str, Figure]:
 
     It learned on real pictures, each as it is and as lossy compression leaves it: a soft picture may be in the right style.
     """
-    return _classified("style", evidence, [(lambda gallery: gallery.textures, lambda gallery: gallery.worn_textures)])
+    plain, worn = (features.TEXTURES, lambda gallery: gallery.textures), (features.TEXTURES, lambda gallery: gallery.worn_textures)
+    return _classified("style", evidence, [(plain, worn)])
 
 
 @metric("class", needs=["samples", "training", "features", "known"])
@@ -114,7 +115,8 @@ def class_(evidence: Evidence) -> dict[str, Figure]:
     It looks at features or at outlines, whichever tells real pictures apart more often: features of photographs see the grain that a
     network leaves on a digit, and not the digit.
     """
-    return _classified("class", evidence, [(lambda gallery: gallery.features,), (lambda gallery: gallery.outlines,)])
+    looked, outlined = (features.WIDTH, lambda gallery: gallery.features), (features.OUTLINES, lambda gallery: gallery.outlines)
+    return _classified("class", evidence, [(looked,), (outlined,)])
 
 
 @metric("image_text", needs=["samples", "judge"])
@@ -213,7 +215,7 @@ def _classified(key: str, evidence: Evidence, ways: Sequence[Sequence[Sight]]) -
     figures: dict[str, Figure] = {}
     tests: Mapping[str, tuple[Gallery, list[str]]] = {"": (shown.made, asked), "real": (shown.real, held)}
     for suffix, (gallery, names) in tests.items():
-        right = [found == name for found, name in zip(classify(seen(gallery)), names) if name]
+        right = [found == name for found, name in zip(classify(seen[1](gallery)), names) if name]
         if right:
             figures[suffix] = share(right, seed=evidence.seed, better="" if suffix else "higher")
     return figures
@@ -221,12 +223,11 @@ def _classified(key: str, evidence: Evidence, ways: Sequence[Sequence[Sight]]) -
 
 def _learned(key: str, evidence: Evidence, places: Sequence[int], sights: Sequence[Sight]) -> tuple[probe.Probe, Sight]:
     """A probe that learned from the training pictures at `places`, or from as many as it can, and the sight that it judges by."""
-    gallery = pictures(evidence).known
-    most = PROBED // len(sights) // sights[0](gallery).shape[1]
+    most = PROBED // sum(width for width, _ in sights)
     if len(places) > most:
         places = sorted(np.random.default_rng(evidence.seed).choice(places, most, replace=False).tolist())
-    lessons = gallery.take(places)
-    return probe.fit(np.concatenate([sight(lessons) for sight in sights]), lessons.known(key) * len(sights)), sights[0]
+    lessons = pictures(evidence).known.take(places)
+    return probe.fit(np.concatenate([look(lessons) for _, look in sights]), lessons.known(key) * len(sights)), sights[0]
 
 
 def _captioned(shown: Pictures) -> list[tuple[str, str, Gallery]]:
