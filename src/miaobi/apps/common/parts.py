@@ -25,7 +25,7 @@ from miaobi.core.types import Content, Media, Modality, Part, canonical_json
 from miaobi.engine import generate
 from miaobi.trust import label
 
-KEY, LABEL = "key", "label.json"
+KEY, LABEL, LOCK = "key", "label.json", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,21 @@ class Kept:
         """The first part that is no text, and its file."""
         parts = enumerate(self.content.parts)
         return next(((part, self.folder / str(number)) for number, part in parts if isinstance(part, Media)), None)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, out: Path) -> Iterator[None]:
+    """The folder, made where it is not there, for this process alone while it makes `out`.
+
+    Raises:
+        Busy: another process is making the same.
+    """
+    with explain_os_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        if taken(file):
+            raise Busy("another process is making {path}. Wait for it or stop it", path=out)
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +72,7 @@ class Parts:
             Busy: another process is making the same.
         """
         parts = cls(out.with_name(f"{out.name}.parts"))
-        with explain_os_errors(out):
-            parts.folder.mkdir(parents=True, exist_ok=True)
-        with (parts.folder / "lock").open("a") as file:
-            if taken(file):
-                raise Busy("another process is making {path}. Wait for it or stop it", path=out)
+        with alone_in(parts.folder, out):
             try:
                 yield parts
             except BaseException:
@@ -96,7 +107,7 @@ class Parts:
         return folder
 
     def _holds_something(self) -> bool:
-        return any(path.is_file() and path.name not in (KEY, "lock") and path.suffix != ".tmp" for path in self.folder.rglob("*"))
+        return any(path.is_file() and path.name not in (KEY, LOCK) and path.suffix != ".tmp" for path in self.folder.rglob("*"))
 
 
 def key_of(decides: object) -> str:

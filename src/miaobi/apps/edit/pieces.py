@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from miaobi.apps.common.parts import LOCK, alone_in
 from miaobi.apps.edit.schema import Given
 from miaobi.core.apps import Desk
 from miaobi.core.artifact import explain_os_errors, file_sha256, sync_folder
-from miaobi.core.errors import Busy, DataError, MiaobiError, UsageError, unknown
-from miaobi.core.lock import taken
+from miaobi.core.errors import DataError, MiaobiError, UsageError, unknown
 from miaobi.core.types import Label, Request
 from miaobi.data import sounds, videos
 from miaobi.data.pictures import Pixels, rgba
@@ -189,12 +189,9 @@ def write_file(out: Path, write: Callable[[Path], object], job: Job) -> None:
 def _room_beside(out: Path) -> Iterator[Path]:
     """A folder for what is not whole yet, on the disk of `out`; what a process that was killed left in it is gone."""
     folder = out.with_name(f".{out.name}.making")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as file:
-        if taken(file):
-            raise Busy("another process is making {path}. Wait for it or stop it", path=out)
+    with alone_in(folder, out):
         for path in folder.iterdir():
-            if path.name != "lock":
+            if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         try:
             yield folder
